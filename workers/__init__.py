@@ -1,0 +1,1 @@
+"""Everything heavy: ingest, training, serving. Never imports Django or the control plane."""

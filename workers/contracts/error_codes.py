@@ -1,0 +1,153 @@
+"""The catalogue: every error code with its HTTP status, what it means and what to do. docs/errors.md is made from it."""
+
+from typing import Final, NamedTuple
+
+
+class Entry(NamedTuple):
+    """`status` is what HTTP answers; codes that only end jobs carry 422 (the data or choice) or 500 (the machine)."""
+
+    area: str
+    status: int
+    message: str
+    hint: str
+
+
+def _area(name: str, entries: dict[str, tuple[int, str, str]]) -> dict[str, Entry]:
+    return {code: Entry(name, *entry) for code, entry in entries.items()}
+
+
+CATALOGUE: Final[dict[str, Entry]] = {
+    **_area(
+        "Requests",
+        {
+            "internal_error": (500, "Something went wrong on our side.", "Try again; if it stays, quote the request id."),
+            "not_authenticated": (401, "No valid credentials were sent.", "Send `Authorization: Bearer <token>`."),
+            "csrf_failed": (403, "The form's security token is missing or old.", "Reload the page and try again."),
+            "not_allowed": (403, "Your role does not allow this.", "Ask an owner or admin of the team."),
+            "not_found": (404, "There is nothing here, or it is not yours to see.", "Check the address and the team."),
+            "method_not_allowed": (405, "This address does not take that method.", "See the API documentation."),
+            "conflict": (409, "This does not fit the present state.", "Reload and look at the state first."),
+            "payload_too_large": (413, "The request is larger than allowed.", "Send less at once."),
+            "unsupported_media_type": (415, "This content type is not accepted here.", "See the API documentation."),
+            "invalid": (422, "Some fields are not valid.", "Correct the fields named in `params.fields`."),
+            "malformed_json": (400, "The body is not valid JSON.", "Check quotes, commas and the encoding (UTF-8)."),
+            "bad_request": (400, "The request cannot be understood.", "See the API documentation."),
+            "unknown_parameter": (422, "A parameter of the query is not known here.", "See the API documentation."),
+            "rate_limited": (429, "Too many requests.", "Wait as long as `Retry-After` says."),
+            "quota_exceeded": (429, "The team's monthly requests are used up.", "Wait for the next month or raise it."),
+            "unavailable": (503, "A part of Slipway cannot be reached just now.", "Try again in a few seconds."),
+        },
+    ),
+    **_area(
+        "Uploads",
+        {
+            "upload_too_large": (413, "The file is larger than allowed.", "Split it, or raise SLIPWAY_MAX_UPLOAD_BYTES."),
+            "upload_offset_mismatch": (409, "The upload continues at another place.", "Ask for the offset by HEAD."),
+            "upload_incomplete": (409, "The upload is not finished.", "Send the rest, then try again."),
+            "upload_gone": (410, "The upload was cancelled or has expired.", "Start a new upload."),
+            "tus_version": (412, "Only tus 1.0.0 is spoken here.", "Send `Tus-Resumable: 1.0.0`."),
+        },
+    ),
+    **_area(
+        "Data",
+        {
+            "file_empty": (422, "The file is empty.", "Export it again and look at its size."),
+            "file_unreadable": (422, "The file cannot be read.", "Open it in the program that made it and save it again."),
+            "format_unknown": (
+                422,
+                "The file's format is not one that Slipway reads.",
+                "Use CSV, TSV, JSON Lines or Parquet; for images a zip or tar of class folders.",
+            ),
+            "encoding_unknown": (422, "The text's encoding cannot be told.", "Save the file as UTF-8."),
+            "column_missing": (422, "A needed column is missing.", "Choose the columns in the import form."),
+            "no_rows": (422, "Not one row could be used.", "Look at the rejected rows in errors.csv."),
+            "one_class_only": (422, "All rows have the same label.", "Add examples of at least one other class."),
+            "too_few_rows": (422, "There are too few rows to train and test on.", "Add rows; ten per class is a start."),
+            "too_many_rows": (422, "The file has more rows than allowed.", "Split it."),
+            "archive_unreadable": (422, "The archive cannot be opened.", "Make it again as a plain zip or tar."),
+            "archive_encrypted": (422, "The archive is protected by a password.", "Make it again without a password."),
+            "archive_bomb": (422, "The archive unpacks to far more than its size.", "Make it again with only images."),
+            "archive_inconsistent": (422, "The archive contradicts itself.", "Make it again with an ordinary tool."),
+            "archive_too_large": (422, "The archive holds more than allowed.", "Split it."),
+            "archive_no_classes": (
+                422,
+                "No class folders were found in the archive.",
+                "Put each image into a folder named like its class.",
+            ),
+            # Issues: problems of single rows or entries. The import goes on without them.
+            "row_malformed": (422, "The row does not have the columns of the header.", "Check quotes and separators."),
+            "row_undecodable": (422, "The row holds bytes that are no text.", "Save the file as UTF-8."),
+            "text_missing": (422, "The text is empty.", "Fill it in or leave the row out."),
+            "text_too_long": (422, "The text is longer than allowed.", "Shorten it."),
+            "label_missing": (422, "The label is empty.", "Fill it in or leave the row out."),
+            "user_missing": (422, "The user is empty.", "Fill it in or leave the row out."),
+            "item_missing": (422, "The item is empty.", "Fill it in or leave the row out."),
+            "rating_invalid": (422, "The rating is not a number.", "Use plain numbers such as 3.5."),
+            "timestamp_invalid": (422, "The time cannot be read.", "Use ISO 8601 or seconds since 1970."),
+            "split_invalid": (422, "The split is not train, validation or test.", "Use one of these three words."),
+            "image_unreadable": (422, "The image cannot be decoded.", "Save it again as JPEG or PNG."),
+            "image_truncated": (422, "The image ends too early.", "Copy it again."),
+            "image_too_large": (422, "The image is larger than allowed.", "Scale it down."),
+            "image_format": (422, "The file is not a JPEG, PNG, WebP, GIF or BMP image.", "Convert it."),
+            "entry_path": (422, "The entry's path leaves the archive.", "Make the archive with relative paths."),
+            "entry_link": (422, "The entry is a link or a special file.", "Put the file itself into the archive."),
+            "entry_encrypted": (422, "The entry is protected by a password.", "Make the archive without one."),
+            "entry_duplicate": (422, "Another entry has the same path.", "Rename one of them."),
+            "entry_no_class": (422, "The image lies in no class folder.", "Put it into a folder named like its class."),
+            "duplicate_rows": (422, "Some items occur more than once.", "Usually fine; they never straddle splits."),
+            "duplicate_conflict": (422, "The same item has different labels.", "Decide which label is right."),
+            "class_small": (422, "A class has very few examples.", "Add examples, at least ten."),
+            "class_imbalance": (422, "The classes are of very different sizes.", "Training weighs them; more data helps."),
+            "interaction_repeated": (422, "The same user and item occur more than once.", "Counted once."),
+        },
+    ),
+    **_area(
+        "Jobs",
+        {
+            "parameters_invalid": (422, "Some parameters are not valid.", "Correct the fields named in `params.fields`."),
+            "template_unknown": (422, "There is no such task template.", "See GET /api/v1/task-templates."),
+            "template_mismatch": (422, "The template does not fit this kind of data.", "Choose another template."),
+            "dataset_not_ready": (409, "The dataset is not ready.", "Wait for its import, or look at its error."),
+            "job_ended": (409, "The job has already ended.", "Start a new one."),
+            "out_of_memory": (500, "The job ran out of memory.", "Use a smaller preset or batch size."),
+            "not_finite": (500, "The loss stopped being a number.", "Lower the learning rate."),
+            "time_limit": (500, "The job ran longer than its time limit.", "Raise the limit or use a faster preset."),
+            "attempts_exhausted": (500, "The job was interrupted too often.", "Look at the worker host, then retry."),
+            "engine_crashed": (500, "The training process ended unexpectedly.", "Retry; the log shows its last words."),
+            "disk_full": (500, "The worker's disk is full.", "Free space on the worker host, then retry."),
+            "storage_unavailable": (500, "The artifact store cannot be reached.", "Check SLIPWAY_STORAGE, then retry."),
+            "input_corrupt": (500, "An input file is not the one that was stored.", "Import the data again."),
+            "checkpoint_corrupt": (500, "A checkpoint is damaged.", "The job starts again from the beginning."),
+            "parity_failed": (
+                500,
+                "The exported model answers differently from the trained one.",
+                "Report it with the job id; the model cannot be deployed.",
+            ),
+            "job_crashed": (500, "The job failed on an error of ours.", "Report it with the job id."),
+        },
+    ),
+    **_area(
+        "Models and endpoints",
+        {
+            "bundle_invalid": (422, "The bundle is damaged or not acceptable.", "Train the model again."),
+            "certificate_missing": (409, "The model has no passed parity certificate.", "Train the model again."),
+            "nothing_to_roll_back": (409, "There is no earlier revision.", "Deploy another model first."),
+            "model_mismatch": (409, "The model does another task than the endpoint.", "Create a new endpoint."),
+        },
+    ),
+    **_area(
+        "Predictions",
+        {
+            "key_missing": (401, "No API key was sent.", "Send `Authorization: Bearer <key>`."),
+            "key_invalid": (401, "The API key is not known, expired or revoked.", "Create a new key in the dashboard."),
+            "key_not_for_endpoint": (403, "The API key is not for this endpoint.", "Use another key."),
+            "endpoint_not_found": (404, "There is no such endpoint.", "Check the address."),
+            "endpoint_not_ready": (503, "The endpoint is loading its model.", "Try again in a few seconds."),
+            "input_invalid": (422, "An input is not what the model takes.", "See GET on the endpoint for an example."),
+            "too_many_inputs": (422, "More inputs than allowed in one request.", "Send several requests."),
+            "overloaded": (503, "The endpoint has more work than it can hold.", "Wait as long as `Retry-After` says."),
+            "deadline_exceeded": (503, "The prediction took too long to be started.", "Try again."),
+            "prediction_failed": (500, "The model failed on this input.", "Try again; if it stays, quote the request id."),
+        },
+    ),
+}

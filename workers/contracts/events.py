@@ -1,0 +1,119 @@
+"""Events: what a job says while it runs. The child appends them to events.jsonl; the runner relays them, numbered.
+
+A line of events.jsonl is the event's JSON. In the stream `slipway:events` an entry has the fields `job`, `attempt`, `seq`
+(1, 2, 3, … per attempt, given by the runner) and `event` (the JSON).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from workers.contracts.errors import ErrorCard
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    # Seconds since the epoch by the clock of the process that speaks.
+    time: float
+
+
+class Started(_Event):
+    """From the runner: the lease is held and the child is about to start."""
+
+    type: Literal["started"] = "started"
+    runner: str
+    device: str
+    resumed_from_step: int | None = None
+
+
+class Progress(_Event):
+    """How far the job is: fraction in [0, 1], seconds left as far as it knows."""
+
+    type: Literal["progress"] = "progress"
+    fraction: Annotated[float, Field(ge=0, le=1)]
+    eta_seconds: float | None = None
+    phase: Annotated[str, Field(max_length=80)]
+    step: int | None = None
+    steps: int | None = None
+
+
+class Metric(_Event):
+    """Values measured at a step, by name: "train/loss", "validation/accuracy", "train/learning_rate", …"""
+
+    type: Literal["metric"] = "metric"
+    step: int
+    values: Annotated[dict[str, float], Field(max_length=32)]
+
+
+class Log(_Event):
+    """A line for the user."""
+
+    type: Literal["log"] = "log"
+    level: Literal["info", "warning", "error"] = "info"
+    message: Annotated[str, Field(max_length=4000)]
+
+
+class Device(_Event):
+    """What the child really computes on, for example "cpu (2 threads)" or "cuda: NVIDIA H200"."""
+
+    type: Literal["device"] = "device"
+    device: Annotated[str, Field(max_length=120)]
+
+
+class FileRef(BaseModel):
+    """A file below `checkpoints/` or `output/`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,80}\Z")]
+    sha256: Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\Z")]
+    bytes: Annotated[int, Field(ge=0)]
+
+
+class Checkpoint(_Event):
+    """Files in `checkpoints/` are complete and can be resumed from.
+
+    The runner uploads them to `<output_prefix>/checkpoints/` and only then relays the event.
+    """
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int
+    files: Annotated[list[FileRef], Field(min_length=1, max_length=8)]
+
+
+class Succeeded(_Event):
+    """From the runner, after output/ and result.json are in storage. `result` is result.json's content."""
+
+    type: Literal["succeeded"] = "succeeded"
+    result: dict[str, Any]
+
+
+class Failed(_Event):
+    """The child's or the runner's last word. The card says cause, evidence, hint, repair."""
+
+    type: Literal["failed"] = "failed"
+    error: ErrorCard
+
+
+class Cancelled(_Event):
+    """From the runner: the child has stopped because the user asked."""
+
+    type: Literal["cancelled"] = "cancelled"
+
+
+class Interrupted(_Event):
+    """From the runner: this attempt ended through no fault of the job (child killed, runner going down): run it again."""
+
+    type: Literal["interrupted"] = "interrupted"
+    reason: Annotated[str, Field(max_length=400)]
+
+
+Event = Annotated[
+    Started | Progress | Metric | Log | Device | Checkpoint | Succeeded | Failed | Cancelled | Interrupted,
+    Field(discriminator="type"),
+]
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+TERMINAL = ("succeeded", "failed", "cancelled", "interrupted")
+# What a child may say itself; everything else is the runner's to say.
+FROM_CHILD = ("progress", "metric", "log", "device", "checkpoint", "failed")

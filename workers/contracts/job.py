@@ -1,0 +1,93 @@
+"""What a job is told to do (JobSpec) and where it runs. Written by the control plane, read by runner and child process."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SPEC_VERSION = 1
+
+DatasetKind = Literal["text", "image", "recommendation"]
+JobKind = Literal["ingest", "train"]
+SPLITS = ("train", "validation", "test")
+
+
+class Contract(BaseModel):
+    """Unknown fields are an error: a typo must not pass for an option."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputFile(Contract):
+    """A file that the runner fetches from storage into `inputs/<name>` before the child starts."""
+
+    name: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,80}\Z")]
+    key: str
+    sha256: str | None = None
+
+
+class IngestLimits(Contract):
+    """Bounds of one import, in bytes, rows and pixels."""
+
+    max_rows: int = 20_000_000
+    max_field_chars: int = 1_000_000
+    max_archive_entries: int = 200_000
+    max_unpacked_bytes: int = 20 * 2**30
+    max_compression_ratio: int = 200
+    max_image_bytes: int = 32 * 2**20
+    max_image_pixels: int = 50_000_000
+    max_examples_per_issue: int = 5
+
+
+class IngestSpec(Contract):
+    """Read `inputs/source` (called `filename` by its owner) into Parquet.
+
+    `mapping` names columns: {"text", "label", "split"?} or {"user", "item", "rating"?, "timestamp"?, "split"?}; what it
+    leaves out is guessed.
+    """
+
+    kind: DatasetKind
+    filename: str
+    mapping: dict[str, str] = Field(default_factory=dict)
+    limits: IngestLimits = IngestLimits()
+    seed: int = 0
+
+
+class DatasetRef(Contract):
+    """The dataset version a job trains on: `inputs/data.parquet` and what is known of it."""
+
+    dataset: str
+    version: str
+    number: int
+    content_hash: str
+    kind: DatasetKind
+    name: str
+    classes: dict[str, int] = Field(default_factory=dict)
+    rows: int = 0
+
+
+class TrainSpec(Contract):
+    """Train `template` on `inputs/data.parquet`. `parameters` are validated by the template's Params."""
+
+    template: str
+    preset: Literal["fast", "balanced", "best"]
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    dataset: DatasetRef
+    model_name: str
+    seed: int = 0
+
+
+class JobSpec(Contract):
+    """One attempt of one job, whole: a runner needs nothing else."""
+
+    spec_version: Literal[1] = SPEC_VERSION
+    job: str
+    attempt: int
+    team: str
+    kind: JobKind
+    inputs: list[InputFile]
+    output_prefix: str
+    # Files of the checkpoint to resume from, put into `checkpoints/<name>`; empty for a fresh start.
+    resume: list[InputFile] = Field(default_factory=list)
+    time_limit_s: int = 6 * 3600
+    ingest: IngestSpec | None = None
+    train: TrainSpec | None = None

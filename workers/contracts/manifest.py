@@ -1,0 +1,106 @@
+"""manifest.json of a bundle: everything about a model but its weights."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MANIFEST_VERSION = 1
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Certificate(_Part):
+    """The parity certificate: the served path (raw input → preprocessing → ONNX → label) against PyTorch, over the whole
+    test split (validation where there is no test row).
+
+    `label_flips` counts examples whose answer differs: the label, or for ranked items the ordered top 10 after ties within
+    the tolerance. `max_abs_difference` is over all scores.
+    """
+
+    examples: int
+    label_flips: int
+    max_abs_difference: float
+    tolerance: float
+    passed: bool
+    split: str = "test"
+    provider: str = "CPUExecutionProvider"
+
+
+class Provenance(_Part):
+    """Where the model comes from."""
+
+    job: str
+    attempt: int
+    dataset: str
+    dataset_version: str
+    dataset_number: int
+    dataset_hash: str
+    template: str
+    preset: str
+    parameters: dict[str, Any]
+    seed: int
+    code_version: str
+    torch_version: str
+    trained_at: str
+    device: str
+
+
+class Manifest(_Part):
+    """`predictor` names the class of runtime.py that serves the bundle; `preprocessing` is that class's own settings."""
+
+    manifest_version: Literal[1] = MANIFEST_VERSION
+    name: str
+    template: str
+    kind: Literal["text", "image", "recommendation"]
+    predictor: Literal["text-labels", "image-labels", "ranked-items"]
+    input_schema: dict[str, Any]
+    output_schema: dict[str, Any]
+    preprocessing: dict[str, Any]
+    labels: list[str] = Field(default_factory=list)
+    metrics: dict[str, Any]
+    certificate: Certificate
+    provenance: Provenance
+    # name → {"sha256", "bytes"} of every other file of the bundle.
+    files: dict[str, dict[str, Any]]
+
+
+class TrainResult(_Part):
+    """result.json of a train job (with `files` added by JobDir.write_result). output/ holds bundle.zip.
+
+    `metrics`: {"validation": {name: value}, "test": {...}}; for recommendation each split also holds "popularity": {...}.
+    `report`: classification: {"labels": [...], "splits": {split: {"per_class": [{"label", "precision", "recall", "f1",
+    "support"}], "confusion": [[...]] (rows are true labels), "mistakes": [{"row", "input", "label", "predicted",
+    "score"}]}}, "baseline": {...}?}; recommendation: {"splits": {...}, "examples": [...]}.
+    """
+
+    metrics: dict[str, Any]
+    report: dict[str, Any]
+    certificate: Certificate
+    manifest: Manifest
+    useful_seconds: float
+    files: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class IngestResult(_Part):
+    """result.json of an ingest job. output/ holds data.parquet and errors.csv.
+
+    data.parquet columns: `row` int64 (0-based, dense), `split` string, `hash` string (32 hex), and
+    text: `text` string, `label` string; image: `image` binary (the encoded file as uploaded), `label` string, `name` string,
+    `width` int32, `height` int32, `format` string; recommendation: `user` string, `item` string, `rating` float32?,
+    `timestamp` int64 (seconds since the epoch)?.
+    """
+
+    rows: int
+    rejected: int
+    content_hash: str
+    # [{"name", "type"}] of the columns of data.parquet, and the mapping that was used.
+    columns: list[dict[str, str]]
+    mapping: dict[str, str]
+    classes: dict[str, int] = Field(default_factory=dict)
+    splits: dict[str, int]
+    # Kind-specific facts for the dataset page: text lengths, image sizes, users, items, density, dates.
+    profile: dict[str, Any]
+    issues: list[dict[str, Any]]
+    files: dict[str, dict[str, Any]] = Field(default_factory=dict)

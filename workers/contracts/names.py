@@ -1,0 +1,83 @@
+"""Every name that two processes must agree on: queues, Redis keys and streams, storage keys, Celery tasks."""
+
+import re
+from typing import Final
+
+# Celery queues of the worker hosts. The control plane's own tasks use the queue "control".
+QUEUE_TRAIN_GPU: Final = "train.gpu"
+QUEUE_TRAIN_CPU: Final = "train.cpu"
+QUEUE_INGEST: Final = "ingest"
+QUEUE_CONTROL: Final = "control"
+
+# The one task that runners take: run_job(job, attempt). Everything else about the job is in its spec in storage.
+TASK_RUN_JOB: Final = "workers.runner.run_job"
+
+# Redis streams, read by the recorder.
+STREAM_EVENTS: Final = "slipway:events"
+STREAM_USAGE: Final = "slipway:usage"
+STREAM_FEEDBACK: Final = "slipway:feedback"
+
+# What the hosted prediction API knows (workers.contracts.snapshot.Snapshot as JSON), its version counter, and the channel
+# that tells of a change.
+SNAPSHOT: Final = "slipway:snapshot"
+SNAPSHOT_VERSION: Final = "slipway:snapshot:version"
+SNAPSHOT_CHANNEL: Final = "slipway:snapshot:changed"
+
+LEASE_TTL_S: Final = 15
+LEASE_RENEW_S: Final = 3
+RUNNER_TTL_S: Final = 15
+SERVING_TTL_S: Final = 5
+
+
+def lease_key(job: str) -> str:
+    """Who runs the job now: "attempt:runner", with a TTL of LEASE_TTL_S."""
+    return f"slipway:lease:{job}"
+
+
+def cancel_key(job: str) -> str:
+    """Set by the control plane when a running job has to stop."""
+    return f"slipway:cancel:{job}"
+
+
+def runner_key(runner: str) -> str:
+    """RunnerStatus as JSON, renewed by each runner, with a TTL of RUNNER_TTL_S."""
+    return f"slipway:runner:{runner}"
+
+
+def serving_key(process: str) -> str:
+    """ServingStatus as JSON, renewed by each serving process, with a TTL of SERVING_TTL_S."""
+    return f"slipway:serving:{process}"
+
+
+RUNNER_PATTERN: Final = "slipway:runner:*"
+SERVING_PATTERN: Final = "slipway:serving:*"
+
+
+# Storage keys. Users' own names never become part of a key.
+_ID = re.compile(r"[a-z]{2,4}_[a-z2-7]{24}\Z")
+
+
+def _checked(identifier: str) -> str:
+    if not _ID.match(identifier):
+        raise ValueError(f"not an id: {identifier[:40]!r}")
+    return identifier
+
+
+def upload_key(team: str, upload: str) -> str:
+    """The bytes of an upload as they came."""
+    return f"teams/{_checked(team)}/uploads/{_checked(upload)}"
+
+
+def version_prefix(team: str, version: str) -> str:
+    """The folder of a dataset version: data.parquet, errors.csv."""
+    return f"teams/{_checked(team)}/versions/{_checked(version)}"
+
+
+def job_spec_key(job: str) -> str:
+    """The JobSpec of a job's current attempt."""
+    return f"jobs/{_checked(job)}/spec.json"
+
+
+def attempt_prefix(job: str, attempt: int) -> str:
+    """What one attempt writes: checkpoints/, output/ and, last, result.json."""
+    return f"jobs/{_checked(job)}/attempts/{int(attempt)}"

@@ -1,0 +1,80 @@
+"""What the control plane publishes to the hosted prediction API: routes and key digests, nothing secret in clear."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Published(BaseModel):
+    # Unknown fields are ignored: a newer control plane may publish more than an older serving process knows.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class RouteRevision(_Published):
+    """A model version at a share of an endpoint's traffic. Revisions at 0 % stay warm for a rollback."""
+
+    revision: str
+    model: str
+    number: int
+    traffic: Annotated[int, Field(ge=0, le=100)]
+    bundle_key: str
+    bundle_sha256: str
+    bundle_bytes: int
+
+
+class Route(_Published):
+    """One endpoint. `rate_limit` is requests per second over all keys; None is unlimited."""
+
+    endpoint: str
+    slug: str
+    team: str
+    project: str
+    kind: Literal["text", "image", "recommendation"]
+    template: str
+    revisions: list[RouteRevision]
+    rate_limit: float | None = None
+
+
+class KeyEntry(_Published):
+    """An API key, known by its digest. `endpoints` None means every endpoint of the team. Times: seconds since the epoch."""
+
+    key: str
+    team: str
+    endpoints: list[str] | None = None
+    expires: float | None = None
+    rate_limit: float | None = None
+
+
+class TeamQuota(_Published):
+    """What is left of a team's requests this month when the snapshot was made; None is unlimited."""
+
+    requests_left: int | None = None
+
+
+class Snapshot(_Published):
+    """Everything, whole. `version` grows with each publication."""
+
+    version: int
+    published: float
+    routes: list[Route]
+    keys: dict[str, KeyEntry]
+    teams: dict[str, TeamQuota] = Field(default_factory=dict)
+
+
+class RunnerStatus(_Published):
+    """What a runner says of itself every few seconds."""
+
+    runner: str
+    queues: list[str]
+    device: str
+    job: str | None = None
+    time: float
+
+
+class ServingStatus(_Published):
+    """What a serving process says of itself every second: revision id → "loading", "ready" or "failed: why"."""
+
+    process: str
+    version: int
+    revisions: dict[str, str]
+    time: float

@@ -1,0 +1,45 @@
+"""The usage record: one per request that got an answer from an endpoint's route, refusals too.
+
+Written by the serving process to the stream `slipway:usage` (field `r`, JSON) before the answer leaves.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class UsageRecord(BaseModel):
+    """What is billed and what is shown. Durations in microseconds, sizes in bytes, time in seconds since the epoch."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    request_id: Annotated[str, Field(min_length=8, max_length=64)]
+    time: float
+    team: str
+    project: str
+    endpoint: str
+    revision: str | None = None
+    model: str | None = None
+    key: str | None = None
+    status: Annotated[int, Field(ge=100, le=599)]
+    code: str | None = None
+    items: Annotated[int, Field(ge=0)] = 0
+    compute_us: Annotated[int, Field(ge=0)] = 0
+    queue_us: Annotated[int, Field(ge=0)] = 0
+    latency_us: Annotated[int, Field(ge=0)] = 0
+    bytes_in: Annotated[int, Field(ge=0)] = 0
+    bytes_out: Annotated[int, Field(ge=0)] = 0
+
+
+class FeedbackRecord(BaseModel):
+    """The right answer for a prediction that was given, as the client learned it later."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    request_id: str
+    index: int = 0
+    label: str
+    team: str
+    endpoint: str
+    key: str
+    time: float
