@@ -20,7 +20,7 @@ class Contract(BaseModel):
 class InputFile(Contract):
     """A file that the runner fetches from storage into `inputs/<name>` before the child starts."""
 
-    name: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,80}\Z")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
     key: str
     sha256: str | None = None
 
