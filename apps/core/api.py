@@ -1,0 +1,149 @@
+"""The control API's edges: one error body, one way to page, one way to validate."""
+
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from django.core.exceptions import PermissionDenied
+from django.db import OperationalError, models
+from django.http import Http404
+from rest_framework import exceptions, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.core import request_id
+from workers.contracts.errors import SlipwayError, UserError, body
+
+log = structlog.get_logger(__name__)
+
+PAGE_SIZE = 50
+MAX_PAGE_SIZE = 200
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
+    """DRF's handler: any exception becomes the one JSON body."""
+    known = as_slipway_error(error)
+    if known is None:
+        log.exception("unhandled", path=context["request"].path)
+    response = Response(
+        body(known, request_id.current()), status=known.status if known else 500
+    )
+    response.exception = True
+    if known and known.status == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    if known and "retry_after" in known.params:
+        response["Retry-After"] = str(known.params["retry_after"])
+    return response
+
+
+def as_slipway_error(error: Exception) -> SlipwayError | None:
+    """Translate what Django and DRF raise; None stands for a bug."""
+    if isinstance(error, SlipwayError):
+        return error
+    if isinstance(error, exceptions.ValidationError):
+        return UserError("invalid", fields=_fields(error.detail))
+    if isinstance(error, exceptions.Throttled):
+        return UserError("rate_limited", retry_after=max(1, int(error.wait or 1)))
+    if isinstance(error, OperationalError):
+        return SlipwayError("unavailable", retry_after=5)
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return UserError(code)
+    if isinstance(error, exceptions.APIException) and error.status_code < 500:
+        return UserError("bad_request", str(error.detail))
+    return None
+
+
+_CODES: tuple[tuple[type[Exception], str], ...] = (
+    (exceptions.ParseError, "malformed_json"),
+    (exceptions.NotAuthenticated, "not_authenticated"),
+    (exceptions.AuthenticationFailed, "not_authenticated"),
+    (exceptions.PermissionDenied, "not_allowed"),
+    (PermissionDenied, "not_allowed"),
+    (exceptions.NotFound, "not_found"),
+    (Http404, "not_found"),
+    (exceptions.MethodNotAllowed, "method_not_allowed"),
+    (exceptions.UnsupportedMediaType, "unsupported_media_type"),
+)
+
+
+def _fields(detail: Any, path: str = "") -> list[dict[str, str]]:
+    if isinstance(detail, dict):
+        return [
+            f
+            for name, inner in detail.items()
+            for f in _fields(inner, f"{path}.{name}" if path else str(name))
+        ]
+    if isinstance(detail, list):
+        return [
+            f
+            for index, inner in enumerate(detail)
+            for f in _fields(
+                inner, f"{path}.{index}" if isinstance(inner, dict) else path
+            )
+        ]
+    return [{"field": path.removesuffix(".non_field_errors"), "message": str(detail)}]
+
+
+def read(
+    serializer: type[serializers.Serializer[Any]], request: Request
+) -> dict[str, Any]:
+    """The validated body of a request. Raises ValidationError; unknown fields are refused."""
+    form = serializer(data=request.data)
+    unknown = sorted(set(request.data) - set(form.fields))
+    if unknown:
+        raise UserError(
+            "invalid",
+            fields=[{"field": name, "message": "unknown field"} for name in unknown],
+        )
+    form.is_valid(raise_exception=True)
+    return dict(form.validated_data)
+
+
+def read_query(request: Request, allowed: set[str]) -> dict[str, str]:
+    """The query's parameters. Raises UserError `unknown_parameter` for any that is not allowed or occurs twice."""
+    for name in request.query_params:
+        if name not in allowed:
+            raise UserError(
+                "unknown_parameter", f"The parameter {name[:60]!r} is not known here."
+            )
+        if len(request.query_params.getlist(name)) > 1:
+            raise UserError(
+                "unknown_parameter", f"The parameter {name!r} is given more than once."
+            )
+    return {name: request.query_params[name] for name in request.query_params}
+
+
+def page(
+    request: Request,
+    rows: models.QuerySet[Any],
+    render: Callable[[Any], dict[str, Any]],
+) -> Response:
+    """One page of rows: {"results", "next"}. The query's `page` counts from 1."""
+    number = positive_int(request.query_params.get("page"), "page")
+    start = (number - 1) * PAGE_SIZE
+    found = list(rows[start : start + PAGE_SIZE + 1])
+    following = None
+    if len(found) > PAGE_SIZE:
+        query = request.query_params.copy()
+        query["page"] = str(number + 1)
+        following = request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+    return Response(
+        {"results": [render(row) for row in found[:PAGE_SIZE]], "next": following}
+    )
+
+
+def positive_int(
+    text: str | None, name: str, default: int = 1, most: int = 1_000_000
+) -> int:
+    """A whole number in [1, most] from a query. Raises UserError `invalid`."""
+    if text is None or text == "":
+        return default
+    if not (
+        text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most
+    ):
+        raise UserError(
+            "invalid",
+            fields=[{"field": name, "message": f"a whole number from 1 to {most}"}],
+        )
+    return int(text)

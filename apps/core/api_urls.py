@@ -1,0 +1,5 @@
+"""Control API of this app."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []

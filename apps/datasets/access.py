@@ -1,0 +1,30 @@
+"""Loading datasets: see apps.teams.access."""
+
+from apps.datasets.models import Dataset, Upload
+from apps.teams.access import Need, require
+from apps.teams.models import User
+from workers.contracts.errors import UserError
+
+
+def dataset_for(actor: User, dataset_id: str, *, need: Need = "read") -> Dataset:
+    """A dataset by id. Raises UserError `not_found` or `not_allowed`."""
+    found = (
+        Dataset.objects.select_related("project__team").filter(pk=dataset_id).first()
+    )
+    if found is None:
+        raise UserError("not_found")
+    require(actor, found.project.team_id, need)
+    return found
+
+
+def upload_for(actor: User, upload_id: str) -> Upload:
+    """An upload by id: only its own creator's, while they may write to its team. Raises UserError `not_found`."""
+    found = (
+        Upload.objects.select_related("team")
+        .filter(pk=upload_id, created_by=actor)
+        .first()
+    )
+    if found is None:
+        raise UserError("not_found")
+    require(actor, found.team_id, "write")
+    return found

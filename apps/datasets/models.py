@@ -1,0 +1,124 @@
+"""Data: uploads, datasets and their immutable versions."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from apps.core.ids import IdField
+
+
+class Kind(models.TextChoices):
+    TEXT = "text", _("Text")
+    IMAGE = "image", _("Images")
+    RECOMMENDATION = "recommendation", _("User–item interactions")
+
+
+class Upload(models.Model):
+    """A file on its way in, by the tus protocol or in one piece. Bytes lie in storage under `key`."""
+
+    id = IdField("upl")
+    team = models.ForeignKey(
+        "teams.Team", on_delete=models.CASCADE, related_name="uploads"
+    )
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"
+    )
+    # The owner's name for it: shown, never used as a path.
+    filename = models.CharField(max_length=255)
+    size = models.BigIntegerField()
+    # Bytes that are safe on disk.
+    offset = models.BigIntegerField(default=0)
+    key = models.CharField(max_length=200)
+    created = models.DateTimeField(auto_now_add=True)
+    expires = models.DateTimeField()
+    finished = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.filename
+
+
+class Dataset(models.Model):
+    """A named line of dataset versions."""
+
+    id = IdField("dst")
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.CASCADE, related_name="datasets"
+    )
+    name = models.CharField(_("name"), max_length=120)
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def latest(self) -> "DatasetVersion":
+        """The newest version; every dataset has one."""
+        return self.versions.order_by("-number")[0]
+
+
+class DatasetVersion(models.Model):
+    """One immutable state of a dataset, made by an ingest job."""
+
+    class State(models.TextChoices):
+        PROCESSING = "processing", _("Processing")
+        READY = "ready", _("Ready")
+        FAILED = "failed", _("Failed")
+
+    class Origin(models.TextChoices):
+        IMPORT = "import", _("Import")
+        CORRECTION = "correction", _("Correction")
+
+    id = IdField("dsv")
+    dataset = models.ForeignKey(
+        Dataset, on_delete=models.CASCADE, related_name="versions"
+    )
+    number = models.PositiveIntegerField()
+    state = models.CharField(
+        max_length=12, choices=State.choices, default=State.PROCESSING
+    )
+    origin = models.CharField(
+        max_length=12, choices=Origin.choices, default=Origin.IMPORT
+    )
+    parent = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, related_name="children"
+    )
+    source_key = models.CharField(max_length=200)
+    source_name = models.CharField(max_length=255)
+    mapping = models.JSONField(default=dict)
+    # Filled from IngestResult when the job has succeeded.
+    data_key = models.CharField(max_length=200, blank=True)
+    errors_key = models.CharField(max_length=200, blank=True)
+    content_hash = models.CharField(max_length=64, blank=True)
+    data_bytes = models.BigIntegerField(default=0)
+    rows = models.BigIntegerField(default=0)
+    rejected = models.BigIntegerField(default=0)
+    columns = models.JSONField(default=list)
+    classes = models.JSONField(default=dict)
+    splits = models.JSONField(default=dict)
+    profile = models.JSONField(default=dict)
+    issues = models.JSONField(default=list)
+    error = models.JSONField(null=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["dataset", "number"], name="one_version_per_number"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.dataset.name} v{self.number}"

@@ -1,0 +1,52 @@
+"""The registry of model versions."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from apps.core.ids import IdField
+
+
+class ModelVersion(models.Model):
+    """A trained, exported and certified model. Immutable; one per succeeded training job."""
+
+    id = IdField("mdl")
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.CASCADE, related_name="models"
+    )
+    # 1, 2, 3, … within the project.
+    number = models.PositiveIntegerField()
+    name = models.CharField(max_length=120)
+    job = models.OneToOneField(
+        "training.Job", on_delete=models.PROTECT, related_name="model"
+    )
+    dataset_version = models.ForeignKey(
+        "datasets.DatasetVersion", on_delete=models.PROTECT, related_name="models"
+    )
+    template = models.CharField(max_length=40)
+    kind = models.CharField(max_length=20)
+    preset = models.CharField(max_length=10)
+    parameters = models.JSONField(default=dict)
+    metrics = models.JSONField()
+    report = models.JSONField()
+    certificate = models.JSONField()
+    manifest = models.JSONField()
+    bundle_key = models.CharField(max_length=200)
+    bundle_sha256 = models.CharField(max_length=64)
+    bundle_bytes = models.BigIntegerField()
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["project", "number"], name="one_model_per_number"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} #{self.number}"
+
+    @property
+    def is_deployable(self) -> bool:
+        return bool(self.certificate.get("passed"))

@@ -1,0 +1,161 @@
+"""Jobs: heavy work that runners do, and everything that is known of its course."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from apps.core.ids import IdField
+
+
+class Job(models.Model):
+    """One run of heavy work: an ingest or a training. Its state changes only through `states.transition`."""
+
+    class Kind(models.TextChoices):
+        INGEST = "ingest", _("Import")
+        TRAIN = "train", _("Training")
+
+    class State(models.TextChoices):
+        QUEUED = "queued", _("Queued")
+        RUNNING = "running", _("Running")
+        SUCCEEDED = "succeeded", _("Succeeded")
+        FAILED = "failed", _("Failed")
+        CANCELLED = "cancelled", _("Cancelled")
+
+    id = IdField("job")
+    project = models.ForeignKey(
+        "projects.Project", on_delete=models.CASCADE, related_name="jobs"
+    )
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    name = models.CharField(_("name"), max_length=120)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    queue = models.CharField(max_length=20)
+    priority = models.SmallIntegerField(default=0)
+    # The fencing token: events of any other attempt are ignored.
+    attempt = models.PositiveIntegerField(default=1)
+    dataset_version = models.ForeignKey(
+        "datasets.DatasetVersion", on_delete=models.CASCADE, related_name="jobs"
+    )
+    template = models.CharField(max_length=40, blank=True)
+    preset = models.CharField(max_length=10, blank=True)
+    parameters = models.JSONField(default=dict)
+    seed = models.BigIntegerField(default=0)
+    time_limit_s = models.PositiveIntegerField(default=6 * 3600)
+    # What the running attempt last said.
+    progress = models.FloatField(default=0.0)
+    phase = models.CharField(max_length=80, blank=True)
+    eta_seconds = models.FloatField(null=True)
+    device = models.CharField(max_length=120, blank=True)
+    runner = models.CharField(max_length=120, blank=True)
+    last_seq = models.BigIntegerField(default=0)
+    last_event = models.DateTimeField(null=True)
+    # Final metrics (TrainResult.metrics) or, while it runs, the newest value of each series.
+    metrics = models.JSONField(default=dict)
+    error = models.JSONField(null=True)
+    cancel_requested = models.DateTimeField(null=True)
+    # The newest checkpoint of any attempt: {"attempt", "step", "files": [{"name", "sha256", "bytes"}]}.
+    checkpoint = models.JSONField(null=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    created = models.DateTimeField(auto_now_add=True)
+    # When the present attempt was queued, and last sent to the broker.
+    queued = models.DateTimeField()
+    sent = models.DateTimeField(null=True)
+    # When the first attempt started, and when the job ended.
+    started = models.DateTimeField(null=True)
+    ended = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created"]
+        indexes: ClassVar = [
+            models.Index(fields=["state", "queue", "-priority", "queued"]),
+            models.Index(fields=["project", "-created"]),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in (
+            self.State.SUCCEEDED,
+            self.State.FAILED,
+            self.State.CANCELLED,
+        )
+
+
+class Attempt(models.Model):
+    """One try at a job. Seconds after its last checkpoint count as lost when it was interrupted."""
+
+    id = IdField("att")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveIntegerField()
+    runner = models.CharField(max_length=120, blank=True)
+    device = models.CharField(max_length=120, blank=True)
+    resumed_from_step = models.BigIntegerField(null=True)
+    started = models.DateTimeField(null=True)
+    last_checkpoint = models.DateTimeField(null=True)
+    ended = models.DateTimeField(null=True)
+    # "succeeded", "failed", "cancelled" or "interrupted", and why.
+    outcome = models.CharField(max_length=12, blank=True)
+    reason = models.CharField(max_length=400, blank=True)
+    lost_seconds = models.FloatField(default=0.0)
+
+    class Meta:
+        ordering: ClassVar = ["number"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["job", "number"], name="one_attempt_per_number"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} #{self.number}"
+
+
+class JobEvent(models.Model):
+    """An applied event, in order of application: what the live page and the event stream show."""
+
+    # The position for Last-Event-ID.
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="events")
+    attempt = models.PositiveIntegerField()
+    seq = models.BigIntegerField()
+    type = models.CharField(max_length=12)
+    time = models.DateTimeField()
+    data = models.JSONField()
+
+    class Meta:
+        ordering: ClassVar = ["id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["job", "attempt", "seq"], name="each_event_applied_once"
+            )
+        ]
+        indexes: ClassVar = [models.Index(fields=["job", "id"])]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} {self.attempt}/{self.seq} {self.type}"
+
+
+class MetricPoint(models.Model):
+    """A value of a metric series at a step. A resumed attempt overwrites what came after its checkpoint."""
+
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="metric_points")
+    name = models.CharField(max_length=80)
+    step = models.BigIntegerField()
+    value = models.FloatField()
+
+    class Meta:
+        ordering: ClassVar = ["name", "step"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["job", "name", "step"], name="one_value_per_step"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name}[{self.step}] = {self.value}"

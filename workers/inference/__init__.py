@@ -1,0 +1,1 @@
+"""Bundle → predictor. `runtime` is one self-contained file, because every bundle ships it as predict.py."""
