@@ -22,18 +22,9 @@ class TokenAuthentication(BaseAuthentication):
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        token = (
-            PersonalToken.objects.select_related("user")
-            .filter(digest=keys.digest(text.strip()))
-            .first()
-        )
+        token = PersonalToken.objects.select_related("user").filter(digest=keys.digest(text.strip())).first()
         now = timezone.now()
-        if (
-            token is None
-            or token.revoked
-            or (token.expires and token.expires <= now)
-            or not token.user.is_active
-        ):
+        if token is None or token.revoked or (token.expires and token.expires <= now) or not token.user.is_active:
             raise AuthenticationFailed
         if token.last_used is None or now - token.last_used > _LAST_USED_EVERY:
             PersonalToken.objects.filter(pk=token.pk).update(last_used=now)

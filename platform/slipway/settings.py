@@ -1,0 +1,228 @@
+"""Django settings. The environment is read by slipway.env; slipway.checks says what is wrong with it, in words."""
+
+from typing import Any
+
+from celery.schedules import crontab
+from psycopg.conninfo import conninfo_to_dict
+
+from slipway import env as environment
+from slipway import logs
+from workers.contracts import names
+
+ENV = environment.read()
+ROOT = environment.ROOT
+DEBUG = ENV.debug
+
+# --- This installation -------------------------------------------------------------------------------------------------
+SLIPWAY_HOME = ENV.home
+SLIPWAY_URL = ENV.url
+SLIPWAY_PREDICT_URL = ENV.predict_url
+SLIPWAY_STORAGE = ENV.storage
+SLIPWAY_LOCAL = ENV.local
+REDIS_URL = ENV.redis_url or ""
+
+# With an external database the installation may have several web processes, and a key of its own for each would end
+# every session at random: then the key has to be given (slipway.E001).
+SECRET_KEY = ENV.secret_key or (environment.installation_secret(ENV.home) if ENV.local else "")
+
+# --- Applications ------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "slipway.apps.SlipwayConfig",
+    "apps.core",
+    "apps.teams",
+    "apps.projects",
+    "apps.datasets",
+    "apps.training",
+    "apps.registry",
+    "apps.endpoints",
+    "apps.usage",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "rest_framework",
+    "drf_spectacular",
+    "django_htmx",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.humanize",
+    "slipway.apps.StaticConfig",
+]
+MIDDLEWARE = [
+    "apps.core.request_id.RequestIdMiddleware",
+    "slipway.headers.SecurityHeadersMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+ROOT_URLCONF = "slipway.urls"
+ASGI_APPLICATION = "slipway.asgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# --- Database and cache ------------------------------------------------------------------------------------------------
+
+
+def _database(url: str) -> dict[str, Any]:
+    """Django's form of a libpq URL; what Django has no field for (sslmode, …) goes to OPTIONS."""
+    parts = {key: str(value) for key, value in conninfo_to_dict(url).items()}
+    fields = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    settings: dict[str, Any] = {key: parts.pop(name, "") for key, name in fields.items()}
+    # A query that takes 15 s is a bug, and an idle transaction holds locks: end both rather than queue everyone behind them.
+    parts["options"] = " ".join(
+        [parts.get("options", ""), "-c statement_timeout=15s -c idle_in_transaction_session_timeout=60s"]
+    ).strip()
+    # Under ASGI each request has its own thread, so persistent connections would be opened anew: a pool instead.
+    parts_and_pool: dict[str, Any] = {**parts, "pool": {"min_size": 0, "max_size": 20, "timeout": 10}}
+    return {"ENGINE": "django.db.backends.postgresql", "OPTIONS": parts_and_pool, **settings}
+
+
+DATABASES = {"default": _database(ENV.database_url)} if ENV.database_url else {}  # none: slipway.W001
+# Shared by all web processes: the login rate limits live here.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+
+# --- Who may talk to it ------------------------------------------------------------------------------------------------
+_host = SLIPWAY_URL.split("://")[1].rsplit(":", 1)[0]
+ALLOWED_HOSTS = sorted({_host, "127.0.0.1", "localhost", "[::1]"})
+_https = SLIPWAY_URL.startswith("https://")
+CSRF_TRUSTED_ORIGINS = [SLIPWAY_URL]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _https
+# The __Host- prefix keeps a sibling host from planting cookies; browsers accept it over HTTPS only.
+SESSION_COOKIE_NAME = "__Host-sessionid" if _https else f"slipway_session_{ENV.port}"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if _https else f"slipway_csrf_{ENV.port}"
+SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.proxies else None
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- Accounts ----------------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "teams.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+_VALIDATION = "django.contrib.auth.password_validation"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"{_VALIDATION}.UserAttributeSimilarityValidator"},
+    {"NAME": f"{_VALIDATION}.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": f"{_VALIDATION}.CommonPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_UNIQUE_EMAIL = True
+# Without a mail server nobody could follow the link.
+ACCOUNT_EMAIL_VERIFICATION = "mandatory" if ENV.mail else "none"
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if _https else "http"
+ALLAUTH_TRUSTED_PROXY_COUNT = ENV.proxies
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+
+# --- Mail --------------------------------------------------------------------------------------------------------------
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.mail_from
+EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if ENV.mail else 'console'}.EmailBackend"
+EMAIL_TIMEOUT = 10
+if ENV.mail:
+    EMAIL_HOST, EMAIL_PORT = ENV.mail.host, ENV.mail.port
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = ENV.mail.user, ENV.mail.password
+    EMAIL_USE_TLS, EMAIL_USE_SSL = ENV.mail.security == "starttls", ENV.mail.security == "tls"
+
+# --- Languages and time ------------------------------------------------------------------------------------------------
+USE_I18N = USE_TZ = True
+LANGUAGE_CODE, TIME_ZONE = "en", "UTC"
+LANGUAGES = [("en", "English")]
+LOCALE_PATHS = [ROOT / "locale"]
+
+# --- Static files: ours, and front-end packages as npm delivers them ---------------------------------------------------
+_NODE = ROOT / "node_modules"
+STATIC_URL = "/static/"
+STATIC_ROOT = ENV.home / "static"
+STATICFILES_DIRS = [
+    ROOT / "static",
+    ("vendor/htmx", _NODE / "htmx.org" / "dist"),
+    ("vendor/htmx-sse", _NODE / "htmx-ext-sse" / "dist"),
+    ("vendor/alpine", _NODE / "@alpinejs" / "csp" / "dist"),
+    ("vendor/tabler", _NODE / "@tabler" / "core" / "dist"),
+    ("vendor/echarts", _NODE / "echarts" / "dist"),
+]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},  # unused: artifacts are in SLIPWAY_STORAGE
+    "staticfiles": {"BACKEND": "slipway.static.StaticStorage"},
+}
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
+
+# --- Uploads -----------------------------------------------------------------------------------------------------------
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # form and JSON bodies; files stream to disk
+
+# --- Control API -------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "apps.teams.authentication.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",  # CSRF enforced
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "apps.core.api.exception_handler",
+    "NUM_PROXIES": ENV.proxies,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Slipway control API",
+    "DESCRIPTION": "Datasets, training jobs, models and endpoints of a Slipway installation.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+}
+
+# --- Celery: the control plane's own queue; runners are reached by task name and queue ---------------------------------
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_DEFAULT_QUEUE = names.QUEUE_CONTROL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_TASK_TIME_LIMIT = 600
+CELERY_BEAT_SCHEDULE_FILENAME = str(ENV.home / "beat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    "reap lost jobs": {"task": "training.reap", "schedule": 5.0},
+    "publish routes and keys": {"task": "endpoints.publish_snapshot", "schedule": 5.0},
+    "forget old usage records": {"task": "usage.retention", "schedule": crontab(hour="3", minute="17")},
+}
+# A beat that was away does not send what it missed twice: each task expires before its next turn.
+for _entry in CELERY_BEAT_SCHEDULE.values():
+    if isinstance(_entry["schedule"], float):
+        _entry["options"] = {"expires": _entry["schedule"]}
+
+LOGGING = logs.config(json=not DEBUG)
