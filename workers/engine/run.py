@@ -34,13 +34,20 @@ class Run:
         self.params = params
         self.seed = spec.train.seed
         self._started = time.monotonic()
-        self.checkpoints = CheckpointStore(job_dir, self._fingerprint(), self.useful_seconds)
+        self.checkpoints = CheckpointStore(
+            job_dir, self._fingerprint(), self.useful_seconds
+        )
         self.progress = job_dir.progress
         self.metric = job_dir.metric
         self.log = job_dir.log
 
     def _fingerprint(self) -> str:
-        facts = [self.train.template, self.params.model_dump(mode="json"), self.train.dataset.content_hash, self.seed]
+        facts = [
+            self.train.template,
+            self.params.model_dump(mode="json"),
+            self.train.dataset.content_hash,
+            self.seed,
+        ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def useful_seconds(self) -> float:
@@ -73,18 +80,24 @@ class Run:
         import pyarrow.parquet
 
         return pyarrow.parquet.read_table(
-            self.data_path, columns=columns, filters=[("split", "=", name)], memory_map=True
+            self.data_path,
+            columns=columns,
+            filters=[("split", "=", name)],
+            memory_map=True,
         )
 
-    def batches(self, name: str, columns: list[str], size: int = 256) -> "Iterator[pyarrow.RecordBatch]":
+    def batches(
+        self, name: str, columns: list[str], size: int = 256
+    ) -> "Iterator[pyarrow.RecordBatch]":
         """The rows of one split, `size` or fewer at a time: for columns that may not fit into memory."""
-        import pyarrow.dataset
+        import pyarrow.compute
+        import pyarrow.parquet
 
-        source = pyarrow.dataset.dataset(self.data_path, format="parquet")
-        keep = pyarrow.dataset.field("split") == name
-        yield from source.to_batches(
-            columns=columns, filter=keep, batch_size=size, batch_readahead=2, fragment_readahead=1
-        )
+        with pyarrow.parquet.ParquetFile(self.data_path, memory_map=True) as file:
+            for batch in file.iter_batches(size, columns=[*columns, "split"]):
+                yield batch.filter(pyarrow.compute.equal(batch["split"], name)).select(
+                    columns
+                )
 
 
 class Trained(ABC):

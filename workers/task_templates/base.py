@@ -61,7 +61,10 @@ class TaskTemplate(ABC):
             return self.params.model_validate({**self.presets[preset], **parameters})
         except ValidationError as error:
             fields = [
-                {"field": ".".join(str(part) for part in problem["loc"]), "message": problem["msg"]}
+                {
+                    "field": ".".join(str(part) for part in problem["loc"]),
+                    "message": problem["msg"],
+                }
                 for problem in error.errors(include_url=False, include_input=False)
             ]
             raise UserError("parameters_invalid", fields=fields) from None

@@ -1,0 +1,144 @@
+"""Image classification: an image gets one of the labels of the training data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from workers.contracts.job import DatasetKind
+from workers.task_templates.base import Params, Preset, TaskTemplate
+
+if TYPE_CHECKING:
+    from workers.engine.run import Run, Trained
+
+_ADVANCED: dict[str, Any] = {"advanced": True}
+
+
+class ImageParams(Params):
+    """What can be set for an image classifier."""
+
+    image_size: int | None = Field(
+        default=None,
+        ge=16,
+        le=256,
+        multiple_of=8,
+        title="Image size",
+        description="Side in pixels to which images are scaled. Empty: chosen from the data, up to 128.",
+    )
+    epochs: int = Field(
+        default=20,
+        ge=1,
+        le=500,
+        title="Epochs",
+        description="How often training goes through all images, at most.",
+    )
+    learning_rate: float = Field(
+        default=0.2,
+        gt=0,
+        le=5,
+        title="Learning rate",
+        description="The size of a training step at its peak.",
+    )
+    batch_size: int = Field(
+        default=128,
+        ge=2,
+        le=4096,
+        title="Batch size",
+        description="Images per training step.",
+    )
+    width: int = Field(
+        default=16,
+        ge=8,
+        le=256,
+        multiple_of=8,
+        title="Network width",
+        description="Channels of the first layer. Wider networks learn more and take longer.",
+    )
+    flip: bool = Field(
+        default=True,
+        title="Mirror images",
+        description="Show images also mirrored left to right in training. Switch off where sides matter, as for letters.",
+    )
+    color: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="Vary colours",
+        description="How strongly brightness, contrast and saturation are varied in training.",
+        json_schema_extra=_ADVANCED,
+    )
+    class_weights: bool = Field(
+        default=True,
+        title="Balance the classes",
+        description="Give rare classes more weight in training.",
+        json_schema_extra=_ADVANCED,
+    )
+    label_smoothing: float = Field(
+        default=0.1,
+        ge=0,
+        le=0.5,
+        title="Label smoothing",
+        description="How much doubt about the given labels training keeps.",
+        json_schema_extra=_ADVANCED,
+    )
+    weight_decay: float = Field(
+        default=0.0005,
+        ge=0,
+        le=1,
+        title="Weight decay",
+        description="How strongly weights are drawn towards zero.",
+        json_schema_extra=_ADVANCED,
+    )
+    patience: int = Field(
+        default=10,
+        ge=1,
+        le=100,
+        title="Patience",
+        description="Epochs without improvement on the validation images after which training ends.",
+        json_schema_extra=_ADVANCED,
+    )
+
+
+class ImageClassification(TaskTemplate):
+    """JPEG, PNG, WebP, GIF and BMP files of any size; labels are strings."""
+
+    key = "image-classification"
+    kind: ClassVar[DatasetKind] = "image"
+    title = "Image classification"
+    summary = "Sort photos and pictures into the classes of your examples: products, defects, species, documents."
+    predictor = "image-labels"
+    params = ImageParams
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+        "fast": {},
+        "balanced": {"width": 32, "epochs": 40, "color": 0.2},
+        "best": {"width": 64, "epochs": 60, "color": 0.2, "patience": 15},
+    }
+    main_metric = "accuracy"
+    input_schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "title": "Image",
+        "description": "The image file itself as the request's body, or JSON with the file in base64.",
+        "required": ["image"],
+        "properties": {"image": {"type": "string", "contentEncoding": "base64"}},
+    }
+    output_schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "required": ["label", "score", "scores"],
+        "properties": {
+            "label": {"type": "string", "description": "The most likely class."},
+            "score": {"type": "number", "description": "Its probability."},
+            "scores": {"type": "object", "additionalProperties": {"type": "number"}},
+        },
+    }
+
+    def toy_data(self, path: Path, seed: int = 0) -> None:
+        """Red, green and blue blobs on noise, as PNG and JPEG: 240 rows, 160 of them to train on."""
+        from workers.task_templates.toy import write_toy_images
+
+        write_toy_images(path, seed)
+
+    def train(self, run: "Run") -> "Trained":
+        """Decode the images once, then train a residual network. Raises JobError."""
+        from workers.engine.image import train_image
+
+        return train_image(run)

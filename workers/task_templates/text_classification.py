@@ -1,0 +1,155 @@
+"""Text classification: a text gets one of the labels of the training data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from workers.contracts.job import DatasetKind
+from workers.task_templates.base import Params, Preset, TaskTemplate
+
+if TYPE_CHECKING:
+    from workers.engine.run import Run, Trained
+
+_ADVANCED: dict[str, Any] = {"advanced": True}
+
+
+class TextParams(Params):
+    """What can be set for a text classifier."""
+
+    network: Literal["bag", "bag-conv"] = Field(
+        default="bag",
+        title="Network",
+        description="“bag” weighs words, word parts and short phrases: fast and strong on little data. “bag-conv” adds "
+        "convolutions that read longer stretches: slower, better with many examples.",
+    )
+    epochs: int = Field(
+        default=12,
+        ge=1,
+        le=500,
+        title="Epochs",
+        description="How often training goes through all examples, at most.",
+    )
+    learning_rate: float = Field(
+        default=0.005,
+        gt=0,
+        le=1,
+        title="Learning rate",
+        description="The size of a training step at its peak.",
+    )
+    batch_size: int = Field(
+        default=32,
+        ge=1,
+        le=4096,
+        title="Batch size",
+        description="Examples per training step.",
+    )
+    max_tokens: int = Field(
+        default=512,
+        ge=8,
+        le=4096,
+        title="Longest text",
+        description="Words and word parts that are read of a text; the rest of longer texts is left out.",
+    )
+    vocabulary: int = Field(
+        default=20_000,
+        ge=300,
+        le=200_000,
+        title="Vocabulary",
+        description="How many words and word parts the model knows, at most.",
+        json_schema_extra=_ADVANCED,
+    )
+    lowercase: bool = Field(
+        default=True,
+        title="Ignore case",
+        description="Treat capital and small letters alike.",
+        json_schema_extra=_ADVANCED,
+    )
+    class_weights: bool = Field(
+        default=True,
+        title="Balance the classes",
+        description="Give rare classes more weight in training.",
+        json_schema_extra=_ADVANCED,
+    )
+    dropout: float = Field(
+        default=0.3,
+        ge=0,
+        le=0.9,
+        title="Dropout",
+        description="Share of the signal that is hidden at random in training, against learning by heart.",
+        json_schema_extra=_ADVANCED,
+    )
+    label_smoothing: float = Field(
+        default=0.05,
+        ge=0,
+        le=0.5,
+        title="Label smoothing",
+        description="How much doubt about the given labels training keeps.",
+        json_schema_extra=_ADVANCED,
+    )
+    weight_decay: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        title="Weight decay",
+        description="How strongly weights are drawn towards zero.",
+        json_schema_extra=_ADVANCED,
+    )
+    patience: int = Field(
+        default=4,
+        ge=1,
+        le=100,
+        title="Patience",
+        description="Epochs without improvement on the validation rows after which training ends.",
+        json_schema_extra=_ADVANCED,
+    )
+
+
+class TextClassification(TaskTemplate):
+    """Texts of any language; labels are strings."""
+
+    key = "text-classification"
+    kind: ClassVar[DatasetKind] = "text"
+    title = "Text classification"
+    summary = "Sort texts into the classes of your examples: topics, intents, sentiment, spam. Any language."
+    predictor = "text-labels"
+    params = TextParams
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+        "fast": {},
+        "balanced": {"network": "bag-conv", "epochs": 12, "learning_rate": 0.002},
+        "best": {
+            "network": "bag-conv",
+            "epochs": 20,
+            "learning_rate": 0.0015,
+            "vocabulary": 30_000,
+            "patience": 6,
+        },
+    }
+    main_metric = "accuracy"
+    input_schema: ClassVar[dict[str, Any]] = {
+        "type": "string",
+        "title": "Text",
+        "minLength": 1,
+        "examples": ["Where can I change my delivery address?"],
+    }
+    output_schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "required": ["label", "score", "scores"],
+        "properties": {
+            "label": {"type": "string", "description": "The most likely class."},
+            "score": {"type": "number", "description": "Its probability."},
+            "scores": {"type": "object", "additionalProperties": {"type": "number"}},
+        },
+    }
+
+    def toy_data(self, path: Path, seed: int = 0) -> None:
+        """Weather, food and travel sentences made of each class's own words: 360 rows, 240 of them to train on."""
+        from workers.task_templates.toy import write_toy_texts
+
+        write_toy_texts(path, seed)
+
+    def train(self, run: "Run") -> "Trained":
+        """Train a tokenizer and a network. Raises JobError."""
+        from workers.engine.text import train_text
+
+        return train_text(run)

@@ -1,0 +1,137 @@
+"""Small data sets with a known answer, for the contract suite: written as an ingest would write them."""
+
+import hashlib
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+_WORDS = {
+    "weather": [
+        "rain",
+        "sun",
+        "cloud",
+        "storm",
+        "wind",
+        "snow",
+        "thunder",
+        "fog",
+        "frost",
+        "heat",
+        "drizzle",
+        "hail",
+    ],
+    "food": [
+        "bread",
+        "soup",
+        "cheese",
+        "apple",
+        "pasta",
+        "rice",
+        "salad",
+        "butter",
+        "honey",
+        "curry",
+        "garlic",
+        "lemon",
+    ],
+    "travel": [
+        "train",
+        "ticket",
+        "airport",
+        "hotel",
+        "luggage",
+        "passport",
+        "ferry",
+        "harbour",
+        "taxi",
+        "border",
+        "station",
+        "map",
+    ],
+}
+_FILLERS = [
+    "the",
+    "a",
+    "we",
+    "had",
+    "some",
+    "with",
+    "and",
+    "then",
+    "for",
+    "today",
+    "my",
+    "our",
+    "very",
+    "nice",
+    "about",
+    "there",
+]
+_COLOURS = {"red": (200, 40, 40), "green": (40, 190, 60), "blue": (50, 60, 210)}
+
+
+def _split(index: int) -> str:
+    return {4: "validation", 5: "test"}.get(index % 6, "train")
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+def write_toy_texts(path: Path, seed: int) -> None:
+    """Sentences of filler words with two words of their class: 360 rows, 240 train, 60 validation, 60 test."""
+    random_source = random.Random(seed)
+    rows = []
+    for row in range(360):
+        label = random_source.choice(sorted(_WORDS))
+        words = random_source.choices(_FILLERS, k=random_source.randint(3, 9))
+        words += random_source.sample(_WORDS[label], 2)
+        random_source.shuffle(words)
+        text = " ".join(words)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        rows.append(
+            {
+                "row": row,
+                "split": _split(row),
+                "hash": digest,
+                "text": text,
+                "label": label,
+            }
+        )
+    _write(path, rows)
+
+
+def write_toy_images(path: Path, seed: int) -> None:
+    """Noise with one blob in the colour of its class, 24 pixels, PNG and JPEG: 240 rows, 160 train, 40 and 40."""
+    import numpy as np
+    from PIL import Image
+
+    source = np.random.default_rng(seed)
+    rows = []
+    for row in range(240):
+        label = sorted(_COLOURS)[int(source.integers(3))]
+        pixels = source.integers(60, 180, size=(24, 24, 3), dtype=np.uint8)
+        top, left = source.integers(0, 12, size=2)
+        pixels[top : top + 12, left : left + 12] = _COLOURS[label]
+        stream = io.BytesIO()
+        kind = "PNG" if row % 2 else "JPEG"
+        Image.fromarray(pixels).save(stream, kind)
+        data = stream.getvalue()
+        rows.append(
+            {
+                "row": row,
+                "split": _split(row),
+                "hash": hashlib.sha256(data).hexdigest()[:32],
+                "image": data,
+                "label": label,
+                "name": f"{label}/{row:04d}.{kind.lower()}",
+                "width": 24,
+                "height": 24,
+                "format": kind,
+            }
+        )
+    _write(path, rows)
