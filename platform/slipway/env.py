@@ -46,6 +46,7 @@ class Env:
     runners: int  # CPU runner slots on this machine; a GPU adds its own
     secret_key: str | None
     debug: bool
+    statement_timeout_s: int  # a database query that takes longer is ended; 0 is for ever
     proxies: int  # trusted reverse proxies in front of the web process
     mail: Mail | None
     mail_from: str
@@ -80,6 +81,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         runners=_number(env, "SLIPWAY_RUNNERS", 1, low=0, high=256),
         secret_key=env.get("SLIPWAY_SECRET_KEY") or None,
         debug=_flag(env, "SLIPWAY_DEBUG"),
+        statement_timeout_s=_number(env, "SLIPWAY_STATEMENT_TIMEOUT", 15, low=0, high=86_400),
         proxies=_number(env, "SLIPWAY_PROXIES", 0, low=0, high=8),
         mail=_mail(env),
         mail_from=env.get("SLIPWAY_MAIL_FROM") or "Slipway <slipway@localhost>",

@@ -90,16 +90,16 @@ def _database(url: str) -> dict[str, Any]:
     parts = {key: str(value) for key, value in conninfo_to_dict(url).items()}
     fields = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     settings: dict[str, Any] = {key: parts.pop(name, "") for key, name in fields.items()}
-    # A query that takes 15 s is a bug, and an idle transaction holds locks: end both rather than queue everyone behind them.
-    parts["options"] = " ".join(
-        [parts.get("options", ""), "-c statement_timeout=15s -c idle_in_transaction_session_timeout=60s"]
-    ).strip()
+    # A slow query is a bug, and an idle transaction holds locks: end both rather than let everyone queue behind them.
+    limits = f"-c statement_timeout={ENV.statement_timeout_s}s -c idle_in_transaction_session_timeout=60s"
+    parts["options"] = f"{parts.get('options', '')} {limits}".strip()
     # Under ASGI each request has its own thread, so persistent connections would be opened anew: a pool instead.
     parts_and_pool: dict[str, Any] = {**parts, "pool": {"min_size": 0, "max_size": 20, "timeout": 10}}
     return {"ENGINE": "django.db.backends.postgresql", "OPTIONS": parts_and_pool, **settings}
 
 
-DATABASES = {"default": _database(ENV.database_url)} if ENV.database_url else {}  # none: slipway.W001
+# Where nothing is known of a database (slipway.W001), connecting fails and says so; commands without one still work.
+DATABASES = {"default": _database(ENV.database_url or "postgresql://slipway@127.0.0.1:1/slipway")}
 # Shared by all web processes: the login rate limits live here.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 

@@ -1,0 +1,89 @@
+"""Starting child processes that cannot outlive us, and ending them."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+# Loaded now: between fork and exec nothing may be imported or loaded.
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl failed")
+
+
+def dies_with_parent(number: int) -> Callable[[], None] | None:
+    """A preexec_fn: the kernel sends the child signal `number` when the thread that started it is gone, even by SIGKILL.
+
+    Linux only; elsewhere None, and a leftover is ended by the next start.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    parent = os.getpid()
+
+    def prepare() -> None:
+        _prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it died between fork and prctl
+            os._exit(1)
+
+    return prepare
+
+
+def adopt_orphans() -> None:
+    """Become the parent of grandchildren whose parent died, so that `end_descendants` finds them."""
+    if sys.platform.startswith("linux"):
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def reap(known: set[int]) -> None:
+    """Bury adopted orphans that have ended; `known` are children that somebody else waits for."""
+    for child in psutil.Process().children():
+        if child.pid not in known:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(child.pid, os.WNOHANG)
+
+
+def end_descendants(keep: set[int]) -> list[str]:
+    """Kill every process below us but those in `keep` and what is below them. Returns the names of the killed."""
+    kept = set(keep)
+    for pid in keep:
+        try:
+            kept |= {child.pid for child in psutil.Process(pid).children(recursive=True)}
+        except psutil.NoSuchProcess:
+            continue
+    found = [child for child in psutil.Process().children(recursive=True) if child.pid not in kept]
+    names = []
+    for child in found:
+        try:
+            names.append(f"{child.name()} ({child.pid})")
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(found, timeout=5)
+    return names
+
+
+def end_leftover(pid: int, folder: str, number: int, patience_s: float = 20) -> None:
+    """End a server left by an earlier run: the process `pid`, if it works in `folder` (a pid alone may be reused)."""
+    try:
+        process = psutil.Process(pid)
+        if process.cwd() != folder:
+            return
+        process.send_signal(signal.Signals(number))
+        try:
+            process.wait(patience_s)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(patience_s)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return

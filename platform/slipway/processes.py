@@ -1,0 +1,249 @@
+"""`make up`: everything that Slipway is, on one machine.
+
+    python -m slipway.processes
+
+starts Postgres and Redis unless DATABASE_URL and REDIS_URL name others, migrates, collects static files, makes the demo
+account once, runs every process, and says when all of it is ready. SIGINT and SIGTERM stop all of it.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import redis as redis_client
+
+from slipway import embedded
+from slipway.env import ROOT, Env, EnvError, read
+from slipway.supervisor import Child, Supervisor, TooManyCrashes, line_writer
+from workers.contracts import names
+
+READY_PATIENCE_S = 120
+_PYTHON = sys.executable
+# What a runner and the prediction API may know: no database, no secret key, no mail password.
+_WORKER_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SLIPWAY_HOME", "SLIPWAY_PREDICT_PORT")
+_WORKER_PREFIXES = ("AWS_", "CUDA_", "NVIDIA_", "OMP_", "ORT_", "FSSPEC_", "SLIPWAY_RUNNER_", "SLIPWAY_SERVING_")
+
+
+class StartError(Exception):
+    """Slipway cannot start; the message says why."""
+
+
+def main() -> int:
+    """Run until stopped. The exit code is 0 after a clean stop, 1 after a failure."""
+    try:
+        env = read()
+        with embedded.locked(env.home):
+            return asyncio.run(_run(env))
+    except (EnvError, embedded.EmbeddedError, StartError, TooManyCrashes) as error:
+        print(f"Slipway cannot run: {error}", file=sys.stderr, flush=True)
+        return 1
+
+
+async def _run(env: Env) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    supervisor = Supervisor(line_writer(env.home / "logs"))
+    started: list[Child] = []
+    work = asyncio.create_task(_start(env, supervisor, started))
+    waits = [work, asyncio.create_task(stop.wait()), supervisor.failure]
+    try:
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if work in done and not work.exception() and not stop.is_set():
+            await asyncio.wait(waits[1:], return_when=asyncio.FIRST_COMPLETED)
+        for task in (work, supervisor.failure):
+            if task.done():
+                task.result()
+        return 0
+    finally:
+        print("Slipway is stopping", flush=True)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await supervisor.stop(started)
+        print("Slipway has stopped", flush=True)
+
+
+async def _start(env: Env, supervisor: Supervisor, started: list[Child]) -> None:
+    environ = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "platform")]),
+    }
+    environ |= {"SLIPWAY_HOME": str(env.home), "SLIPWAY_STORAGE": env.storage}
+    environ |= await _databases(env, supervisor)
+    await _manage(environ, "migrate", "--noinput", "--verbosity=0", SLIPWAY_STATEMENT_TIMEOUT="0")
+    if _static_files_changed(env):
+        await _manage(environ, "collectstatic", "--noinput", "--clear", "--verbosity=0")
+    if env.local:
+        await _manage(environ, "create_demo")
+    for child in processes(env, environ):
+        started.append(child)
+        await supervisor.start(child)
+    await _until_ready(env, environ["REDIS_URL"], runners=sum(child.name.startswith("runner") for child in started))
+    print(f"Slipway is ready: {env.url}", flush=True)
+
+
+# --- Databases ---------------------------------------------------------------------------------------------------------
+
+
+async def _databases(env: Env, supervisor: Supervisor) -> dict[str, str]:
+    """Start what is not given; the variables that say where both are."""
+    given = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL") if os.environ.get(name)}
+    wanted = {"postgres": "DATABASE_URL" not in given, "redis": "REDIS_URL" not in given}
+    found = dict(given)
+    for server in await asyncio.to_thread(lambda: embedded.prepare(env.home, **wanted)):
+        child = Child(
+            server.name, server.command, stop_signal=server.stop_signal, options=embedded.spawn_arguments(server)
+        )
+        await supervisor.start(child)
+        await asyncio.to_thread(embedded.wait_ready, server, lambda child=child: child.alive)  # type: ignore[misc]
+        found["DATABASE_URL" if server.name == "postgres" else "REDIS_URL"] = server.url
+    if wanted["postgres"]:
+        found["SLIPWAY_EMBEDDED_DATABASE"] = "1"
+    return found
+
+
+async def _manage(environ: dict[str, str], command: str, *arguments: str, **extra: str) -> None:
+    """Run a management command. Raises StartError with what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(_PYTHON, str(ROOT / "manage.py"), command, *arguments),
+        env={**environ, **extra},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    if process.returncode:
+        raise StartError(f"manage.py {command} failed:\n{output.decode('utf-8', 'replace')}")
+
+
+def _static_files_changed(env: Env) -> bool:
+    """Whether a source of static files is newer than what was collected."""
+    manifest = env.home / "static" / "staticfiles.json"
+    sources = [
+        ROOT / "package-lock.json",
+        ROOT / "node_modules" / ".package-lock.json",
+        Path(__file__).parent / "settings.py",
+    ]
+    sources += [path for path in (ROOT / "static").rglob("*")]
+    return not manifest.exists() or any(
+        path.stat().st_mtime > manifest.stat().st_mtime for path in sources if path.exists()
+    )
+
+
+# --- Processes ---------------------------------------------------------------------------------------------------------
+
+
+def processes(env: Env, environ: dict[str, str]) -> list[Child]:
+    """Every process of this machine, in the order of their start."""
+    worker_environ = {
+        name: value for name, value in environ.items() if name in _WORKER_VARIABLES or name.startswith(_WORKER_PREFIXES)
+    }
+    worker_environ |= {name: environ[name] for name in ("REDIS_URL", "SLIPWAY_STORAGE")}
+    worker_environ |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    celery = [_PYTHON, "-m", "celery"]
+    quiet = ["--loglevel=WARNING", "--without-gossip", "--without-mingle"]
+    control = [
+        *celery,
+        "-A",
+        "slipway",
+        "worker",
+        f"--queues={names.QUEUE_CONTROL}",
+        "--pool=threads",
+        "--concurrency=2",
+    ]
+    web = [_PYTHON, "-m", "uvicorn", "slipway.asgi:application", "--host=127.0.0.1", f"--port={env.port}"]
+    web += ["--no-access-log", "--no-server-header", "--lifespan=off", "--timeout-graceful-shutdown=5"]
+    web += ["--proxy-headers"] if env.proxies else ["--no-proxy-headers"]
+    children = [
+        Child("web", web, environ),
+        Child("worker", [*control, *quiet, "--hostname=control@%h"], environ),
+        Child("beat", [*celery, "-A", "slipway", "beat", "--loglevel=WARNING", "--pidfile="], environ),
+        Child("recorder", [_PYTHON, str(ROOT / "manage.py"), "record"], environ),
+        Child("serving", [_PYTHON, "-m", "workers.serving"], worker_environ),
+    ]
+    for name, queues, device in _slots(env):
+        runner = [*celery, "-A", "workers.runner.app", "worker", f"--queues={','.join(queues)}"]
+        runner += ["--pool=threads", "--concurrency=1", f"--hostname={name}@%h", *quiet]
+        children.append(Child(name, runner, {**worker_environ, **device}))
+    return children
+
+
+def _slots(env: Env) -> Iterator[tuple[str, list[str], dict[str, str]]]:
+    """(name, queues, variables) of each runner slot: the CPU slots, and one for each GPU."""
+    for index in range(env.runners):
+        yield f"runner-{index + 1}", [names.QUEUE_TRAIN_CPU, names.QUEUE_INGEST], {"CUDA_VISIBLE_DEVICES": ""}
+    for gpu in _gpus():
+        yield f"runner-gpu{gpu}", [names.QUEUE_TRAIN_GPU], {"CUDA_VISIBLE_DEVICES": gpu}
+
+
+def _gpus() -> list[str]:
+    """Indices of this machine's NVIDIA GPUs."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+        return [line.strip() for line in done.stdout.splitlines() if line.strip().isdigit()]
+    return []
+
+
+# --- Readiness ---------------------------------------------------------------------------------------------------------
+
+
+async def _until_ready(env: Env, redis_url: str, *, runners: int) -> None:
+    """Wait until web and serving answer and every runner has said that it is there."""
+    waits: dict[str, Callable[[], bool]] = {
+        "web": lambda: _answers(f"http://127.0.0.1:{env.port}/readyz"),
+        "serving": lambda: _answers(f"http://127.0.0.1:{env.predict_port}/v2/health/ready"),
+        "runners": lambda: _runners(redis_url) >= runners,
+    }
+    missing = await asyncio.gather(*(_poll(name, probe) for name, probe in waits.items()))
+    if any(missing):
+        late = ", ".join(name for name in missing if name)
+        raise StartError(f"not ready within {READY_PATIENCE_S} s: {late}. See {env.home / 'logs'}.")
+
+
+async def _poll(name: str, probe: Callable[[], bool]) -> str:
+    """The empty string once the probe is true, else the name."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + READY_PATIENCE_S
+    while loop.time() < end:
+        if await asyncio.to_thread(probe):
+            return ""
+        await asyncio.sleep(0.1)
+    return name
+
+
+def _answers(url: str) -> bool:
+    # Loopback only: a proxy from the environment must not be asked.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _runners(redis_url: str) -> int:
+    with (
+        contextlib.suppress(redis_client.RedisError),
+        redis_client.Redis.from_url(redis_url, socket_timeout=5) as client,
+    ):
+        return sum(1 for _ in client.scan_iter(names.RUNNER_PATTERN, count=100))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
