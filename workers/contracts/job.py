@@ -42,11 +42,13 @@ class IngestSpec(Contract):
     """Read `inputs/source` (called `filename` by its owner) into Parquet.
 
     `mapping` names columns: {"text", "label", "split"?} or {"user", "item", "rating"?, "timestamp"?, "split"?}; what it
-    leaves out is guessed.
+    leaves out is guessed. With `corrections`, `inputs/source` is the data.parquet of an earlier version and `changes.json`
+    beside it says which labels to change: {"changes": [{"row": 17, "label": "spam"}, …]}.
     """
 
     kind: DatasetKind
     filename: str
+    corrections: bool = False
     mapping: dict[str, str] = Field(default_factory=dict)
     limits: IngestLimits = IngestLimits()
     seed: int = 0
