@@ -17,4 +17,12 @@ class SlipwayConfig(AppConfig):
 class StaticConfig(StaticFilesConfig):
     """Static files without what browsers never ask for: source maps and the module builds of the npm packages."""
 
-    ignore_patterns = [*StaticFilesConfig.ignore_patterns, "*.map", "*.esm.*", "*.cjs.*", "*.amd.js", "*.d.ts", "*.gz"]
+    ignore_patterns = [  # noqa: RUF012 (an instance variable, says the base class)
+        *StaticFilesConfig.ignore_patterns,
+        "*.map",
+        "*.esm.*",
+        "*.cjs.*",
+        "*.amd.js",
+        "*.d.ts",
+        "*.gz",
+    ]

@@ -23,7 +23,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def dies_with_parent(number: int) -> Callable[[], None] | None:
-    """A preexec_fn: the kernel sends the child signal `number` when the thread that started it is gone, even by SIGKILL.
+    """A preexec_fn: the kernel sends the child signal `number` when the thread that started it ends, even by SIGKILL.
 
     Linux only; elsewhere None, and a leftover is ended by the next start.
     """

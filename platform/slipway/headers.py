@@ -8,7 +8,10 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 # No 'unsafe-*' anywhere. data: images are Tabler's inline SVG icons and the thumbnails that we encode ourselves.
-CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",

@@ -1,5 +1,7 @@
 """Health of the web process, for supervisors and load balancers."""
 
+from collections.abc import Callable
+
 import redis
 import structlog
 from django.conf import settings
@@ -24,8 +26,7 @@ def ready(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ready" if good else "not ready", **checks}, status=200 if good else 503)
 
 
-def _answers(probe: object) -> bool:
-    assert callable(probe)
+def _answers(probe: Callable[[], None]) -> bool:
     try:
         probe()
     except Exception:

@@ -1,7 +1,7 @@
 """Logs: one JSON object a line on standard error, for our own records and every library's.
 
-Whatever was bound by `structlog.contextvars.bind_contextvars(request_id=…, job_id=…)` is in each line of that request or
-job. JSON escapes control characters, so nobody can forge a line by what they put in a path or a header.
+Whatever was bound by `structlog.contextvars.bind_contextvars(request_id=…, job_id=…)` is in each line of that request
+or job. JSON escapes control characters, so nobody can forge a line by what they put in a path or a header.
 """
 
 from typing import Any

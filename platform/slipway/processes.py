@@ -8,15 +8,15 @@ account once, runs every process, and says when all of it is ready. SIGINT and S
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import redis as redis_client
 
@@ -54,7 +54,7 @@ async def _run(env: Env) -> int:
     supervisor = Supervisor(line_writer(env.home / "logs"))
     started: list[Child] = []
     work = asyncio.create_task(_start(env, supervisor, started))
-    waits = [work, asyncio.create_task(stop.wait()), supervisor.failure]
+    waits: list[asyncio.Future[Any]] = [work, asyncio.create_task(stop.wait()), supervisor.failure]
     try:
         done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         if work in done and not work.exception() and not stop.is_set():
@@ -91,7 +91,7 @@ async def _start(env: Env, supervisor: Supervisor, started: list[Child]) -> None
     print(f"Slipway is ready: {env.url}", flush=True)
 
 
-# --- Databases ---------------------------------------------------------------------------------------------------------
+# --- Databases ---
 
 
 async def _databases(env: Env, supervisor: Supervisor) -> dict[str, str]:
@@ -138,13 +138,13 @@ def _static_files_changed(env: Env) -> bool:
         ROOT / "node_modules" / ".package-lock.json",
         Path(__file__).parent / "settings.py",
     ]
-    sources += [path for path in (ROOT / "static").rglob("*")]
+    sources += (ROOT / "static").rglob("*")
     return not manifest.exists() or any(
         path.stat().st_mtime > manifest.stat().st_mtime for path in sources if path.exists()
     )
 
 
-# --- Processes ---------------------------------------------------------------------------------------------------------
+# --- Processes ---
 
 
 def processes(env: Env, environ: dict[str, str]) -> list[Child]:
@@ -199,7 +199,7 @@ def _gpus() -> list[str]:
     return []
 
 
-# --- Readiness ---------------------------------------------------------------------------------------------------------
+# --- Readiness ---
 
 
 async def _until_ready(env: Env, redis_url: str, *, runners: int) -> None:

@@ -13,7 +13,7 @@ ENV = environment.read()
 ROOT = environment.ROOT
 DEBUG = ENV.debug
 
-# --- This installation -------------------------------------------------------------------------------------------------
+# --- This installation ---
 SLIPWAY_HOME = ENV.home
 SLIPWAY_URL = ENV.url
 SLIPWAY_PREDICT_URL = ENV.predict_url
@@ -25,7 +25,7 @@ REDIS_URL = ENV.redis_url or ""
 # every session at random: then the key has to be given (slipway.E001).
 SECRET_KEY = ENV.secret_key or (environment.installation_secret(ENV.home) if ENV.local else "")
 
-# --- Applications ------------------------------------------------------------------------------------------------------
+# --- Applications ---
 INSTALLED_APPS = [
     "slipway.apps.SlipwayConfig",
     "apps.core",
@@ -82,7 +82,7 @@ TEMPLATES: list[dict[str, Any]] = [
     }
 ]
 
-# --- Database and cache ------------------------------------------------------------------------------------------------
+# --- Database and cache ---
 
 
 def _database(url: str) -> dict[str, Any]:
@@ -103,7 +103,7 @@ DATABASES = {"default": _database(ENV.database_url or "postgresql://slipway@127.
 # Shared by all web processes: the login rate limits live here.
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 
-# --- Who may talk to it ------------------------------------------------------------------------------------------------
+# --- Who may talk to it ---
 _host = SLIPWAY_URL.split("://")[1].rsplit(":", 1)[0]
 ALLOWED_HOSTS = sorted({_host, "127.0.0.1", "localhost", "[::1]"})
 _https = SLIPWAY_URL.startswith("https://")
@@ -117,7 +117,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.proxies els
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-# --- Accounts ----------------------------------------------------------------------------------------------------------
+# --- Accounts ---
 AUTH_USER_MODEL = "teams.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = [
@@ -144,7 +144,7 @@ ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if _https else "http"
 ALLAUTH_TRUSTED_PROXY_COUNT = ENV.proxies
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 
-# --- Mail --------------------------------------------------------------------------------------------------------------
+# --- Mail ---
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.mail_from
 EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if ENV.mail else 'console'}.EmailBackend"
 EMAIL_TIMEOUT = 10
@@ -153,13 +153,13 @@ if ENV.mail:
     EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = ENV.mail.user, ENV.mail.password
     EMAIL_USE_TLS, EMAIL_USE_SSL = ENV.mail.security == "starttls", ENV.mail.security == "tls"
 
-# --- Languages and time ------------------------------------------------------------------------------------------------
+# --- Languages and time ---
 USE_I18N = USE_TZ = True
 LANGUAGE_CODE, TIME_ZONE = "en", "UTC"
 LANGUAGES = [("en", "English")]
 LOCALE_PATHS = [ROOT / "locale"]
 
-# --- Static files: ours, and front-end packages as npm delivers them ---------------------------------------------------
+# --- Static files: ours, and front-end packages as npm delivers them ---
 _NODE = ROOT / "node_modules"
 STATIC_URL = "/static/"
 STATIC_ROOT = ENV.home / "static"
@@ -177,11 +177,11 @@ STORAGES = {
 }
 WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 
-# --- Uploads -----------------------------------------------------------------------------------------------------------
+# --- Uploads ---
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # form and JSON bodies; files stream to disk
 
-# --- Control API -------------------------------------------------------------------------------------------------------
+# --- Control API ---
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "apps.teams.authentication.TokenAuthentication",
@@ -204,7 +204,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
 }
 
-# --- Celery: the control plane's own queue; runners are reached by task name and queue ---------------------------------
+# --- Celery: the control plane's own queue; runners are reached by task name and queue ---
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_DEFAULT_QUEUE = names.QUEUE_CONTROL
 CELERY_TASK_IGNORE_RESULT = True
