@@ -1,0 +1,161 @@
+"""Template tags of the dashboard. They only format; what is shown is decided in views."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import template
+from django.contrib.humanize.templatetags.humanize import intcomma, naturaltime
+from django.forms import BoundField
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+register = template.Library()
+
+# state → colour (a class `state-…` in components.css) and icon. Words come from the model's choices.
+_STATES = {
+    "queued": ("idle", "clock"),
+    "running": ("live", "progress"),
+    "processing": ("live", "progress"),
+    "succeeded": ("good", "circle-check"),
+    "ready": ("good", "circle-check"),
+    "failed": ("bad", "circle-x"),
+    "cancelled": ("idle", "ban"),
+    "revoked": ("idle", "ban"),
+    "expired": ("idle", "clock"),
+    "warning": ("warn", "alert-triangle"),
+}
+
+
+@register.simple_tag
+def icon(name: str, css: str = "") -> SafeString:
+    """A symbol of static/img/icons.svg; decoration only, so hidden from screen readers."""
+    return format_html(
+        '<svg class="icon {}" aria-hidden="true"><use href="{}#{}"></use></svg>', css, static("img/icons.svg"), name
+    )
+
+
+@register.simple_tag
+def ago(moment: datetime | None, empty: str = "–") -> SafeString | str:
+    """A time relative to now, the exact one in the title."""
+    if moment is None:
+        return empty
+    exact = date_format(timezone.localtime(moment), "j M Y, H:i:s e")
+    text = _("just now") if abs(timezone.now() - moment) < timedelta(seconds=5) else naturaltime(moment)
+    # "2 hours, 5 minutes ago" is more than the eye wants.
+    head, comma, rest = str(text).partition(",")
+    if comma and rest.rsplit(" ", 1)[-1] == "ago":
+        text = f"{head} ago"
+    return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, text)
+
+
+@register.inclusion_tag("components/state.html")
+def state(value: str, label: str = "") -> dict[str, str]:
+    """A badge for the state of a job, a dataset version, a key …"""
+    tone, symbol = _STATES.get(value, ("idle", "circle"))
+    return {"tone": tone, "symbol": symbol, "label": label or value}
+
+
+@register.inclusion_tag("components/field.html")
+def field(bound: BoundField, optional: bool = True, autofocus: bool = False) -> dict[str, Any]:
+    """A form field with label, control, help and errors, tied together for screen readers."""
+    kind = getattr(bound.field.widget, "input_type", bound.field.widget.__class__.__name__.lower())
+    classes = {
+        "select": "form-select",
+        "selectmultiple": "form-select",
+        "checkbox": "form-check-input",
+        "radio": "form-check-input",
+        "checkboxselectmultiple": "form-check-input",
+    }
+    css = classes.get(kind, "form-control")
+    if bound.errors:
+        css += " is-invalid"
+    own = bound.field.widget.attrs.get("class")
+    attrs: dict[str, Any] = {"class": f"{own} {css}" if own else css}
+    if autofocus:
+        attrs["autofocus"] = True
+    return {
+        "field": bound,
+        "kind": kind,
+        "control": bound.as_widget(attrs=attrs),
+        "optional": optional and not bound.field.required and kind != "checkbox",
+        "multiple": kind in ("radio", "checkboxselectmultiple"),
+    }
+
+
+@register.inclusion_tag("components/copyable.html")
+def copyable(text: str, label: str = "") -> dict[str, str]:
+    """A small identifier with a button that copies it."""
+    return {"text": text, "label": label or _("Copy")}
+
+
+@register.filter
+def number(value: Any) -> str:
+    """A count with separators; a float with at most three decimals."""
+    if value is None or value == "":
+        return "–"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    return str(intcomma(int(value), use_l10n=True))
+
+
+@register.filter
+def short_number(value: int | float | None) -> str:
+    """1,234,567 → 1.2 M: for figures that are read at a glance."""
+    if value is None:
+        return "–"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= limit:
+            scaled = value / (1e3 if unit == "k" else limit)
+            return f"{scaled:.1f}".rstrip("0").rstrip(".") + f" {unit}"
+    return number(value)
+
+
+@register.filter
+def percent(value: float | None, digits: int = 0) -> str:
+    """A share of 1 as a percentage: 0.9312 → 93 %."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+@register.filter
+def share(part: float, whole: float) -> float:
+    """part / whole in [0, 1], 0 where there is no whole."""
+    return part / whole if whole else 0.0
+
+
+@register.filter
+def duration(seconds: float | timedelta | None) -> str:
+    """Seconds as people say them: 42 s, 3 min 5 s, 2 h 10 min, 3 days."""
+    if seconds is None:
+        return "–"
+    total = int(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
+    if total < 60:
+        return _("%(s)d s") % {"s": total}
+    if total < 3600:
+        return _("%(m)d min %(s)d s") % {"m": total // 60, "s": total % 60}
+    if total < 2 * 86400:
+        return _("%(h)d h %(m)d min") % {"h": total // 3600, "m": total % 3600 // 60}
+    return ngettext("%(d)d day", "%(d)d days", total // 86400) % {"d": total // 86400}
+
+
+@register.filter
+def initials(name: str) -> str:
+    """One or two capitals that stand for a name."""
+    words = [word for word in name.replace("@", " ").replace(".", " ").split() if word[:1].isalnum()]
+    return "".join(word[0] for word in words[:2]).upper() or "?"
+
+
+@register.filter
+def hue(key: str) -> int:
+    """A number from 1 to 6 that stays with a key: the colour of its avatar (`hue-…` in components.css)."""
+    return sum(map(ord, str(key))) % 6 + 1
+
+
+@register.filter
+def get(mapping: dict[str, Any] | None, key: str) -> Any:
+    """mapping[key], None where it is missing."""
+    return (mapping or {}).get(key)

@@ -1,0 +1,139 @@
+// What every page has: Alpine components, toasts, polling that rests while nobody looks. No inline script anywhere (CSP).
+"use strict";
+
+document.addEventListener("alpine:init", () => {
+  // <div x-data="copy"> … <code x-ref="text"> … <button @click="copy"> … <span x-show="done">
+  Alpine.data("copy", () => ({
+    done: false,
+    get idle() { return !this.done; },
+    async copy() {
+      await writeClipboard(this.$refs.text.textContent.trim());
+      this.done = true;
+      setTimeout(() => { this.done = false; }, 1600);
+    },
+  }));
+
+  Alpine.data("theme", () => ({
+    dark: window.slipwayTheme.current() === "dark",
+    get light() { return !this.dark; },
+    toggle() {
+      window.slipwayTheme.toggle();
+      this.dark = window.slipwayTheme.current() === "dark";
+    },
+  }));
+
+  // A form or panel that opens in place: <div x-data="reveal"> <button @click="show"> <form x-show="open">
+  Alpine.data("reveal", () => ({
+    open: false,
+    get closed() { return !this.open; },
+    init() { this.open = this.$el.dataset.open === "true"; },
+    show() {
+      this.open = true;
+      this.$nextTick(() => this.$root.querySelector("[data-focus]")?.focus());
+    },
+    hide() { this.open = false; },
+    toggle() { this.open ? this.hide() : this.show(); },
+  }));
+
+  // <div x-data="tabs" data-tab="python"> <button data-tab="python" @click="pick" :class="…"> <div data-panel="python">
+  Alpine.data("tabs", () => ({
+    init() { this.show(this.$el.dataset.tab); },
+    pick() { this.show(this.$el.dataset.tab); },
+    show(name) {
+      for (const tab of this.$root.querySelectorAll("[role=tab]")) {
+        const chosen = tab.dataset.tab === name;
+        tab.setAttribute("aria-selected", String(chosen));
+        tab.tabIndex = chosen ? 0 : -1;
+      }
+      for (const panel of this.$root.querySelectorAll("[data-panel]")) panel.hidden = panel.dataset.panel !== name;
+    },
+  }));
+
+  // A form whose fields depend on a choice: parts with data-when="text" show while the checked control says so.
+  Alpine.data("depends", () => ({
+    init() { this.update(); },
+    update() {
+      const chosen = this.$root.querySelector("[data-chooser]:checked, select[data-chooser]");
+      for (const part of this.$root.querySelectorAll("[data-when]")) {
+        const fits = part.dataset.when.split(" ").includes(chosen?.value);
+        part.hidden = !fits;
+        for (const control of part.querySelectorAll("input, select, textarea")) control.disabled = !fits;
+      }
+    },
+  }));
+});
+
+async function writeClipboard(text) {
+  if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
+  const area = Object.assign(document.createElement("textarea"), { value: text, className: "visually-hidden" });
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy"); // the only way on plain http
+  area.remove();
+}
+
+// --- Toasts: Django's messages at load, the event "toast" {text, tone} from htmx answers ---------------------------------
+function toast(text, tone = "good") {
+  const shelf = document.getElementById("toasts");
+  const template = document.getElementById("toast-template");
+  if (!shelf || !template) return;
+  const note = template.content.firstElementChild.cloneNode(true);
+  note.classList.add(`toast-${tone}`);
+  note.querySelector("[data-text]").textContent = text;
+  shelf.append(note);
+  expire(note);
+}
+
+function expire(note) {
+  note.querySelector("[data-close]").addEventListener("click", () => note.remove());
+  // Bad news stays until it has been read.
+  if (!note.classList.contains("toast-bad")) setTimeout(() => note.remove(), 6000);
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  for (const note of document.querySelectorAll("#toasts > *")) expire(note);
+});
+document.addEventListener("toast", (event) => toast(event.detail.text, event.detail.tone));
+
+// --- htmx ---------------------------------------------------------------------------------------------------------------
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const polls = event.target.getAttribute("hx-trigger")?.includes("every ");
+  // Nobody looks, or somebody is busy inside the part that would be replaced: wait for the next turn.
+  if (polls && (document.hidden || event.target.contains(document.activeElement))) event.preventDefault();
+});
+document.addEventListener("htmx:sendError", () => {
+  const words = document.body.dataset;
+  if (!document.getElementById("offline-note")) toast(words.offline, "bad");
+});
+// Refusals (422 and the like) of forms are drawn like answers; other errors arrive as toasts and change nothing.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.xhr.status === 422 && event.detail.xhr.getResponseHeader("HX-Retarget")) {
+    event.detail.shouldSwap = true;
+    event.detail.isError = false;
+  }
+});
+
+// --- Small manners -------------------------------------------------------------------------------------------------------
+// A form is sent once: a second click on a slow line must not create a second thing.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.dataset.sent === "true" || form.method !== "post") return;
+  form.dataset.sent = "true";
+  const button = event.submitter;
+  if (button) setTimeout(() => { button.disabled = true; button.classList.add("btn-loading"); }, 0);
+});
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+
+// <button data-confirm="Really?"> asks first.
+document.addEventListener("click", (event) => {
+  const asked = event.target.closest("[data-confirm]");
+  if (asked && !window.confirm(asked.dataset.confirm)) {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }
+}, true);
+
+// Controls that act as soon as they change: <select data-submit>.
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+});
