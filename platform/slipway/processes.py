@@ -3,7 +3,8 @@
     python -m slipway.processes
 
 starts Postgres and Redis unless DATABASE_URL and REDIS_URL name others, migrates, collects static files, makes the demo
-account once, runs every process, and says when all of it is ready. SIGINT and SIGTERM stop all of it.
+account once, runs every process, and says when all of it is ready. SIGINT and SIGTERM stop all of it; with
+--end-with-parent, so does the end of whoever started it, even by SIGKILL.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from typing import Any
 import redis as redis_client
 
 from slipway import embedded
+from slipway.children import dies_with_parent
 from slipway.env import ROOT, Env, EnvError, read
 from slipway.supervisor import Child, Supervisor, TooManyCrashes, line_writer
 from workers.contracts import names
@@ -38,6 +40,8 @@ class StartError(Exception):
 
 def main() -> int:
     """Run until stopped. The exit code is 0 after a clean stop, 1 after a failure."""
+    if "--end-with-parent" in sys.argv[1:] and (arrange := dies_with_parent(signal.SIGTERM, os.getppid())):
+        arrange()
     try:
         env = read()
         with embedded.locked(env.home):

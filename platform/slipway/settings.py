@@ -170,6 +170,8 @@ STATICFILES_DIRS = [
     ("vendor/alpine", _NODE / "@alpinejs" / "csp" / "dist"),
     ("vendor/tabler", _NODE / "@tabler" / "core" / "dist"),
     ("vendor/echarts", _NODE / "echarts" / "dist"),
+    ("vendor/tus", _NODE / "tus-js-client" / "dist"),
+    ("vendor/inter", _NODE / "@fontsource-variable" / "inter" / "files"),
 ]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},  # unused: artifacts are in SLIPWAY_STORAGE

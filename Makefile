@@ -1,0 +1,58 @@
+# Slipway. The first `make up` needs Python 3.11 or newer and a C library: no root, no system packages.
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+    $(name) -c 'import sys; print("$(name)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+# The packages' own stamp inside the venv and node_modules: removing either folder brings it back.
+PY_STAMP := $(VENV)/.installed
+NPM_STAMP := node_modules/.installed
+# npm, where the machine has one; else the one that comes as a wheel.
+NPM := $(or $(shell command -v npm 2>/dev/null),$(BIN)/npm)
+
+export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
+
+.PHONY: up install test check format bench clean
+.DEFAULT_GOAL := up
+
+up: install
+	@exec $(BIN)/python -m slipway.processes --end-with-parent
+
+install: $(PY_STAMP) $(NPM_STAMP)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Slipway needs Python 3.11 or newer (try: make PYTHON=/path/to/python3.11)." >&2; exit 1; }
+	@echo "Making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(PY_STAMP): requirements/dev.lock requirements/torch.txt | $(BIN)/python
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)  # an interrupted first run
+	@echo "Installing Python packages (once; some minutes)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.txt
+	@touch $@
+
+$(NPM_STAMP): package.json package-lock.json .npmrc | $(PY_STAMP)
+	@echo "Installing front-end packages"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(NPM) ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test: install
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: install
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+# Keeps SLIPWAY_HOME: that is your data.
+clean:
+	@rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache test-results
