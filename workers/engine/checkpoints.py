@@ -32,18 +32,14 @@ class CheckpointStore:
     `clock` tells the useful seconds so far; they are saved along, so that the sum over attempts holds no lost work.
     """
 
-    def __init__(
-        self, job_dir: JobDir, fingerprint: str, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, job_dir: JobDir, fingerprint: str, clock: Callable[[], float]) -> None:
         self._job_dir = job_dir
         self._folder = job_dir.checkpoints
         self._fingerprint = fingerprint
         self._clock = clock
         self.useful_seconds_before = 0.0
 
-    def save(
-        self, step: int, tensors: "dict[str, torch.Tensor]", state: dict[str, Any]
-    ) -> None:
+    def save(self, step: int, tensors: "dict[str, torch.Tensor]", state: dict[str, Any]) -> None:
         """Write a checkpoint, announce it, and drop the ones before the last two.
 
         The JSON is written last and carries the sha256 of the tensors: where it exists, the checkpoint is whole.
@@ -53,12 +49,7 @@ class CheckpointStore:
 
         stem = f"step-{step:09d}"
         self._folder.mkdir(parents=True, exist_ok=True)
-        data = safetensors.torch.save(
-            {
-                name: tensor.detach().cpu().contiguous()
-                for name, tensor in tensors.items()
-            }
-        )
+        data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         header = {
             "step": step,
             "fingerprint": self._fingerprint,
@@ -67,9 +58,7 @@ class CheckpointStore:
             "state": state,
         }
         write_atomic(self._folder / f"{stem}.safetensors", data)
-        write_atomic(
-            self._folder / f"{stem}.json", json.dumps(header, allow_nan=False).encode()
-        )
+        write_atomic(self._folder / f"{stem}.json", json.dumps(header, allow_nan=False).encode())
         self._job_dir.checkpoint(step, [f"{stem}.safetensors", f"{stem}.json"])
         for old in self._steps()[:-_KEEP]:
             for suffix in ("json", "safetensors"):
@@ -90,9 +79,7 @@ class CheckpointStore:
                 raise ValueError("the tensors are not those that were saved")
             if header["fingerprint"] != self._fingerprint:
                 return None
-            loaded = Loaded(
-                int(header["step"]), safetensors.torch.load(data), dict(header["state"])
-            )
+            loaded = Loaded(int(header["step"]), safetensors.torch.load(data), dict(header["state"]))
             self.useful_seconds_before = float(header["useful_seconds"])
         except (
             OSError,
@@ -107,8 +94,4 @@ class CheckpointStore:
     def _steps(self) -> list[int]:
         if not self._folder.is_dir():
             return []
-        return sorted(
-            int(match[1])
-            for path in self._folder.iterdir()
-            if (match := _NAME.match(path.name))
-        )
+        return sorted(int(match[1]) for path in self._folder.iterdir() if (match := _NAME.match(path.name)))

@@ -34,9 +34,7 @@ class Run:
         self.params = params
         self.seed = spec.train.seed
         self._started = time.monotonic()
-        self.checkpoints = CheckpointStore(
-            job_dir, self._fingerprint(), self.useful_seconds
-        )
+        self.checkpoints = CheckpointStore(job_dir, self._fingerprint(), self.useful_seconds)
         self.progress = job_dir.progress
         self.metric = job_dir.metric
         self.log = job_dir.log
@@ -86,18 +84,14 @@ class Run:
             memory_map=True,
         )
 
-    def batches(
-        self, name: str, columns: list[str], size: int = 256
-    ) -> "Iterator[pyarrow.RecordBatch]":
+    def batches(self, name: str, columns: list[str], size: int = 256) -> "Iterator[pyarrow.RecordBatch]":
         """The rows of one split, `size` or fewer at a time: for columns that may not fit into memory."""
         import pyarrow.compute
         import pyarrow.parquet
 
         with pyarrow.parquet.ParquetFile(self.data_path, memory_map=True) as file:
             for batch in file.iter_batches(size, columns=[*columns, "split"]):
-                yield batch.filter(pyarrow.compute.equal(batch["split"], name)).select(
-                    columns
-                )
+                yield batch.filter(pyarrow.compute.equal(batch["split"], name)).select(columns)
 
 
 class Trained(ABC):

@@ -69,9 +69,7 @@ class Predictor(ABC):
         if isinstance(body, dict):
             unknown = sorted(set(body) - {"inputs"})
             if unknown:
-                raise InputError(
-                    None, f'Unknown field "{unknown[0]}": send {{"inputs": [...]}}.'
-                )
+                raise InputError(None, f'Unknown field "{unknown[0]}": send {{"inputs": [...]}}.')
             body = body.get("inputs")
         if not isinstance(body, list):
             raise InputError(None, 'Send {"inputs": [...]} with a list of inputs.')
@@ -101,13 +99,9 @@ class LabelPredictor(Predictor):
 
     def scores(self, items: Sequence[Any]) -> np.ndarray:
         """Probabilities, float32 [items, labels]; each row sums to 1."""
-        scores: np.ndarray = self._session.run(
-            ["scores"], {self.input_name: self.batch(items)}
-        )[0]
+        scores: np.ndarray = self._session.run(["scores"], {self.input_name: self.batch(items)})[0]
         if len(scores) != len(items):
-            raise RuntimeError(
-                f"the model gave {len(scores)} answers to {len(items)} inputs"
-            )
+            raise RuntimeError(f"the model gave {len(scores)} answers to {len(items)} inputs")
         return scores
 
     def predict(self, items: Sequence[Any]) -> list[dict[str, Any]]:
@@ -195,9 +189,7 @@ class ImageLabels(LabelPredictor):
             except (binascii.Error, ValueError):
                 raise InputError(index, "The image is not valid base64.") from None
         if not isinstance(raw, bytes):
-            raise InputError(
-                index, 'An image is expected: the file itself, or {"image": base64}.'
-            )
+            raise InputError(index, 'An image is expected: the file itself, or {"image": base64}.')
         return decode_image(raw, self._size, index)
 
     def batch(self, items: Sequence[Any]) -> np.ndarray:
@@ -217,10 +209,7 @@ def clean_text(text: str, max_chars: int) -> str:
 
 def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Token ids of some texts; the tokenizer's own file says how it normalises and cuts."""
-    return [
-        encoding.ids
-        for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-    ]
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def pad_ids(ids: Sequence[Sequence[int]], max_tokens: int) -> np.ndarray:
@@ -245,16 +234,12 @@ def decode_image(data: bytes, size: tuple[int, int], index: int = 0) -> np.ndarr
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise InputError(
-                    index, f"The image has more than {MAX_IMAGE_PIXELS:,} pixels."
-                )
+                raise InputError(index, f"The image has more than {MAX_IMAGE_PIXELS:,} pixels.")
             # JPEG decodes at 1/2, 1/4 or 1/8 almost for free; twice the wanted size keeps the resize sharp.
             image.draft("RGB", (2 * width, 2 * height))
             image.load()
             upright = ImageOps.exif_transpose(image)
-            resized = _to_rgb(upright).resize(
-                (width, height), Image.Resampling.BICUBIC, reducing_gap=3.0
-            )
+            resized = _to_rgb(upright).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
             return np.asarray(resized, dtype=np.uint8)
     except InputError:
         raise
@@ -277,14 +262,8 @@ def _to_rgb(image: Any) -> Any:
     if image.mode.startswith(("I", "F")):
         # 16-bit grey: convert("L") would clip everything above 255 to white.
         values = np.asarray(image, dtype=np.float32)
-        scale = (
-            255.0 / max(float(values.max(initial=0.0)), 255.0)
-            if image.mode != "I;16"
-            else 255.0 / 65535.0
-        )
-        return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
+        scale = 255.0 / max(float(values.max(initial=0.0)), 255.0) if image.mode != "I;16" else 255.0 / 65535.0
+        return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         seen = image.convert("RGBA")
         white = Image.new("RGBA", seen.size, (255, 255, 255, 255))
@@ -304,9 +283,7 @@ def open_session(model: Path, providers: list[str], threads: int | None) -> Any:
     options.enable_mem_pattern = False
     # Idle threads sleep instead of burning the cores that other models share.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(
-        model.read_bytes(), options, providers=providers
-    )
+    return onnxruntime.InferenceSession(model.read_bytes(), options, providers=providers)
 
 
 PREDICTORS: dict[str, type[Predictor]] = {
@@ -315,9 +292,7 @@ PREDICTORS: dict[str, type[Predictor]] = {
 }
 
 
-def load(
-    folder: str | Path, providers: list[str] | None = None, threads: int | None = None
-) -> Predictor:
+def load(folder: str | Path, providers: list[str] | None = None, threads: int | None = None) -> Predictor:
     """Load an unzipped bundle. `providers` are onnxruntime's, CPU by default; `threads` per model run, None for all cores.
 
     Raises OSError, ValueError or KeyError where the folder holds no bundle.
@@ -325,21 +300,13 @@ def load(
     folder = Path(folder)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     if manifest["manifest_version"] != 1:
-        raise ValueError(
-            f"this bundle is of a newer kind ({manifest['manifest_version']}) than this program"
-        )
-    return PREDICTORS[manifest["predictor"]](
-        folder, manifest, providers or ["CPUExecutionProvider"], threads
-    )
+        raise ValueError(f"this bundle is of a newer kind ({manifest['manifest_version']}) than this program")
+    return PREDICTORS[manifest["predictor"]](folder, manifest, providers or ["CPUExecutionProvider"], threads)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Predict with the model in this folder; prints JSON."
-    )
-    parser.add_argument(
-        "inputs", nargs="*", help="texts, image files or items, as the model takes them"
-    )
+    parser = argparse.ArgumentParser(description="Predict with the model in this folder; prints JSON.")
+    parser.add_argument("inputs", nargs="*", help="texts, image files or items, as the model takes them")
     parser.add_argument(
         "--bundle",
         type=Path,
@@ -357,9 +324,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         default=[],
         help="recommendation: a user; may be repeated",
     )
-    parser.add_argument(
-        "--k", type=int, default=10, help="recommendation: how many items"
-    )
+    parser.add_argument("--k", type=int, default=10, help="recommendation: how many items")
     return parser.parse_args(argv)
 
 
@@ -369,20 +334,14 @@ def main(argv: list[str] | None = None) -> int:
     predictor = load(arguments.bundle)
     try:
         if arguments.json:
-            source = (
-                sys.stdin.buffer.read()
-                if arguments.json == "-"
-                else Path(arguments.json).read_bytes()
-            )
+            source = sys.stdin.buffer.read() if arguments.json == "-" else Path(arguments.json).read_bytes()
             items = predictor.parse(json.loads(source))
         else:
             items = predictor.parse(predictor.raw_inputs(arguments))
     except (InputError, OSError, ValueError) as error:
         print(f"predict.py: {error}", file=sys.stderr)
         return 2
-    answer = json.dumps(
-        {"predictions": predictor.predict(items)}, ensure_ascii=False, indent=2
-    )
+    answer = json.dumps({"predictions": predictor.predict(items)}, ensure_ascii=False, indent=2)
     sys.stdout.buffer.write(answer.encode("utf-8", "replace") + b"\n")
     return 0
 
