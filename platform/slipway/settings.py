@@ -52,6 +52,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "apps.core.request_id.RequestIdMiddleware",
     "slipway.headers.SecurityHeadersMiddleware",
+    "apps.core.errors.GateMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -62,7 +63,9 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "apps.core.errors.ErrorMiddleware",
 ]
+CSRF_FAILURE_VIEW = "apps.core.errors.csrf_failure"
 ROOT_URLCONF = "slipway.urls"
 ASGI_APPLICATION = "slipway.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -134,7 +137,11 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_SIGNUP_FORM_CLASS = "apps.teams.adapter.TeamFields"
+ACCOUNT_ADAPTER = "apps.teams.adapter.Adapter"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+# Nobody learns from an answer whether an address has an account.
+ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_UNIQUE_EMAIL = True
 # Without a mail server nobody could follow the link.
 ACCOUNT_EMAIL_VERIFICATION = "mandatory" if ENV.mail else "none"
@@ -181,17 +188,18 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- Uploads ---
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+SLIPWAY_MAX_UPLOAD_BYTES = ENV.max_upload_bytes
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # form and JSON bodies; files stream to disk
 
 # --- Control API ---
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "apps.teams.authentication.TokenAuthentication",
-        "rest_framework.authentication.SessionAuthentication",  # CSRF enforced
+        "apps.teams.authentication.SessionAuthentication",  # CSRF enforced
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser", "rest_framework.parsers.MultiPartParser"],
+    "DEFAULT_PARSER_CLASSES": ["apps.core.parsers.JsonParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "apps.core.api.exception_handler",
     "NUM_PROXIES": ENV.proxies,
@@ -220,6 +228,7 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(ENV.home / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "reap lost jobs": {"task": "training.reap", "schedule": 5.0},
     "publish routes and keys": {"task": "endpoints.publish_snapshot", "schedule": 5.0},
+    "forget expired uploads": {"task": "datasets.forget_uploads", "schedule": crontab(minute="41")},
     "forget old usage records": {"task": "usage.retention", "schedule": crontab(hour="3", minute="17")},
 }
 # A beat that was away does not send what it missed twice: each task expires before its next turn.
