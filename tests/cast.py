@@ -1,5 +1,5 @@
-"""The cast of every test with a database: Alice owns the team, Ada is an admin, Bob a member, Victor a viewer, and Charlie
-is a stranger with a team of his own in which every text holds the canary.
+"""The cast of every test with a database: Alice owns the team, Ada is an admin, Bob a member, Victor a viewer, and
+Charlie is a stranger with a team of his own in which every text holds the canary.
 
 A pytest plugin: `pytest_plugins = ["tests.cast"]` in conftest.py.
 """
@@ -163,9 +163,7 @@ def make_belongings(owner: User, word: str, **others: User) -> Belongings:
     model = make_model(job)
     endpoint = make_endpoint(model, name=f"{word} endpoint")
     new = keys.new_key(keys.API_KEY)
-    key = ApiKey.objects.create(
-        team=team, name=f"{word} key", prefix=new.prefix, digest=new.digest, created_by=owner
-    )
+    key = ApiKey.objects.create(team=team, name=f"{word} key", prefix=new.prefix, digest=new.digest, created_by=owner)
     return Belongings(team, project, dataset, version, job, model, endpoint, key)
 
 

@@ -1,10 +1,10 @@
 """The control API's edges: one error body, one way to page, one way to validate."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError, models
 from django.http import Http404
 from rest_framework import exceptions, serializers
@@ -25,9 +25,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
     known = as_slipway_error(error)
     if known is None:
         log.exception("unhandled", path=context["request"].path)
-    response = Response(
-        body(known, request_id.current()), status=known.status if known else 500
-    )
+    response = Response(body(known, request_id.current()), status=known.status if known else 500)
     response.exception = True
     if known and known.status == 401:
         response["WWW-Authenticate"] = "Bearer"
@@ -46,6 +44,8 @@ def as_slipway_error(error: Exception) -> SlipwayError | None:
         return UserError("rate_limited", retry_after=max(1, int(error.wait or 1)))
     if isinstance(error, OperationalError):
         return SlipwayError("unavailable", retry_after=5)
+    if isinstance(error, exceptions.ParseError) and str(error.detail).startswith("Multipart"):
+        return UserError("bad_request", "The multipart body cannot be parsed.")
     for kind, code in _CODES:
         if isinstance(error, kind):
             return UserError(code)
@@ -64,31 +64,27 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (Http404, "not_found"),
     (exceptions.MethodNotAllowed, "method_not_allowed"),
     (exceptions.UnsupportedMediaType, "unsupported_media_type"),
+    (RequestDataTooBig, "payload_too_large"),
+    (SuspiciousOperation, "bad_request"),
 )
 
 
 def _fields(detail: Any, path: str = "") -> list[dict[str, str]]:
     if isinstance(detail, dict):
-        return [
-            f
-            for name, inner in detail.items()
-            for f in _fields(inner, f"{path}.{name}" if path else str(name))
-        ]
+        return [f for name, inner in detail.items() for f in _fields(inner, f"{path}.{name}" if path else str(name))]
     if isinstance(detail, list):
         return [
             f
             for index, inner in enumerate(detail)
-            for f in _fields(
-                inner, f"{path}.{index}" if isinstance(inner, dict) else path
-            )
+            for f in _fields(inner, f"{path}.{index}" if isinstance(inner, dict) else path)
         ]
     return [{"field": path.removesuffix(".non_field_errors"), "message": str(detail)}]
 
 
-def read(
-    serializer: type[serializers.Serializer[Any]], request: Request
-) -> dict[str, Any]:
+def read(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
     """The validated body of a request. Raises ValidationError; unknown fields are refused."""
+    if not isinstance(request.data, Mapping):
+        raise UserError("invalid", "The body is to be a JSON object.")
     form = serializer(data=request.data)
     unknown = sorted(set(request.data) - set(form.fields))
     if unknown:
@@ -104,13 +100,9 @@ def read_query(request: Request, allowed: set[str]) -> dict[str, str]:
     """The query's parameters. Raises UserError `unknown_parameter` for any that is not allowed or occurs twice."""
     for name in request.query_params:
         if name not in allowed:
-            raise UserError(
-                "unknown_parameter", f"The parameter {name[:60]!r} is not known here."
-            )
+            raise UserError("unknown_parameter", f"The parameter {name[:60]!r} is not known here.")
         if len(request.query_params.getlist(name)) > 1:
-            raise UserError(
-                "unknown_parameter", f"The parameter {name!r} is given more than once."
-            )
+            raise UserError("unknown_parameter", f"The parameter {name!r} is given more than once.")
     return {name: request.query_params[name] for name in request.query_params}
 
 
@@ -128,20 +120,14 @@ def page(
         query = request.query_params.copy()
         query["page"] = str(number + 1)
         following = request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
-    return Response(
-        {"results": [render(row) for row in found[:PAGE_SIZE]], "next": following}
-    )
+    return Response({"results": [render(row) for row in found[:PAGE_SIZE]], "next": following})
 
 
-def positive_int(
-    text: str | None, name: str, default: int = 1, most: int = 1_000_000
-) -> int:
+def positive_int(text: str | None, name: str, default: int = 1, most: int = 1_000_000) -> int:
     """A whole number in [1, most] from a query. Raises UserError `invalid`."""
     if text is None or text == "":
         return default
-    if not (
-        text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most
-    ):
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
         raise UserError(
             "invalid",
             fields=[{"field": name, "message": f"a whole number from 1 to {most}"}],

@@ -21,7 +21,7 @@ def record(
     project: "Project | None" = None,
     **data: Any,
 ) -> AuditEntry:
-    """Write down that `actor` (None: Slipway itself) did `event` ("noun.verb") to `noun`. `data` is JSON, no secrets."""
+    """Write down that `actor` (None: Slipway itself) did `event` ("noun.verb") to `noun`. `data`: JSON, no secrets."""
     return AuditEntry.objects.create(
         actor=actor,
         actor_email=actor.email if actor else "",

@@ -12,15 +12,9 @@ class AuditEntry(models.Model):
     """One write by one person. Kept when the person or the object is gone."""
 
     id = IdField("aud")
-    team = models.ForeignKey(
-        "teams.Team", on_delete=models.CASCADE, related_name="audit_entries"
-    )
-    project = models.ForeignKey(
-        "projects.Project", on_delete=models.SET_NULL, null=True, related_name="+"
-    )
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
-    )
+    team = models.ForeignKey("teams.Team", on_delete=models.CASCADE, related_name="audit_entries")
+    project = models.ForeignKey("projects.Project", on_delete=models.SET_NULL, null=True, related_name="+")
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     # The actor's address at the time, for when the account is gone.
     actor_email = models.CharField(max_length=254, blank=True)
     # What was done, "noun.verb": "dataset.created", "key.revoked".

@@ -22,11 +22,7 @@ def role_of(actor: User, team_id: str) -> str | None:
     """The actor's role in a team, None for a stranger or a deactivated user."""
     if not actor.is_active:
         return None
-    return (
-        Membership.objects.filter(team_id=team_id, user=actor)
-        .values_list("role", flat=True)
-        .first()
-    )
+    return Membership.objects.filter(team_id=team_id, user=actor).values_list("role", flat=True).first()
 
 
 def allows(role: str | None, need: Need) -> bool:
@@ -50,31 +46,19 @@ def team_for(actor: User, team_id: str, *, need: Need = "read") -> Team:
     return Team.objects.get(pk=team_id)
 
 
-def membership_for(
-    actor: User, team_id: str, membership_id: str, *, need: Need = "admin"
-) -> Membership:
+def membership_for(actor: User, team_id: str, membership_id: str, *, need: Need = "admin") -> Membership:
     """A membership of a team. Raises UserError `not_found` or `not_allowed`."""
     require(actor, team_id, need)
-    found = (
-        Membership.objects.select_related("team", "user")
-        .filter(team_id=team_id, pk=membership_id)
-        .first()
-    )
+    found = Membership.objects.select_related("team", "user").filter(team_id=team_id, pk=membership_id).first()
     if found is None:
         raise UserError("not_found")
     return found
 
 
-def invitation_for(
-    actor: User, team_id: str, invitation_id: str, *, need: Need = "admin"
-) -> Invitation:
+def invitation_for(actor: User, team_id: str, invitation_id: str, *, need: Need = "admin") -> Invitation:
     """An invitation of a team. Raises UserError `not_found` or `not_allowed`."""
     require(actor, team_id, need)
-    found = (
-        Invitation.objects.select_related("team")
-        .filter(team_id=team_id, pk=invitation_id)
-        .first()
-    )
+    found = Invitation.objects.select_related("team").filter(team_id=team_id, pk=invitation_id).first()
     if found is None:
         raise UserError("not_found")
     return found

@@ -1,21 +1,23 @@
-"""Bearer tokens for the control API."""
+"""Who calls the control API: a program with a bearer token, or a browser with a session."""
 
 from datetime import timedelta
 
 from django.utils import timezone
+from rest_framework import authentication
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, UnsupportedMediaType
 from rest_framework.request import Request
 
 from apps.teams.models import PersonalToken, User
 from workers.contracts import keys
+from workers.contracts.errors import UserError
 
 # A token's last use is written at most this often.
 _LAST_USED_EVERY = timedelta(minutes=1)
 
 
 class TokenAuthentication(BaseAuthentication):
-    """`Authorization: Bearer swt_…` acts as the token's user."""
+    """`Authorization: Bearer swt_…` acts as the token's user. Whoever sends one is not asked for cookies."""
 
     def authenticate(self, request: Request) -> tuple[User, PersonalToken] | None:
         """The user and the token; None where no bearer token was sent. Raises AuthenticationFailed."""
@@ -32,3 +34,21 @@ class TokenAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+# What an HTML form of another site can send without the browser asking us first.
+_FORM_TYPES = ("text/plain", "application/x-www-form-urlencoded")
+
+
+class SessionAuthentication(authentication.SessionAuthentication):
+    """The browser's session; writes need the CSRF token in X-CSRFToken and a type that no plain form sends."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Raises UserError `csrf_failed`, UnsupportedMediaType."""
+        try:
+            super().enforce_csrf(request)
+        except PermissionDenied:
+            raise UserError("csrf_failed") from None
+        unsafe = request.method not in ("GET", "HEAD", "OPTIONS", "TRACE")
+        if unsafe and request.content_type.partition(";")[0].strip().lower() in _FORM_TYPES:
+            raise UnsupportedMediaType(request.content_type)

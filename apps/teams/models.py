@@ -24,21 +24,15 @@ class Role(models.TextChoices):
 
 
 class UserManager(BaseUserManager["User"]):
-    def create_user(
-        self, email: str, password: str | None = None, **fields: Any
-    ) -> "User":
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         """A user by e-mail address (kept in lower case)."""
         user = self.model(email=email.strip().lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
         return user
 
-    def create_superuser(
-        self, email: str, password: str | None = None, **fields: Any
-    ) -> "User":
-        return self.create_user(
-            email, password, is_staff=True, is_superuser=True, **fields
-        )
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
 
     def get_by_natural_key(self, username: str | None) -> "User":
         return self.get(email=(username or "").strip().lower())
@@ -92,11 +86,7 @@ class Membership(models.Model):
 
     class Meta:
         ordering: ClassVar = ["created", "id"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["team", "user"], name="one_membership_per_team"
-            )
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["team", "user"], name="one_membership_per_team")]
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.role} of {self.team_id}"
@@ -124,20 +114,14 @@ class Invitation(models.Model):
 
     @property
     def is_open(self) -> bool:
-        return (
-            self.accepted is None
-            and self.withdrawn is None
-            and self.expires > timezone.now()
-        )
+        return self.accepted is None and self.withdrawn is None and self.expires > timezone.now()
 
 
 class PersonalToken(models.Model):
     """A bearer token for the control API that acts as its user."""
 
     id = IdField("tok")
-    user = models.ForeignKey(
-        User, on_delete=models.CASCADE, related_name="personal_tokens"
-    )
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="personal_tokens")
     name = models.CharField(max_length=120)
     prefix = models.CharField(max_length=20)
     digest = models.CharField(max_length=64, unique=True)
@@ -161,16 +145,12 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=120)
     prefix = models.CharField(max_length=20)
     digest = models.CharField(max_length=64, unique=True)
-    endpoints = models.ManyToManyField(
-        "endpoints.Endpoint", related_name="api_keys", blank=True
-    )
+    endpoints = models.ManyToManyField("endpoints.Endpoint", related_name="api_keys", blank=True)
     # False: only `endpoints`, also when that list has become empty.
     all_endpoints = models.BooleanField(default=True)
     # Requests per second; None is unlimited.
     rate_limit = models.FloatField(null=True, blank=True)
-    created_by = models.ForeignKey(
-        User, on_delete=models.SET_NULL, null=True, related_name="+"
-    )
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
     expires = models.DateTimeField(null=True, blank=True)
     revoked = models.DateTimeField(null=True)

@@ -43,6 +43,7 @@ class Env:
     database_url: str | None
     redis_url: str | None
     storage: str  # a folder or s3://bucket/prefix
+    max_upload_bytes: int  # of one uploaded file
     runners: int  # CPU runner slots on this machine; a GPU adds its own
     secret_key: str | None
     debug: bool
@@ -78,6 +79,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         database_url=database_url or running.get("database_url"),
         redis_url=redis_url or running.get("redis_url"),
         storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
+        max_upload_bytes=_number(env, "SLIPWAY_MAX_UPLOAD_BYTES", 5 * 2**30, low=1, high=2**50),
         runners=_number(env, "SLIPWAY_RUNNERS", 1, low=0, high=256),
         secret_key=env.get("SLIPWAY_SECRET_KEY") or None,
         debug=_flag(env, "SLIPWAY_DEBUG"),

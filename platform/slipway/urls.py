@@ -1,6 +1,7 @@
 """All addresses of the web process. Each app has `urls` (pages) and `api_urls` (control API)."""
 
-from django.urls import URLPattern, URLResolver, include, path
+from allauth.account.views import password_reset_from_key
+from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from slipway import health
@@ -19,8 +20,19 @@ def _api(app: str) -> URLResolver:
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.live),
     path("readyz", health.ready),
+    # Our user ids have an underscore, which allauth's own pattern does not take.
+    re_path(
+        r"^accounts/password/reset/key/(?P<uidb36>[0-9a-z_]+)-(?P<key>.+)/$",
+        password_reset_from_key,
+        name="account_reset_password_from_key",
+    ),
     path("accounts/", include("allauth.urls")),
     path("api/v1/schema", SpectacularJSONAPIView.as_view(), name="api-schema"),
     *(_api(app) for app in _APPS),
     *(_pages(app) for app in _APPS),
 ]
+
+handler400 = "apps.core.errors.bad_request"
+handler403 = "apps.core.errors.permission_denied"
+handler404 = "apps.core.errors.not_found"
+handler500 = "apps.core.errors.server_error"

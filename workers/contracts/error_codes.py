@@ -39,12 +39,25 @@ CATALOGUE: Final[dict[str, Entry]] = {
         },
     ),
     **_area(
+        "People",
+        {
+            "role_too_high": (403, "Nobody can give, change or take a role above their own.", "Ask an owner."),
+            "last_owner": (409, "The team needs an owner.", "Make another member owner first."),
+            "already_member": (409, "This person is a member of the team already.", "Change their role instead."),
+            "invitation_invalid": (410, "The invitation is used, withdrawn or expired.", "Ask for a new one."),
+            "invitation_not_yours": (403, "The invitation is for another address.", "Log in with that address."),
+            "too_many_tokens": (409, "You have as many tokens as allowed.", "Revoke one that is no longer used."),
+        },
+    ),
+    **_area(
         "Uploads",
         {
             "upload_too_large": (413, "The file is larger than allowed.", "Split it, or raise SLIPWAY_MAX_UPLOAD_BYTES."),
             "upload_offset_mismatch": (409, "The upload continues at another place.", "Ask for the offset by HEAD."),
             "upload_incomplete": (409, "The upload is not finished.", "Send the rest, then try again."),
             "upload_gone": (410, "The upload was cancelled or has expired.", "Start a new upload."),
+            "upload_locked": (423, "Another request is adding to this upload.", "Wait until it has ended."),
+            "upload_in_use": (409, "A dataset was made from this upload.", "It is kept as long as the dataset."),
             "tus_version": (412, "Only tus 1.0.0 is spoken here.", "Send `Tus-Resumable: 1.0.0`."),
         },
     ),
@@ -142,6 +155,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "The exported model answers differently from the trained one.",
                 "Report it with the job id; the model cannot be deployed.",
             ),
+            "cancelled": (409, "The job was cancelled.", "Start it again."),
             "job_crashed": (500, "The job failed on an error of ours.", "Report it with the job id."),
         },
     ),

@@ -1,0 +1,69 @@
+"""Request bodies are bounded before anything reads them.
+
+Django's ASGI handler first copies the whole body to disk and only then asks who sent it. This wrapper stands before it:
+a body that says, or turns out, to be larger than its address may take is cut off at the limit, and Django answers 413
+(apps.core.errors.GateMiddleware).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from django.conf import settings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+TOO_LARGE = "slipway.too_large"
+"""Key of the ASGI scope: the limit in bytes, where the body went beyond it."""
+
+# The parts of a multipart body around the file.
+_ENVELOPE = 1 << 20
+
+
+def limit_for(path: str, content_type: str) -> int:
+    """The largest body, in bytes, that an address takes. Only uploads may be large."""
+    carries_a_file = content_type.startswith(("multipart/form-data", "application/offset+octet-stream"))
+    if carries_a_file and ("/datasets" in path or path.startswith("/api/v1/uploads")):
+        return int(settings.SLIPWAY_MAX_UPLOAD_BYTES) + _ENVELOPE
+    return int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE) + _ENVELOPE
+
+
+def bounded(application: Application) -> Application:
+    """The application, never given more body than `limit_for` says."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await application(scope, receive, send)
+            return
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        limit = limit_for(scope["path"], headers.get(b"content-type", b"").decode("latin-1").lower())
+        await application(scope, _Body(scope, receive, limit, headers.get(b"content-length")).receive, send)
+
+    return answer
+
+
+class _Body:
+    """Counts the body as it comes."""
+
+    def __init__(self, scope: Scope, receive: Receive, limit: int, declared: bytes | None) -> None:
+        self.scope, self.source, self.limit, self.received = scope, receive, limit, 0
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            scope[TOO_LARGE] = limit
+        self.cut = False
+
+    async def receive(self) -> Message:
+        if self.cut:
+            # Django listens for a disconnect while it answers; what else comes is none of its business.
+            await asyncio.Event().wait()
+        if TOO_LARGE not in self.scope:
+            message = await self.source()
+            self.received += len(message.get("body", b""))
+            if self.received <= self.limit:
+                return message
+            self.scope[TOO_LARGE] = self.limit
+        self.cut = True
+        return {"type": "http.request", "body": b"", "more_body": False}

@@ -1,0 +1,130 @@
+"""Errors outside of DRF: the same family becomes JSON for programs, a fragment for htmx, a page for people."""
+
+import sys
+from collections.abc import Awaitable, Callable
+
+import structlog
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.template import loader
+
+from apps.core import request_id
+from apps.core.api import as_slipway_error
+from apps.core.body_limit import TOO_LARGE
+from workers.contracts.errors import SlipwayError, UserError, body
+
+log = structlog.get_logger(__name__)
+
+
+def render_error(request: HttpRequest, error: SlipwayError | None) -> HttpResponse:
+    """The response for an error; None stands for a bug, of which nothing is told."""
+    known = error or SlipwayError("internal_error")
+    if request.path.startswith("/api/"):
+        response: HttpResponse = JsonResponse(body(known, request_id.current()), status=known.status)
+    else:
+        response = HttpResponse(_html(request, known), status=known.status)
+    if known.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if "retry_after" in known.params:
+        response.headers["Retry-After"] = str(known.params["retry_after"])
+    return response
+
+
+def _html(request: HttpRequest, error: SlipwayError) -> str:
+    # Without boost: a fragment is swapped into the page that asked, everything else replaces the page.
+    fragment = request.headers.get("HX-Request") == "true" and request.headers.get("HX-Boosted") != "true"
+    context = {"error": error, "status": error.status, "request_id": request_id.current()}
+    names = ["errors/_fragment.html"] if fragment else [f"errors/{error.status}.html", "errors/error.html"]
+    try:
+        return loader.select_template(names).render(context, request)
+    except Exception:
+        # An error page that fails (the database is down, the request is half made) must not hide the error.
+        log.exception("error_page_failed", status=error.status)
+        return loader.get_template("core/plain_error.html").render(context)
+
+
+class _Middleware:
+    """Serves sync and async stacks."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
+        self.get_response = get_response
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
+            markcoroutinefunction(self)
+
+
+class ErrorMiddleware(_Middleware):
+    """Last of the middlewares: answers for what page views raise. DRF views answer for themselves."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Pass the request on."""
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """A response for errors of the catalogue; None leaves the rest to Django's handlers below."""
+        return render_error(request, error) if isinstance(error, SlipwayError) else None
+
+
+class GateMiddleware(_Middleware):
+    """Outer middleware: refuses what nothing behind it should have to look at.
+
+    413 where apps.core.body_limit cut the body off; 404 and 400 for a NUL in the path or the query, which Postgres
+    cannot even compare with.
+    """
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
+        """Answer, or pass the request on."""
+        refusal = _refusal(request)
+        if refusal is None:
+            return self.get_response(request)
+        return self._answer(refusal) if self.is_async else refusal
+
+    async def _answer(self, response: HttpResponse) -> HttpResponse:
+        return response
+
+
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    limit = getattr(request, "scope", {}).get(TOO_LARGE)
+    if limit is not None:
+        response = render_error(request, UserError("payload_too_large", limit_bytes=limit))
+        # What the client still sends would be taken for the next request: hang up.
+        response.headers["Connection"] = "close"
+        return response
+    if "\x00" in request.path:
+        return render_error(request, UserError("not_found"))
+    if "%00" in request.META.get("QUERY_STRING", ""):
+        return render_error(request, UserError("bad_request"))
+    return None
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """handler400: malformed requests, refused hosts, bodies over the limit."""
+    if isinstance(exception, RequestDataTooBig):
+        return render_error(request, UserError("payload_too_large"))
+    return render_error(request, UserError("bad_request"))
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """handler403."""
+    return render_error(request, UserError("not_allowed"))
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """handler404. The same for what does not exist and for what is not yours."""
+    return render_error(request, UserError("not_found"))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """handler500: whatever was not foreseen, unless it is the database that is away."""
+    error = sys.exc_info()[1]
+    return render_error(request, as_slipway_error(error) if isinstance(error, Exception) else None)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """CSRF_FAILURE_VIEW."""
+    log.warning("csrf_failed", reason=reason)
+    return render_error(request, UserError("csrf_failed"))
