@@ -25,7 +25,8 @@ def _prctl(option: int, value: int) -> None:
 def dies_with_parent(number: int, parent: int | None = None) -> Callable[[], None] | None:
     """A preexec_fn: the kernel sends the child signal `number` when the thread that started it ends, even by SIGKILL.
 
-    A process may also call it for itself, with the pid of its parent. Linux only; elsewhere None, and a leftover is ended by the next start.
+    A process may also call it for itself, with the pid of its parent. Linux only; elsewhere None, and what is left
+    behind is ended by the next start.
     """
     if not sys.platform.startswith("linux"):
         return None

@@ -69,6 +69,7 @@ def addresses(home: Path) -> Addresses:
     try:
         return Addresses(**json.loads(env.services_file(home).read_text("utf-8")))
     except (OSError, ValueError, TypeError):
+        home.mkdir(parents=True, exist_ok=True)
         made = Addresses(
             owner_password=secrets.token_urlsafe(24),
             database_url=f"postgresql://{_APPLICATION}:{secrets.token_urlsafe(24)}@127.0.0.1:{_port()}/{_APPLICATION}",
@@ -125,7 +126,7 @@ def _postgres(home: Path, found: Addresses, *, durable: bool) -> Server:
     if user:
         _hand_over(data, binaries, user)
     if not (data / "PG_VERSION").exists():
-        _initialise(data, binaries, user, found.owner_password)
+        _initialise(data, binaries, user, found.owner_password, durable=durable)
     settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "timezone": "UTC"}
     if not durable:
         settings.update(fsync="off", synchronous_commit="off", full_page_writes="off")
@@ -171,7 +172,7 @@ def _hand_over(data: Path, binaries: Path, user: str) -> None:
             folder.chmod(mode | stat.S_IXOTH)
 
 
-def _initialise(data: Path, binaries: Path, user: str | None, password: str) -> None:
+def _initialise(data: Path, binaries: Path, user: str | None, password: str, *, durable: bool) -> None:
     """Make an empty database cluster. Collation is built in, so that an upgrade of the C library changes no index."""
     with tempfile.TemporaryDirectory() as folder:
         password_file = Path(folder) / "password"
@@ -185,6 +186,7 @@ def _initialise(data: Path, binaries: Path, user: str | None, password: str) -> 
                 str(binaries / "initdb"),
                 *("-D", str(data), "-U", _OWNER, f"--pwfile={password_file}", "--auth=scram-sha-256"),
                 *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                *([] if durable else ["--no-sync"]),
             ],
             capture_output=True,
             text=True,
