@@ -1,12 +1,28 @@
 """Jobs: heavy work that runners do, and everything that is known of its course."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.ids import IdField
+
+if TYPE_CHECKING:
+    from apps.teams.models import User
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    """Sets of jobs."""
+
+    def visible_to(self, user: "User") -> "JobQuerySet":
+        """The jobs of the user's teams."""
+        return self.filter(project__team__memberships__user=user)
+
+    def ahead_of(self, job: "Job") -> "JobQuerySet":
+        """The queued jobs that runners take before this one."""
+        before = models.Q(priority__gt=job.priority) | models.Q(priority=job.priority, queued__lt=job.queued)
+        return self.filter(before, queue=job.queue, state=Job.State.QUEUED)
 
 
 class Job(models.Model):
@@ -24,9 +40,7 @@ class Job(models.Model):
         CANCELLED = "cancelled", _("Cancelled")
 
     id = IdField("job")
-    project = models.ForeignKey(
-        "projects.Project", on_delete=models.CASCADE, related_name="jobs"
-    )
+    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="jobs")
     kind = models.CharField(max_length=10, choices=Kind.choices)
     name = models.CharField(_("name"), max_length=120)
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
@@ -34,9 +48,7 @@ class Job(models.Model):
     priority = models.SmallIntegerField(default=0)
     # The fencing token: events of any other attempt are ignored.
     attempt = models.PositiveIntegerField(default=1)
-    dataset_version = models.ForeignKey(
-        "datasets.DatasetVersion", on_delete=models.CASCADE, related_name="jobs"
-    )
+    dataset_version = models.ForeignKey("datasets.DatasetVersion", on_delete=models.CASCADE, related_name="jobs")
     template = models.CharField(max_length=40, blank=True)
     preset = models.CharField(max_length=10, blank=True)
     parameters = models.JSONField(default=dict)
@@ -54,11 +66,11 @@ class Job(models.Model):
     metrics = models.JSONField(default=dict)
     error = models.JSONField(null=True)
     cancel_requested = models.DateTimeField(null=True)
-    # The newest checkpoint of any attempt: {"attempt", "step", "files": [{"name", "sha256", "bytes"}]}.
+    # The newest checkpoint: {"job", "attempt", "step", "files": [{"name", "sha256", "bytes"}]}; of an earlier job, too.
     checkpoint = models.JSONField(null=True)
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
-    )
+    # What the client sent as Idempotency-Key: a repeated request finds its first job.
+    idempotency_key = models.CharField(max_length=100, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
     # When the present attempt was queued, and last sent to the broker.
     queued = models.DateTimeField()
@@ -67,11 +79,20 @@ class Job(models.Model):
     started = models.DateTimeField(null=True)
     ended = models.DateTimeField(null=True)
 
+    objects = JobQuerySet.as_manager()
+
     class Meta:
         ordering: ClassVar = ["-created"]
         indexes: ClassVar = [
             models.Index(fields=["state", "queue", "-priority", "queued"]),
             models.Index(fields=["project", "-created"]),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["project", "created_by", "idempotency_key"],
+                condition=~models.Q(idempotency_key=""),
+                name="one_job_per_idempotency_key",
+            )
         ]
 
     def __str__(self) -> str:
@@ -105,11 +126,7 @@ class Attempt(models.Model):
 
     class Meta:
         ordering: ClassVar = ["number"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["job", "number"], name="one_attempt_per_number"
-            )
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["job", "number"], name="one_attempt_per_number")]
 
     def __str__(self) -> str:
         return f"{self.job_id} #{self.number}"
@@ -130,9 +147,7 @@ class JobEvent(models.Model):
     class Meta:
         ordering: ClassVar = ["id"]
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["job", "attempt", "seq"], name="each_event_applied_once"
-            )
+            models.UniqueConstraint(fields=["job", "attempt", "seq"], name="each_event_applied_once")
         ]
         indexes: ClassVar = [models.Index(fields=["job", "id"])]
 
@@ -151,11 +166,7 @@ class MetricPoint(models.Model):
 
     class Meta:
         ordering: ClassVar = ["name", "step"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["job", "name", "step"], name="one_value_per_step"
-            )
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["job", "name", "step"], name="one_value_per_step")]
 
     def __str__(self) -> str:
         return f"{self.name}[{self.step}] = {self.value}"

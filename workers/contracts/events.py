@@ -102,6 +102,10 @@ class Cancelled(_Event):
     type: Literal["cancelled"] = "cancelled"
 
 
+# The reason of an interruption that is nobody's fault and does not count against the job.
+RUNNER_STOPPED = "The runner was stopped."
+
+
 class Interrupted(_Event):
     """From the runner: this attempt ended through no fault of the job (child killed, runner going down): run it again."""
 

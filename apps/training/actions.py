@@ -1,0 +1,152 @@
+"""What people do with jobs. Each action is one transaction with its audit entry; brokers and storage come after commit."""
+
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from apps.core import audit
+from apps.datasets.models import DatasetVersion
+from apps.projects.models import Project
+from apps.teams.models import User
+from apps.training import dispatch, outcomes
+from apps.training.models import Job
+from apps.training.runners import training_queue
+from workers.contracts import names
+from workers.contracts.errors import UserError
+from workers.task_templates import TEMPLATES
+from workers.task_templates.base import PRESETS, Preset, TaskTemplate
+
+# After these a retry goes on from the old job's checkpoint: its work was good.
+_RESUMABLE = frozenset({"time_limit", "storage_unavailable", "disk_full", "attempts_exhausted"})
+
+
+@transaction.atomic
+def queue_ingest(*, actor: User | None, version: DatasetVersion) -> Job:
+    """Queue the import of a dataset version."""
+    dataset = version.dataset
+    job = Job.objects.create(
+        project=dataset.project,
+        kind=Job.Kind.INGEST,
+        name=dataset.name,
+        queue=names.QUEUE_INGEST,
+        dataset_version=version,
+        created_by=actor,
+        queued=timezone.now(),
+    )
+    _queued(job, actor)
+    return job
+
+
+def create_training(
+    *,
+    actor: User,
+    project: Project,
+    version: DatasetVersion,
+    template: str,
+    preset: Preset = "balanced",
+    parameters: dict[str, Any] | None = None,
+    name: str = "",
+    priority: int = 0,
+    idempotency_key: str = "",
+) -> Job:
+    """Queue a training. With an idempotency key, the same actor's second call returns the first one's job.
+
+    Raises UserError `template_unknown`, `template_mismatch`, `dataset_not_ready`, `parameters_invalid`, or `not_found` for
+    a version of another project.
+    """
+    if version.dataset.project_id != project.pk:
+        raise UserError("not_found")
+    task = _template(template, version)
+    if preset not in PRESETS or priority not in dispatch.PRIORITIES:
+        raise UserError("invalid", "The preset or the priority is not known.")
+    task.resolve(preset, parameters or {})
+    if version.state != DatasetVersion.State.READY:
+        raise UserError("dataset_not_ready")
+    queue = training_queue()
+    with transaction.atomic():
+        if idempotency_key:
+            # Two equal requests at once: the second waits here for the first.
+            User.objects.select_for_update(no_key=True).get(pk=actor.pk)
+            first = Job.objects.filter(created_by=actor, project=project, idempotency_key=idempotency_key).first()
+            if first:
+                return first
+        job = Job.objects.create(
+            project=project,
+            kind=Job.Kind.TRAIN,
+            name=name.strip() or f"{task.title}: {version.dataset.name}"[:120],
+            queue=queue,
+            priority=priority,
+            dataset_version=version,
+            template=template,
+            preset=preset,
+            parameters=parameters or {},
+            idempotency_key=idempotency_key,
+            created_by=actor,
+            queued=timezone.now(),
+        )
+        _queued(job, actor)
+    return job
+
+
+@transaction.atomic
+def cancel_job(*, actor: User, job: Job) -> Job:
+    """Stop a job: at once while it waits, within seconds while it runs. Raises UserError `job_ended`."""
+    job = Job.objects.select_for_update(of=("self",)).select_related("project__team").get(pk=job.pk)
+    if job.is_over:
+        raise UserError("job_ended")
+    if job.cancel_requested is None:
+        job.cancel_requested = timezone.now()
+        job.save(update_fields=["cancel_requested"])
+        audit.record(actor=actor, team=job.project.team, project=job.project, event="job.cancelled", noun=job)
+        if job.state == Job.State.QUEUED:
+            outcomes.cancel(job, timezone.now())
+        transaction.on_commit(partial(dispatch.tell_cancelled, job.pk), robust=True)
+    return job
+
+
+def retry_job(*, actor: User, job: Job, parameters: dict[str, Any] | None = None) -> Job:
+    """Queue the job's work again as a new job; `parameters` replace single ones. Raises UserError `conflict`."""
+    if not job.is_over:
+        raise UserError("conflict", "The job has not ended yet.")
+    if job.kind == Job.Kind.INGEST:
+        return _retry_ingest(actor, job)
+    with transaction.atomic():
+        again = create_training(
+            actor=actor,
+            project=job.project,
+            version=job.dataset_version,
+            template=job.template,
+            preset=job.preset,
+            parameters={**job.parameters, **(parameters or {})},
+            name=job.name,
+            priority=job.priority,
+        )
+        if (job.error or {}).get("code") in _RESUMABLE:
+            Job.objects.filter(pk=again.pk).update(checkpoint=job.checkpoint)
+    return again
+
+
+@transaction.atomic
+def _retry_ingest(actor: User, job: Job) -> Job:
+    failed = DatasetVersion.objects.filter(pk=job.dataset_version_id, state=DatasetVersion.State.FAILED)
+    if failed.update(state=DatasetVersion.State.PROCESSING, error=None) != 1:
+        raise UserError("conflict", "Only a failed import can be started again.")
+    return queue_ingest(actor=actor, version=DatasetVersion.objects.get(pk=job.dataset_version_id))
+
+
+def _template(key: str, version: DatasetVersion) -> TaskTemplate:
+    task = TEMPLATES.get(key)
+    if task is None:
+        raise UserError("template_unknown")
+    if task.kind != version.dataset.kind:
+        raise UserError(
+            "template_mismatch", f"This template takes {task.kind} data, the dataset is {version.dataset.kind}."
+        )
+    return task
+
+
+def _queued(job: Job, actor: User | None) -> None:
+    audit.record(actor=actor, team=job.project.team, project=job.project, event="job.created", noun=job, kind=job.kind)
+    dispatch.send_on_commit(job)

@@ -1,0 +1,114 @@
+"""How attempts and jobs end: what the recorder and the reaper do with a job. All run inside the caller's transaction."""
+
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from django.db import transaction
+from pydantic import ValidationError
+
+from apps.training import dispatch
+from apps.training.models import Attempt, Job
+from apps.training.states import transition
+from workers.contracts.errors import ErrorCard, JobError, SlipwayError
+from workers.contracts.events import RUNNER_STOPPED
+from workers.contracts.manifest import IngestResult, TrainResult
+
+log = structlog.get_logger(__name__)
+
+State = Job.State
+# Attempts that may be lost before a job is given up. Runners that were stopped in good order do not count.
+MAX_ATTEMPTS: Final = 5
+
+
+def succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
+    """The job has its result: a model version or a ready dataset version comes of it. False where it was over already."""
+    try:
+        with transaction.atomic():
+            return _succeed(job, result, at)
+    except ValidationError as error:
+        log.error("result_invalid", job_id=job.pk, problems=error.error_count())
+        job.refresh_from_db()
+        return fail(job, JobError("job_crashed", "The job's result is not valid.").card(), at)
+    except SlipwayError as error:
+        job.refresh_from_db()
+        return fail(job, error.card(), at)
+
+
+def _succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
+    changes: dict[str, Any] = {"ended": at, "progress": 1.0, "eta_seconds": 0.0, "phase": "", "error": None}
+    if job.kind == Job.Kind.INGEST:
+        from apps.datasets.actions import finish_import  # it imports our actions
+
+        ingested = IngestResult.model_validate(result)
+        if not transition(job, to=State.SUCCEEDED, **changes):
+            return False
+        finish_import(job=job, result=ingested)
+    else:
+        from apps.registry.actions import register_model
+
+        trained = TrainResult.model_validate(result)
+        if not transition(job, to=State.SUCCEEDED, metrics=trained.metrics, **changes):
+            return False
+        register_model(job=job, result=trained)
+    _end_attempt(job, "succeeded", at)
+    return True
+
+
+def fail(job: Job, card: ErrorCard, at: datetime) -> bool:
+    """The job ends with an error card."""
+    if not transition(job, to=State.FAILED, ended=at, eta_seconds=None, error=card.model_dump()):
+        return False
+    _end_attempt(job, "failed", at, card.message)
+    _drop_import(job, card)
+    return True
+
+
+def cancel(job: Job, at: datetime) -> bool:
+    """The job ends because somebody asked."""
+    if not transition(job, to=State.CANCELLED, ended=at, eta_seconds=None):
+        return False
+    _end_attempt(job, "cancelled", at)
+    _drop_import(job, JobError("cancelled").card())
+    return True
+
+
+def interrupt(job: Job, reason: str, at: datetime) -> bool:
+    """The attempt is lost through no fault of the job: queue the next one, from the last checkpoint."""
+    if job.cancel_requested:
+        return cancel(job, at)
+    lost = job.attempts.filter(outcome="interrupted").exclude(reason=RUNNER_STOPPED).count()
+    if reason != RUNNER_STOPPED and lost + 1 >= MAX_ATTEMPTS:
+        return fail(job, JobError("attempts_exhausted", evidence=reason).card(), at)
+    old = job.attempt
+    again = {"attempt": old + 1, "queued": at, "sent": None, "last_seq": 0, "eta_seconds": None, "runner": ""}
+    if not transition(job, to=State.QUEUED, **again):
+        return False
+    attempt, _ = Attempt.objects.get_or_create(job=job, number=old)
+    _close(attempt, "interrupted", at, reason)
+    dispatch.send_on_commit(job)
+    return True
+
+
+def _drop_import(job: Job, card: ErrorCard) -> None:
+    if job.kind == Job.Kind.INGEST:
+        from apps.datasets.actions import fail_import  # it imports our actions
+
+        fail_import(job=job, error=card)
+
+
+def _end_attempt(job: Job, outcome: str, at: datetime, reason: str = "") -> None:
+    # A job that was never taken by a runner has no attempt to close.
+    attempt = job.attempts.filter(number=job.attempt).first()
+    if attempt:
+        _close(attempt, outcome, at, reason)
+    transaction.on_commit(partial(dispatch.withdraw_spec, job.pk), robust=True)
+
+
+def _close(attempt: Attempt, outcome: str, at: datetime, reason: str) -> None:
+    attempt.outcome, attempt.reason, attempt.ended = outcome, reason[:400], at
+    if outcome == "interrupted" and attempt.started:
+        useful_until = attempt.last_checkpoint or attempt.started
+        attempt.lost_seconds = max(0.0, (at - useful_until).total_seconds())
+    attempt.save()

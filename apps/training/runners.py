@@ -1,0 +1,30 @@
+"""Which runners are alive, by what they say of themselves in Redis."""
+
+import redis
+from pydantic import ValidationError
+
+from apps.core import redis_client
+from workers.contracts import names
+from workers.contracts.snapshot import RunnerStatus
+
+
+def live_runners() -> list[RunnerStatus]:
+    """Every runner that reported within RUNNER_TTL_S, by name. Raises redis.RedisError."""
+    client = redis_client.client()
+    keys = sorted(client.scan_iter(match=names.RUNNER_PATTERN, count=1000))
+    found = []
+    for value in client.mget(keys) if keys else []:
+        try:
+            found.append(RunnerStatus.model_validate_json(value or ""))
+        except ValidationError:
+            continue  # expired in between, or of another version
+    return found
+
+
+def training_queue() -> str:
+    """Where a training goes: to a GPU where a live runner offers one, else to a CPU."""
+    try:
+        offered = {queue for runner in live_runners() for queue in runner.queues}
+    except redis.RedisError:
+        offered = set()
+    return names.QUEUE_TRAIN_GPU if names.QUEUE_TRAIN_GPU in offered else names.QUEUE_TRAIN_CPU
