@@ -92,6 +92,12 @@ class Membership(models.Model):
         return f"{self.user_id} {self.role} of {self.team_id}"
 
 
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def open(self) -> "InvitationQuerySet":
+        """Those that can still be accepted."""
+        return self.filter(accepted=None, withdrawn=None, expires__gt=timezone.now())
+
+
 class Invitation(models.Model):
     """An open offer to join a team, bound to one address, for one use."""
 
@@ -105,6 +111,8 @@ class Invitation(models.Model):
     expires = models.DateTimeField()
     accepted = models.DateTimeField(null=True)
     withdrawn = models.DateTimeField(null=True)
+
+    objects = InvitationQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-created"]

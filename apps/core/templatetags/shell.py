@@ -12,7 +12,13 @@ from apps.teams.models import Membership
 register = template.Library()
 
 # The namespace of the address decides which entry of a project's navigation is lit.
-_PROJECT_PARTS = {"datasets": "data", "training": "training", "registry": "models", "endpoints": "endpoints", "usage": "usage"}
+_PROJECT_PARTS = {
+    "datasets": "data",
+    "training": "training",
+    "registry": "models",
+    "endpoints": "endpoints",
+    "usage": "usage",
+}
 
 
 @register.inclusion_tag("components/sidebar.html", takes_context=True)
