@@ -1,5 +1,13 @@
-"""Control API of this app."""
+"""Control API: projects."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.projects import api
+
+urlpatterns = [
+    path("projects", api.projects),
+    path("projects/<str:project_id>", api.project),
+    path("projects/<str:project_id>/comments", api.comments),
+    path("projects/<str:project_id>/milestones", api.milestones),
+    path("projects/<str:project_id>/milestones/<str:milestone_id>/complete", api.complete),
+]

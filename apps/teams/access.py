@@ -46,6 +46,19 @@ def team_for(actor: User, team_id: str, *, need: Need = "read") -> Team:
     return Team.objects.get(pk=team_id)
 
 
+def team_to_write(actor: User, team_id: str | None) -> Team:
+    """The team named, or the first that the actor may write to.
+
+    Raises UserError `not_found`, `not_allowed`, `invalid`.
+    """
+    if team_id is not None:
+        return team_for(actor, team_id, need="write")
+    own = Membership.objects.filter(user=actor, role__in=_ALLOWED["write"]).select_related("team").first()
+    if own is None:
+        raise UserError("invalid", fields=[{"field": "team", "message": "You may write to no team: create one first."}])
+    return own.team
+
+
 def membership_for(actor: User, team_id: str, membership_id: str, *, need: Need = "admin") -> Membership:
     """A membership of a team. Raises UserError `not_found` or `not_allowed`."""
     require(actor, team_id, need)

@@ -1,6 +1,6 @@
 """Control API: who am I, teams, members, invitations, personal tokens, the audit trail."""
 
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from drf_spectacular.utils import extend_schema
@@ -13,12 +13,9 @@ from apps.core.schema import paged
 from apps.teams import actions
 from apps.teams import serializers as s
 from apps.teams.access import invitation_for, membership_for, role_of, team_for
-from apps.teams.models import Membership, PersonalToken, Team, User
+from apps.teams.authentication import actor_of
+from apps.teams.models import Membership, PersonalToken, Team
 from workers.contracts.errors import UserError
-
-
-def _actor(request: Request) -> User:
-    return cast(User, request.user)
 
 
 def _team(team: Team, role: str | None) -> dict[str, Any]:
@@ -28,7 +25,7 @@ def _team(team: Team, role: str | None) -> dict[str, Any]:
 @extend_schema(responses=s.MeOut, summary="Who you are, and your teams")
 @api_view(["GET"])
 def me(request: Request) -> Response:
-    actor = _actor(request)
+    actor = actor_of(request)
     memberships = actor.memberships.select_related("team")
     teams = [_team(membership.team, membership.role) for membership in memberships]
     return Response({"email": actor.email, "name": actor.display_name, "teams": teams})
@@ -37,7 +34,7 @@ def me(request: Request) -> Response:
 @extend_schema(request=s.NameIn, responses={201: s.TeamOut}, summary="Create a team")
 @api_view(["POST"])
 def teams(request: Request) -> Response:
-    actor = _actor(request)
+    actor = actor_of(request)
     team = actions.create_team(actor=actor, name=api.read(s.NameIn, request)["name"])
     return Response(_team(team, role_of(actor, team.pk)), status=201)
 
@@ -46,7 +43,7 @@ def teams(request: Request) -> Response:
 @extend_schema(methods=["PATCH"], request=s.NameIn, responses=s.TeamOut, summary="Rename a team")
 @api_view(["GET", "PATCH"])
 def team(request: Request, team_id: str) -> Response:
-    actor = _actor(request)
+    actor = actor_of(request)
     found = team_for(actor, team_id, need="read" if request.method == "GET" else "admin")
     if request.method == "PATCH":
         found = actions.rename_team(actor=actor, team=found, name=api.read(s.NameIn, request)["name"])
@@ -56,7 +53,7 @@ def team(request: Request, team_id: str) -> Response:
 @extend_schema(responses=paged(s.MemberOut), summary="The members of a team")
 @api_view(["GET"])
 def members(request: Request, team_id: str) -> Response:
-    team = team_for(_actor(request), team_id)
+    team = team_for(actor_of(request), team_id)
     api.read_query(request, {"page"})
     return api.page(request, team.memberships.select_related("user"), lambda row: dict(s.MemberOut(row).data))
 
@@ -65,7 +62,7 @@ def members(request: Request, team_id: str) -> Response:
 @extend_schema(methods=["DELETE"], responses={204: None}, summary="Remove a member, or leave")
 @api_view(["PATCH", "DELETE"])
 def member(request: Request, team_id: str, membership_id: str) -> Response:
-    actor = _actor(request)
+    actor = actor_of(request)
     found = membership_for(actor, team_id, membership_id, need="read")
     if request.method == "DELETE":
         actions.remove_member(actor=actor, membership=found)
@@ -78,7 +75,7 @@ def member(request: Request, team_id: str, membership_id: str) -> Response:
 @extend_schema(methods=["POST"], request=s.InvitationIn, responses={201: s.NewInvitationOut}, summary="Invite somebody")
 @api_view(["GET", "POST"])
 def invitations(request: Request, team_id: str) -> Response:
-    actor = _actor(request)
+    actor = actor_of(request)
     team = team_for(actor, team_id, need="admin")
     if request.method == "GET":
         api.read_query(request, {"page"})
@@ -92,7 +89,7 @@ def invitations(request: Request, team_id: str) -> Response:
 @extend_schema(responses={204: None}, summary="Withdraw an invitation")
 @api_view(["DELETE"])
 def invitation(request: Request, team_id: str, invitation_id: str) -> Response:
-    actor = _actor(request)
+    actor = actor_of(request)
     actions.withdraw_invitation(actor=actor, invitation=invitation_for(actor, team_id, invitation_id))
     return Response(status=204)
 
@@ -100,7 +97,7 @@ def invitation(request: Request, team_id: str, invitation_id: str) -> Response:
 @extend_schema(request=s.AcceptIn, responses={201: s.TeamOut}, summary="Join a team")
 @api_view(["POST"])
 def accept(request: Request) -> Response:
-    actor = _actor(request)
+    actor = actor_of(request)
     membership: Membership = actions.accept_invitation(actor=actor, token=api.read(s.AcceptIn, request)["token"])
     return Response(_team(membership.team, membership.role), status=201)
 
@@ -108,7 +105,7 @@ def accept(request: Request) -> Response:
 @extend_schema(responses=paged(s.AuditOut), summary="Who did what, newest first")
 @api_view(["GET"])
 def audit_trail(request: Request, team_id: str) -> Response:
-    team = team_for(_actor(request), team_id, need="admin")
+    team = team_for(actor_of(request), team_id, need="admin")
     api.read_query(request, {"page"})
     return api.page(request, team.audit_entries.all(), lambda row: dict(s.AuditOut(row).data))
 
@@ -117,7 +114,7 @@ def audit_trail(request: Request, team_id: str) -> Response:
 @extend_schema(methods=["POST"], request=s.TokenIn, responses={201: s.NewTokenOut}, summary="Create a personal token")
 @api_view(["GET", "POST"])
 def tokens(request: Request) -> Response:
-    actor = _actor(request)
+    actor = actor_of(request)
     if request.method == "GET":
         api.read_query(request, {"page"})
         rows = actor.personal_tokens.filter(revoked=None)
@@ -129,7 +126,7 @@ def tokens(request: Request) -> Response:
 @extend_schema(responses={204: None}, summary="Revoke a personal token")
 @api_view(["DELETE"])
 def token(request: Request, token_id: str) -> Response:
-    actor = _actor(request)
+    actor = actor_of(request)
     found = PersonalToken.objects.filter(pk=token_id, user=actor).first()
     if found is None:
         raise UserError("not_found")
