@@ -41,7 +41,7 @@ def dies_with_parent(number: int, parent: int | None = None) -> Callable[[], Non
 
 
 def adopt_orphans() -> None:
-    """Become the parent of grandchildren whose parent died, so that `end_descendants` finds them."""
+    """Become the parent of grandchildren whose parent dies, so that they can be found and buried."""
     if sys.platform.startswith("linux"):
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
@@ -54,24 +54,20 @@ def reap(known: set[int]) -> None:
                 os.waitpid(child.pid, os.WNOHANG)
 
 
-def end_descendants(keep: set[int]) -> list[str]:
-    """Kill every process below us but those in `keep` and what is below them. Returns the names of the killed."""
-    kept = set(keep)
-    for pid in keep:
-        try:
-            kept |= {child.pid for child in psutil.Process(pid).children(recursive=True)}
-        except psutil.NoSuchProcess:
-            continue
-    found = [child for child in psutil.Process().children(recursive=True) if child.pid not in kept]
-    names = []
-    for child in found:
-        try:
-            names.append(f"{child.name()} ({child.pid})")
-            child.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(found, timeout=5)
-    return names
+def below(pid: int | None = None) -> list[psutil.Process]:
+    """Every process below one (None: below us); none where it is gone."""
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill what still runs of these, and wait for it. psutil knows a reused pid from the process that had it."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=5)
 
 
 def end_leftover(pid: int, folder: str, number: int, patience_s: float = 20) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import redis as redis_client
 
 from slipway import embedded
-from slipway.children import dies_with_parent
+from slipway.children import adopt_orphans, dies_with_parent
 from slipway.env import ROOT, Env, EnvError, read
 from slipway.supervisor import Child, Supervisor, TooManyCrashes, line_writer
 from workers.contracts import names
@@ -42,6 +42,7 @@ def main() -> int:
     """Run until stopped. The exit code is 0 after a clean stop, 1 after a failure."""
     if "--end-with-parent" in sys.argv[1:] and (arrange := dies_with_parent(signal.SIGTERM, os.getppid())):
         arrange()
+    adopt_orphans()
     try:
         env = read()
         with embedded.locked(env.home):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slipway.children import adopt_orphans, dies_with_parent, end_descendants, reap
+from slipway.children import below, dies_with_parent, kill, reap
 
 CRASHES_ALLOWED = 5  # within CRASH_WINDOW_S
 CRASH_WINDOW_S = 60.0
@@ -53,7 +53,7 @@ class Supervisor:
         self.stopping = False
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
-        adopt_orphans()
+        self._not_ours = {process.pid for process in below()}
 
     async def start(self, child: Child) -> None:
         """Start a child and keep it running from now on."""
@@ -119,21 +119,25 @@ class Supervisor:
             await self._spawn(child)
             assert child.process
             self.write("slipway", f"{child.name} runs again (pid {child.process.pid})")
-        reap({other.process.pid for other in self.children if other.process})
+        reap(self._pids() | self._not_ours)
 
     async def stop(self, first: list[Child]) -> None:
         """Stop `first` all at once, then what is left, in the opposite order of their start; then leftovers."""
         self.stopping = True
+        # Also what they started in sessions of their own, such as the engine of a running job.
+        theirs = [process for child in first if child.process for process in below(child.process.pid)]
         await asyncio.gather(*(self._stop(child) for child in first))
-        # What the stopped ones started in sessions of their own, such as the engine of a running job.
-        others = [child for child in self.children if child not in first]
-        end_descendants({child.process.pid for child in others if child.alive and child.process})
-        for child in reversed(others):
+        await asyncio.to_thread(kill, theirs)
+        for child in reversed(self.children):
             await self._stop(child)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        end_descendants(set())
+        # Orphans of children that crashed earlier.
+        await asyncio.to_thread(kill, [process for process in below() if process.pid not in self._not_ours])
+
+    def _pids(self) -> set[int]:
+        return {child.process.pid for child in self.children if child.process}
 
     async def _stop(self, child: Child) -> None:
         if not child.alive or not child.process:
