@@ -1,6 +1,6 @@
 """The artifact store: a local folder or `s3://bucket/prefix`, the same for every process.
 
-Only an operator's SLIPWAY_STORAGE names the place. Callers give keys (see workers.contracts.names), never paths or URLs.
+Only an operator's SLIPWAY_STORAGE names the place. Callers give keys (workers.contracts.names), never paths or URLs.
 """
 
 import contextlib
@@ -32,8 +32,8 @@ def checked_key(key: str) -> str:
 class Storage(ABC):
     """Files under keys. A put is atomic: readers find the old file, the new one or none, never a part.
 
-    Every method raises ValueError for a malformed key, JobError `artifact_missing` where there is no such file, InfraError
-    `disk_full` or `storage_unavailable` where the store fails.
+    Every method raises ValueError for a malformed key, JobError `artifact_missing` where there is no such file,
+    InfraError `disk_full` or `storage_unavailable` where the store fails.
     """
 
     def put_file(self, path: str | Path, key: str) -> None:
@@ -47,7 +47,7 @@ class Storage(ABC):
             self._put_bytes(data, checked_key(key))
 
     def get_file(self, key: str, path: str | Path, sha256: str | None = None) -> None:
-        """Fetch a file to `path`, which appears whole or not at all. Raises JobError `input_corrupt` if the hash differs."""
+        """Fetch a file to `path`, which appears whole or not at all. Raises JobError `input_corrupt` for another hash."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with self.open(key) as source, _translated(key), _atomic_file(target) as copy:

@@ -1,7 +1,7 @@
-"""What people do with jobs. Each action is one transaction with its audit entry; brokers and storage come after commit."""
+"""What people do with jobs. An action is one transaction with its audit entry; broker and storage come after commit."""
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django.db import transaction
 from django.utils import timezone
@@ -45,23 +45,23 @@ def create_training(
     project: Project,
     version: DatasetVersion,
     template: str,
-    preset: Preset = "balanced",
+    preset: str = "balanced",
     parameters: dict[str, Any] | None = None,
     name: str = "",
     priority: int = 0,
     idempotency_key: str = "",
 ) -> Job:
-    """Queue a training. With an idempotency key, the same actor's second call returns the first one's job.
+    """Queue a training. With an idempotency key, the actor's second call returns the first one's job.
 
-    Raises UserError `template_unknown`, `template_mismatch`, `dataset_not_ready`, `parameters_invalid`, or `not_found` for
-    a version of another project.
+    Raises UserError `template_unknown`, `template_mismatch`, `dataset_not_ready`, `parameters_invalid`, or `not_found`
+    for a version of another project.
     """
     if version.dataset.project_id != project.pk:
         raise UserError("not_found")
     task = _template(template, version)
     if preset not in PRESETS or priority not in dispatch.PRIORITIES:
         raise UserError("invalid", "The preset or the priority is not known.")
-    task.resolve(preset, parameters or {})
+    task.resolve(cast(Preset, preset), parameters or {})
     if version.state != DatasetVersion.State.READY:
         raise UserError("dataset_not_ready")
     queue = training_queue()

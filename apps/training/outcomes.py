@@ -1,4 +1,4 @@
-"""How attempts and jobs end: what the recorder and the reaper do with a job. All run inside the caller's transaction."""
+"""How attempts and jobs end, by the recorder or the reaper. Everything runs inside the caller's transaction."""
 
 from datetime import datetime
 from functools import partial
@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import structlog
 from django.db import transaction
+from django.utils import timezone
 from pydantic import ValidationError
 
 from apps.training import dispatch
@@ -23,7 +24,7 @@ MAX_ATTEMPTS: Final = 5
 
 
 def succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
-    """The job has its result: a model version or a ready dataset version comes of it. False where it was over already."""
+    """The job has its result: a model version or a ready dataset version comes of it. False where it was over."""
     try:
         with transaction.atomic():
             return _succeed(job, result, at)
@@ -82,7 +83,14 @@ def interrupt(job: Job, reason: str, at: datetime) -> bool:
     if reason != RUNNER_STOPPED and lost + 1 >= MAX_ATTEMPTS:
         return fail(job, JobError("attempts_exhausted", evidence=reason).card(), at)
     old = job.attempt
-    again = {"attempt": old + 1, "queued": at, "sent": None, "last_seq": 0, "eta_seconds": None, "runner": ""}
+    again = {
+        "attempt": old + 1,
+        "queued": timezone.now(),
+        "sent": None,
+        "last_seq": 0,
+        "eta_seconds": None,
+        "runner": "",
+    }
     if not transition(job, to=State.QUEUED, **again):
         return False
     attempt, _ = Attempt.objects.get_or_create(job=job, number=old)

@@ -1,4 +1,4 @@
-"""The state machine of jobs: queued → running → succeeded, failed or cancelled; back to queued when an attempt is lost."""
+"""The states of jobs: queued → running → succeeded, failed or cancelled; queued again when an attempt is lost."""
 
 from typing import Any
 

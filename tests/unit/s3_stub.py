@@ -74,14 +74,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)
         if "list-type" in query:
-            return self._list(self._path, query.get("prefix", [""])[0])
+            self._list(self._path, query.get("prefix", [""])[0])
+            return
         data = self.objects.get(self._path)
         if data is None:
-            return self._answer(404, b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
+            self._answer(404, b"<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
+            return
         headers = {"ETag": f'"{hashlib.md5(data).hexdigest()}"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
         wanted = self.headers.get("Range")
         if wanted is None:
-            return self._answer(200, data, headers)
+            self._answer(200, data, headers)
+            return
         first, _, last = wanted.removeprefix("bytes=").partition("-")
         start, end = int(first), min(int(last or len(data)), len(data) - 1)
         headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
@@ -96,5 +99,6 @@ class _Handler(BaseHTTPRequestHandler):
             "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
             for key in found
         )
-        body = f"<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>{len(found)}</KeyCount>{entries}</ListBucketResult>"
+        head = f"<IsTruncated>false</IsTruncated><KeyCount>{len(found)}</KeyCount>"
+        body = f"<ListBucketResult>{head}{entries}</ListBucketResult>"
         self._answer(200, body.encode(), {"Content-Type": "application/xml"})

@@ -87,25 +87,12 @@ def test_list_gives_the_keys_below_a_folder(storage: Storage) -> None:
     assert storage.list("jobs/none") == []
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        "",
-        "/etc/passwd",
-        "../x",
-        "a/../b",
-        "a//b",
-        "a/./b",
-        "a/",
-        ".put-x",
-        "a/.put-x",
-        "a\\b",
-        "a\0b",
-        "a\n",
-        "s3://b/k",
-    ]
-    + ["file:///etc/passwd", "ü", "a b", "x" * 401, "%2e%2e/x"],
-)
+_NO_KEYS = """
+/etc/passwd ../x a/../b a//b a/./b a/ .put-x a/.put-x a\\b s3://b/k file:///etc/passwd ü %2e%2e/x
+"""
+
+
+@pytest.mark.parametrize("key", [*_NO_KEYS.split(), "", "a b", "a\0b", "a\n", "x" * 401])
 def test_a_key_that_is_no_plain_relative_path_is_refused(tmp_path: Path, key: str) -> None:
     storage = FolderStorage(tmp_path / "store")
     for attempt in (

@@ -1,0 +1,81 @@
+"""Control API: model versions and their bundles."""
+
+import re
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import api_view
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.core.api import page, read_query
+from apps.core.downloads import download
+from apps.projects.access import project_for
+from apps.registry.access import model_for
+from apps.registry.models import ModelVersion
+from apps.registry.serializers import ModelPageSerializer, ModelSerializer
+
+
+@extend_schema(
+    operation_id="models_list",
+    parameters=[OpenApiParameter("project", str), OpenApiParameter("page", int)],
+    responses=ModelPageSerializer,
+)
+@api_view(["GET"])
+def models(request: Request) -> Response:
+    """The model versions of a project, or of all your teams; newest first. `report` is left out here."""
+    query = read_query(request, {"project", "page"})
+    rows = ModelVersion.objects.select_related("dataset_version")
+    if "project" in query:
+        rows = rows.filter(project=project_for(request.user, query["project"]))
+    else:
+        rows = rows.filter(project__team__memberships__user=request.user)
+    return page(request, rows.defer("report", "manifest"), _brief)
+
+
+@extend_schema(operation_id="models_get", responses=ModelSerializer)
+@api_view(["GET"])
+def model(request: Request, model_id: str) -> Response:
+    """A model version with its metrics, report and parity certificate."""
+    found = model_for(request.user, model_id)
+    return Response({**_brief(found), "report": found.report})
+
+
+@extend_schema(
+    operation_id="models_bundle", responses={(200, "application/zip"): OpenApiTypes.BINARY, 206: None, 416: None}
+)
+@api_view(["GET"])
+def bundle(request: Request, model_id: str) -> HttpResponseBase:
+    """The bundle: a zip that predicts without Slipway. One byte range may be asked for."""
+    found = model_for(request.user, model_id)
+    name = re.sub(r"[^\w.-]+", "-", found.name).strip("-.") or "model"
+    return download(
+        request._request,
+        key=found.bundle_key,
+        filename=f"{name}-{found.number}.zip",
+        content_type="application/zip",
+        etag=found.bundle_sha256,
+    )
+
+
+def _brief(found: ModelVersion) -> dict[str, Any]:
+    return {
+        "id": found.pk,
+        "number": found.number,
+        "name": found.name,
+        "project": found.project_id,
+        "template": found.template,
+        "kind": found.kind,
+        "preset": found.preset,
+        "parameters": found.parameters,
+        "dataset": found.dataset_version.dataset_id,
+        "dataset_version": found.dataset_version.number,
+        "job": found.job_id,
+        "metrics": found.metrics,
+        "certificate": found.certificate,
+        "deployable": found.is_deployable,
+        "bundle": {"sha256": found.bundle_sha256, "bytes": found.bundle_bytes},
+        "created": found.created,
+    }

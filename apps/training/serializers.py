@@ -1,0 +1,87 @@
+"""Shapes of training's part of the control API."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from apps.training.models import Job
+from workers.task_templates.base import PRESETS
+
+
+class TemplateSerializer(serializers.Serializer[Any]):
+    key = serializers.CharField()
+    kind = serializers.ChoiceField(["text", "image", "recommendation"])
+    title = serializers.CharField()
+    summary = serializers.CharField()
+    parameters = serializers.DictField(help_text="JSON Schema of the parameters")
+    presets = serializers.ListField(child=serializers.CharField())
+
+
+class NewJobSerializer(serializers.Serializer[Any]):
+    project = serializers.CharField(max_length=32)
+    dataset = serializers.CharField(max_length=32, help_text="its latest ready version is used")
+    template = serializers.CharField(max_length=40)
+    preset = serializers.ChoiceField(PRESETS, default="balanced")
+    parameters = serializers.DictField(default=dict, help_text="go before what the preset says")
+    name = serializers.CharField(max_length=120, default="", allow_blank=True)
+    priority = serializers.IntegerField(min_value=-1, max_value=1, default=0, help_text="1 goes first, -1 last")
+
+
+class RetrySerializer(serializers.Serializer[Any]):
+    parameters = serializers.DictField(default=dict, help_text="parameters to replace, for example from `error.repair`")
+
+
+class ErrorCardSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    message = serializers.CharField()
+    hint = serializers.CharField()
+    evidence = serializers.CharField()
+    repair = serializers.DictField(allow_null=True)
+
+
+class JobSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    kind = serializers.ChoiceField(Job.Kind.choices)
+    name = serializers.CharField()
+    project = serializers.CharField()
+    dataset = serializers.CharField()
+    dataset_version = serializers.IntegerField()
+    template = serializers.CharField()
+    preset = serializers.CharField()
+    parameters = serializers.DictField()
+    priority = serializers.IntegerField()
+    state = serializers.ChoiceField(Job.State.choices)
+    progress = serializers.FloatField(min_value=0, max_value=1)
+    phase = serializers.CharField()
+    attempt = serializers.IntegerField()
+    device = serializers.CharField()
+    runner = serializers.CharField()
+    position = serializers.IntegerField(allow_null=True, help_text="place in the queue, from 1, while queued")
+    waiting_because = serializers.CharField(allow_null=True)
+    queued_seconds = serializers.FloatField()
+    run_seconds = serializers.FloatField()
+    eta_seconds = serializers.FloatField(allow_null=True)
+    metrics = serializers.DictField()
+    model = serializers.CharField(allow_null=True)
+    error = ErrorCardSerializer(allow_null=True)
+    cancel_requested = serializers.BooleanField()
+    created = serializers.DateTimeField()
+    started = serializers.DateTimeField(allow_null=True)
+    ended = serializers.DateTimeField(allow_null=True)
+
+
+class JobPageSerializer(serializers.Serializer[Any]):
+    results = JobSerializer(many=True)
+    next = serializers.URLField(allow_null=True)
+
+
+class SeriesSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    total = serializers.IntegerField(help_text="points before down-sampling")
+    points = serializers.ListField(
+        child=serializers.ListField(child=serializers.FloatField()), help_text="[step, value]"
+    )
+
+
+class SeriesListSerializer(serializers.Serializer[Any]):
+    series = SeriesSerializer(many=True)
