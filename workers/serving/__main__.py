@@ -1,0 +1,104 @@
+"""`python -m workers.serving`: one process of the hosted prediction API."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+
+import structlog
+import uvicorn
+import uvloop
+
+from workers.serving.app import App
+from workers.serving.config import Config, ConfigError
+from workers.serving.process import Process
+from workers.serving.protocol import Protocol
+from workers.serving.replies import DEFAULT_HEADERS
+
+log = structlog.get_logger("workers.serving")
+
+# Idle connections of clients that come again are cheap to keep, and closing one under a request costs that request.
+_KEEP_ALIVE_S = 75
+_SHUTDOWN_S = 15
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handlers: they end the process at once and with a signal's exit code."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `serve`."""
+        yield
+
+
+async def serve(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code."""
+    process = Process(config)
+    server = Server(
+        uvicorn.Config(
+            App(process),
+            host=config.host,
+            port=config.port,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            headers=DEFAULT_HEADERS,
+            backlog=2048,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    ending: set[asyncio.Task[None]] = set()
+
+    def end() -> None:
+        if not process.draining:
+            ending.add(asyncio.create_task(_drain(process, server)))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    process.start()
+    log.info("serving", url=f"http://{config.host}:{config.port}", process=process.name)
+    try:
+        await server.serve()
+    finally:
+        await process.stop()
+    log.info("stopped")
+    return 0 if server.started else 1
+
+
+async def _drain(process: Process, server: uvicorn.Server) -> None:
+    """No longer ready, but answering, for as long as load balancers need to notice; then no new connections."""
+    process.draining = True
+    log.info("draining", seconds=process.config.drain_s)
+    await asyncio.sleep(process.config.drain_s)
+    server.should_exit = True
+
+
+def main() -> int:
+    """Run; 2 where the environment is not usable."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        config = Config.read()
+    except ConfigError as error:
+        print(f"serving cannot start: {error}", file=sys.stderr)
+        return 2
+    return uvloop.run(serve(config))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

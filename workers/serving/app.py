@@ -1,0 +1,191 @@
+"""The ASGI application: which address does what."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from workers.contracts import names
+from workers.contracts.errors import InfraError, SlipwayError, UserError
+from workers.contracts.snapshot import KeyEntry, Route
+from workers.contracts.usage import FeedbackRecord
+from workers.serving import bodies, describe, oip
+from workers.serving.auth import authenticate, route_for
+from workers.serving.config import MAX_FEEDBACK_BODY
+from workers.serving.exchange import new_request_id
+from workers.serving.predict import Predict
+from workers.serving.process import Process
+from workers.serving.replies import Receive, Send, error_body, error_headers, send_body, send_json
+
+log = structlog.get_logger(__name__)
+
+_MAX_HEADERS: Final = 100
+_VERSION: Final = "1"
+Answer = Callable[["Request"], Awaitable[None]]
+
+
+class Request:
+    """A request of an address that is not metered."""
+
+    __slots__ = ("headers", "receive", "request_id", "send", "slug")
+
+    def __init__(self, headers: dict[bytes, bytes], receive: Receive, send: Send, slug: str) -> None:
+        self.headers, self.receive, self.send, self.slug = headers, receive, send, slug
+        self.request_id = new_request_id()
+
+    async def reply(self, value: Any, status: int = 200) -> None:
+        """Send a JSON value."""
+        await send_json(self.send, value, self.request_id, status)
+
+
+class Feedback(BaseModel):
+    """The body of a feedback request."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    request_id: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
+    index: int = Field(default=0, ge=0, lt=10_000)
+    label: str = Field(min_length=1, max_length=400)
+
+
+class App:
+    """Routes requests. The two metered ones, predict and infer, are in Predict."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._predict = Predict(process)
+        # The first is the method; HEAD and OPTIONS have no use here.
+        self._fixed: dict[str, tuple[str, Answer]] = {
+            "/healthz": ("GET", self._live),
+            "/readyz": ("GET", self._ready),
+            "/v2": ("GET", self._server),
+            "/v2/health/live": ("GET", self._live),
+            "/v2/health/ready": ("GET", self._ready),
+        }
+        self._by_slug: dict[tuple[str, str], tuple[str, Answer]] = {
+            ("v1", ""): ("GET", self._describe),
+            ("v1", "feedback"): ("POST", self._feedback),
+            ("v2", ""): ("GET", self._metadata),
+            ("v2", "ready"): ("GET", self._model_ready),
+        }
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """One request (uvicorn runs the lifespan and speaks nothing else to us)."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"cannot speak {scope['type']}")
+        raw: list[tuple[bytes, bytes]] = scope["headers"]
+        headers = dict(raw)
+        path, method = scope["path"], scope["method"]
+        if len(raw) > _MAX_HEADERS or not self._process.knows_host(headers.get(b"host", b"")):
+            return await self._refuse(send, UserError("bad_request", "The Host or the headers are not acceptable."))
+        parts = path.split("/", 4)
+        if len(parts) == 5 and method == "POST":
+            if parts[4] == "predict" and parts[1] == "v1" and parts[2] == "endpoints":
+                return await self._predict.serve(headers, receive, send, parts[3], is_oip=False)
+            if parts[4] == "infer" and parts[1] == "v2" and parts[2] == "models":
+                return await self._predict.serve(headers, receive, send, parts[3], is_oip=True)
+        return await self._route(path, method, headers, receive, send)
+
+    async def _route(self, path: str, method: str, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        is_oip = path.startswith("/v2")
+        found, slug = self._fixed.get(path), ""
+        if found is None and (match := _ADDRESS.match(path)):
+            version, slug, rest = match[1] or match[2], match[3], match[4] or ""
+            if rest in ("predict", "infer"):
+                found = ("POST", self._live) if (version, rest) in _METERED else None
+            else:
+                found = self._by_slug.get((version, rest))
+        if found is None:
+            return await self._refuse(send, UserError("not_found"), is_oip=is_oip)
+        allowed, answer = found
+        if method != allowed:
+            return await self._refuse(send, UserError("method_not_allowed", allow=allowed), is_oip=is_oip)
+        request = Request(headers, receive, send, slug)
+        try:
+            await answer(request)
+        except bodies.ClientGone:
+            return None
+        except SlipwayError as error:
+            await self._refuse(send, error, is_oip=is_oip, request_id=request.request_id)
+        except Exception:
+            log.exception("unhandled", request_id=request.request_id)
+            await self._refuse(send, None, is_oip=is_oip, request_id=request.request_id)
+
+    async def _refuse(
+        self, send: Send, error: SlipwayError | None, *, is_oip: bool = False, request_id: str | None = None
+    ) -> None:
+        """Send an error of a request that is not metered, and hang up: a body may still be on its way."""
+        request_id = request_id or new_request_id()
+        headers = [*error_headers(error), (b"connection", b"close")]
+        body = error_body(error, request_id, oip=is_oip)
+        await send_body(send, error.status if error else 500, body, request_id, headers)
+
+    # --- Health ---
+
+    async def _live(self, request: Request) -> None:
+        await request.reply({"live": True})
+
+    async def _ready(self, request: Request) -> None:
+        if reason := self._process.not_ready_because():
+            raise InfraError("unavailable", f"Not ready: {reason}.", retry_after=1)
+        await request.reply({"ready": True})
+
+    async def _server(self, request: Request) -> None:
+        await request.reply({"name": "slipway", "version": _VERSION, "extensions": ["binary_tensor_data"]})
+
+    # --- Endpoints ---
+
+    def _allowed(self, request: Request) -> tuple[KeyEntry, Route]:
+        key = authenticate(request.headers, self._process.directory)
+        return key, route_for(key, request.slug, self._process.directory)
+
+    async def _describe(self, request: Request) -> None:
+        _, route = self._allowed(request)
+        await request.reply(describe.endpoint(route, self._process.models))
+
+    async def _metadata(self, request: Request) -> None:
+        _, route = self._allowed(request)
+        _, served = self._process.models.pick(route)
+        versions = [str(revision.number) for revision in route.revisions if revision.traffic]
+        await request.reply(oip.metadata(route.slug, route.kind, served.loaded.predictor.labels, versions))
+
+    async def _model_ready(self, request: Request) -> None:
+        _, route = self._allowed(request)
+        self._process.models.pick(route)
+        await request.reply({"name": route.slug, "ready": True})
+
+    async def _feedback(self, request: Request) -> None:
+        process = self._process
+        key, route = self._allowed(request)
+        process.limits.take_rate(key, route, process.clock())
+        name, _ = bodies.media_type(request.headers)
+        if name != "application/json":
+            raise UserError("unsupported_media_type", "Feedback is application/json.")
+        body = await bodies.read(request.receive, request.headers, MAX_FEEDBACK_BODY)
+        try:
+            sent = Feedback.model_validate(await bodies.parse_json(body, process.parsing))
+        except ValidationError as error:
+            fields = [
+                {"field": ".".join(map(str, problem["loc"])), "message": problem["msg"]}
+                for problem in error.errors(include_url=False, include_input=False)
+            ]
+            raise UserError("invalid", fields=fields) from None
+        record = FeedbackRecord(
+            request_id=sent.request_id,
+            index=sent.index,
+            label=sent.label,
+            team=key.team,
+            endpoint=route.endpoint,
+            key=key.key,
+            time=time.time(),
+        )
+        await process.meter.append(names.STREAM_FEEDBACK, record.model_dump_json().encode())
+        # Whether the id is one of this endpoint's predictions is looked up later, in the ledger.
+        await request.reply({"request_id": sent.request_id, "index": sent.index, "accepted": True}, 202)
+
+
+_ADDRESS: Final = re.compile(r"/(?:(v1)/endpoints|(v2)/models)/([a-z0-9-]{1,80})(?:/(\w+))?\Z")
+_METERED: Final = frozenset({("v1", "predict"), ("v2", "infer")})

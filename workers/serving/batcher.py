@@ -1,0 +1,200 @@
+"""Batching: inputs that are already waiting are predicted together. Nobody waits for company.
+
+A batch is what has gathered while the event loop was handling the sockets that were ready (cheap models) or while the
+batch before it was running (dear models). A timer would only make a lone client slower.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from workers.contracts.errors import InfraError, SlipwayError
+from workers.inference.runtime import InputError
+from workers.serving.config import DEADLINE_S, MAX_BATCH, MAX_WAITING
+
+# A batch that takes longer than this would keep the event loop from the sockets: such models run in a thread. One that
+# takes less than half of it may come back: a thread costs about 0.1 ms each way.
+LOOP_BUDGET_S = 0.005
+
+Predictions = list[dict[str, Any]]
+Predict = Callable[[Sequence[Any]], Predictions]
+
+
+class Job:
+    """The inputs of one request on their way through a batch."""
+
+    __slots__ = ("compute_us", "count", "enqueued", "future", "items", "queue_us")
+
+    def __init__(self, items: Sequence[Any], future: "asyncio.Future[Predictions]") -> None:
+        self.items = items
+        self.count = len(items)
+        self.future = future
+        self.enqueued = time.perf_counter()
+        # Microseconds in the queue, and this job's share of its batch's computing.
+        self.queue_us = 0
+        self.compute_us = 0
+
+
+class Batcher:
+    """The queue of one loaded model: first come, first served, bounded by inputs."""
+
+    def __init__(
+        self,
+        predict: Predict,
+        executor: Executor,
+        *,
+        typical_s: float = 0.0,
+        max_batch: int = MAX_BATCH,
+        max_waiting: int = MAX_WAITING,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        """`typical_s` is how long a full batch takes, as measured at warm-up."""
+        self._predict = predict
+        self._executor = executor
+        self._typical_s = typical_s
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._deadline_s = deadline_s
+        self._queue: deque[Job] = deque()
+        self._busy = False
+        self._held = 0
+        self._loop = asyncio.get_running_loop()
+        self.on_loop = typical_s <= LOOP_BUDGET_S
+
+    @property
+    def free(self) -> int:
+        """Inputs that there is room for."""
+        return self._max_waiting - self._held
+
+    def reserve(self, count: int) -> None:
+        """Take places for some inputs; `release` gives them back. Raises InfraError `overloaded`."""
+        # A request larger than the queue would never fit: it is let in when nobody else is there.
+        if self._held and self._held + count > self._max_waiting:
+            raise InfraError("overloaded", retry_after=1)
+        self._held += count
+
+    def release(self, count: int) -> None:
+        """Give places back."""
+        self._held -= count
+
+    def submit(self, items: Sequence[Any]) -> Job:
+        """Queue the inputs of a request. `job.future` gets one prediction per input, or the error."""
+        job = Job(items, self._loop.create_future())
+        self._queue.append(job)
+        if not self._busy:
+            self._busy = True
+            # Not at once: every socket that is ready in this turn of the loop may still join.
+            self._loop.call_soon(self._run_next)
+        return job
+
+    def _take(self) -> list[Job]:
+        """The next jobs: as many as fit into a batch, at least one. Whoever has left or is too late is passed over."""
+        batch: list[Job] = []
+        now, count = time.perf_counter(), 0
+        while self._queue and (not batch or count + self._queue[0].count <= self._max_batch):
+            job = self._queue.popleft()
+            if job.future.done():
+                continue
+            waited = now - job.enqueued
+            if waited > self._deadline_s:
+                _settle(job, InfraError("deadline_exceeded", retry_after=1))
+                continue
+            job.queue_us = int(waited * 1e6)
+            batch.append(job)
+            count += job.count
+        return batch
+
+    def _run_next(self) -> None:
+        batch = self._take()
+        if not batch:
+            self._busy = False
+        elif self.on_loop:
+            self._finish(batch, *self._compute(batch))
+        else:
+            running = self._loop.run_in_executor(self._executor, self._compute, batch)
+            running.add_done_callback(lambda done: self._finish_threaded(batch, done))
+
+    def _finish_threaded(
+        self, batch: list[Job], done: "asyncio.Future[tuple[list[Predictions | Exception], float]]"
+    ) -> None:
+        if done.cancelled() or (error := done.exception()):
+            reason = InfraError("unavailable", retry_after=1) if done.cancelled() else error
+            self._finish(batch, [_as_exception(reason)] * len(batch), 0.0)
+        else:
+            self._finish(batch, *done.result())
+
+    def _finish(self, batch: list[Job], results: "list[Predictions | Exception]", elapsed_s: float) -> None:
+        """The one place where a batch's futures are settled."""
+        count = sum(job.count for job in batch)
+        for job, result in zip(batch, results, strict=True):
+            job.compute_us = int(elapsed_s * 1e6 * job.count / count)
+            _settle(job, result)
+        self._learn(elapsed_s)
+        if self._queue:
+            self._loop.call_soon(self._run_next)
+        else:
+            self._busy = False
+
+    def _learn(self, elapsed_s: float) -> None:
+        """Move the model off the event loop, or back, when its batches have become dear or cheap."""
+        self._typical_s += 0.1 * (elapsed_s - self._typical_s)
+        if self.on_loop:
+            self.on_loop = self._typical_s <= LOOP_BUDGET_S
+        else:
+            self.on_loop = self._typical_s < LOOP_BUDGET_S / 2
+
+    def _compute(self, batch: list[Job]) -> "tuple[list[Predictions | Exception], float]":
+        """Results per job, and the seconds it took.
+
+        If the batch fails, each job is tried alone: one bad input fails only its own request.
+        """
+        started = time.perf_counter()
+        results: list[Predictions | Exception]
+        if len(batch) == 1:
+            results = [self._attempt(batch[0].items)]
+        else:
+            together = self._attempt([item for job in batch for item in job.items])
+            if isinstance(together, Exception):
+                results = [self._attempt(job.items) for job in batch]
+            else:
+                results, start = [], 0
+                for job in batch:
+                    results.append(together[start : start + job.count])
+                    start += job.count
+        return results, time.perf_counter() - started
+
+    def _attempt(self, items: Sequence[Any]) -> "Predictions | Exception":
+        try:
+            predictions = self._predict(items)
+        except Exception as error:
+            return error
+        if len(predictions) != len(items):
+            return RuntimeError(f"the model gave {len(predictions)} predictions for {len(items)} inputs")
+        return predictions
+
+
+def _settle(job: Job, result: "Predictions | Exception") -> None:
+    if job.future.done():
+        return
+    if isinstance(result, Exception):
+        job.future.set_exception(result)
+    else:
+        job.future.set_result(result)
+
+
+def _as_exception(error: BaseException | None) -> Exception:
+    return error if isinstance(error, Exception) else RuntimeError(f"prediction ended by {error!r}")
+
+
+def as_client_error(error: Exception) -> SlipwayError | None:
+    """What the client is told of an error from `Job.future` or from parsing; None stands for a bug."""
+    if isinstance(error, SlipwayError):
+        return error
+    if isinstance(error, InputError):
+        if error.index is None:
+            return SlipwayError("input_invalid", error.message)
+        return SlipwayError("input_invalid", error.message, index=error.index)
+    return None

@@ -1,0 +1,171 @@
+"""Opening a bundle: fetched, verified, checked, loaded, tried. What fails here never answers a request."""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from workers.contracts.errors import UserError
+from workers.contracts.manifest import Manifest
+from workers.contracts.snapshot import RouteRevision
+from workers.inference import runtime
+from workers.serving.batcher import LOOP_BUDGET_S, Batcher
+from workers.serving.config import MAX_BATCH
+from workers.serving.graph import check_model
+from workers.storage import Storage
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}\Z")
+_MAX_FILES: Final = 32
+_MAX_UNPACKED: Final = 4 * 2**30
+_MAX_MANIFEST: Final = 16 * 2**20
+# How far an answer may lie from the one that was stored when the bundle was made, on another machine perhaps.
+_TOLERANCE: Final = 2e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A bundle that is ready to predict. `typical_s` is how long a full batch takes."""
+
+    predictor: runtime.Predictor
+    manifest: Manifest
+    typical_s: float
+    example: dict[str, Any] | None
+
+    def batcher(self, executor: ThreadPoolExecutor) -> Batcher:
+        """A queue for it."""
+        return Batcher(self.predictor.predict, executor, typical_s=self.typical_s)
+
+
+def fetch(storage: Storage, revision: RouteRevision, cache: Path) -> Path:
+    """The verified bundle in the local cache. Raises SlipwayError."""
+    path = cache / f"{revision.bundle_sha256}.zip"
+    if not path.exists() or _sha256(path) != revision.bundle_sha256:
+        storage.get_file(revision.bundle_key, path, revision.bundle_sha256)
+    return path
+
+
+def open_bundle(path: Path) -> Loaded:
+    """Check, unpack, load and try a bundle. Raises UserError `bundle_invalid` or `certificate_missing`."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="open-") as name:
+        folder = Path(name)
+        manifest = _unpack(path, folder)
+        if not manifest.certificate.passed:
+            raise UserError("certificate_missing")
+        if (folder / "model.onnx").exists():
+            check_model((folder / "model.onnx").read_bytes())
+        # The predictor keeps in memory what it needs: the folder may go.
+        return _load(folder, manifest)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _unpack(path: Path, folder: Path) -> Manifest:
+    """The files that the manifest names, each with its size and hash; nothing else may be in the zip."""
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            entries = {entry.filename: entry for entry in bundle.infolist()}
+            if len(entries) != len(bundle.infolist()) or len(entries) > _MAX_FILES:
+                raise _refused("it has too many files")
+            if "manifest.json" not in entries or entries["manifest.json"].file_size > _MAX_MANIFEST:
+                raise _refused("manifest.json is missing or too large")
+            text = _read(bundle, entries["manifest.json"], _MAX_MANIFEST)
+            manifest = Manifest.model_validate_json(text)
+            if set(manifest.files) != set(entries) - {"manifest.json"}:
+                raise _refused("its files are not those of its manifest")
+            (folder / "manifest.json").write_bytes(text)
+            for name, facts in manifest.files.items():
+                _unpack_one(bundle, entries[name], facts, folder)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValidationError, EOFError) as error:
+        raise _refused("it cannot be read") from error
+    return manifest
+
+
+def _read(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
+    with bundle.open(entry) as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise _refused(f"{entry.filename[:80]} is larger than it says")
+    return data
+
+
+def _unpack_one(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo, facts: dict[str, Any], folder: Path) -> None:
+    size, name = facts.get("bytes"), entry.filename
+    if not _NAME.match(name) or not isinstance(size, int) or not 0 <= size <= _MAX_UNPACKED:
+        raise _refused("a file has a strange name or size")
+    data = _read(bundle, entry, size)
+    if len(data) != size or hashlib.sha256(data).hexdigest() != facts.get("sha256"):
+        raise _refused(f"{name} is not the file that its manifest names")
+    (folder / name).write_bytes(data)
+
+
+def _load(folder: Path, manifest: Manifest) -> Loaded:
+    cases = _reference_cases(folder)
+    loaded, typical_s = _try(folder, cases, threads=1)
+    # A cheap model is fastest on one thread; a dear one may gain from all.
+    if typical_s > LOOP_BUDGET_S and (cores := os.cpu_count() or 1) > 1:
+        other, other_s = _try(folder, cases, threads=cores)
+        if other_s < typical_s:
+            loaded, typical_s = other, other_s
+    return Loaded(loaded, manifest, typical_s, cases[0] if cases else None)
+
+
+def _reference_cases(folder: Path) -> list[dict[str, Any]]:
+    """[{"input", "prediction"}] of reference.json."""
+    try:
+        found = json.loads((folder / "reference.json").read_text("utf-8"))
+        cases = found["cases"]
+        if not cases or not all({"input", "prediction"} <= set(case) for case in cases):
+            raise _refused("reference.json holds no cases")
+        return list(cases)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _refused("reference.json cannot be read") from error
+
+
+def _try(folder: Path, cases: list[dict[str, Any]], threads: int) -> tuple[runtime.Predictor, float]:
+    """Load, answer the reference cases, and measure a full batch, in seconds."""
+    try:
+        predictor = runtime.load(folder, threads=threads)
+        items = predictor.parse([case["input"] for case in cases])
+        answers = predictor.predict(items)
+    except Exception as error:
+        raise _refused(f"the model does not load ({type(error).__name__})") from error
+    if len(answers) != len(cases) or not all(
+        same_answer(case["prediction"], given) for case, given in zip(cases, answers, strict=True)
+    ):
+        raise _refused("the model does not answer its reference cases as it did when it was made")
+    batch = (items * MAX_BATCH)[:MAX_BATCH]
+    return predictor, min(_timed(predictor, batch) for _ in range(3))
+
+
+def _timed(predictor: runtime.Predictor, batch: Sequence[Any]) -> float:
+    started = time.perf_counter()
+    predictor.predict(batch)
+    return time.perf_counter() - started
+
+
+def same_answer(expected: Any, given: Any) -> bool:
+    """Whether two predictions agree, numbers within the tolerance."""
+    if isinstance(expected, dict):
+        return isinstance(given, dict) and all(same_answer(value, given.get(name)) for name, value in expected.items())
+    if isinstance(expected, list):
+        return isinstance(given, list) and len(expected) == len(given) and all(map(same_answer, expected, given))
+    if isinstance(expected, float):
+        return isinstance(given, int | float) and abs(expected - given) <= _TOLERANCE * max(1.0, abs(expected))
+    return bool(expected == given)
+
+
+def _refused(reason: str) -> UserError:
+    return UserError("bundle_invalid", f"The bundle is not acceptable: {reason}.")

@@ -1,0 +1,78 @@
+"""What the environment says to a serving process, and the bounds of what clients may ask of it."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+# Bytes of a request's body, by kind of endpoint. Images come as files or, a third larger, in base64.
+MAX_BODY: Final = {"text": 4 * 2**20, "image": 20 * 2**20, "recommendation": 2**20}
+MAX_FEEDBACK_BODY: Final = 16 * 2**10
+# Inputs in one request.
+MAX_INPUTS: Final = {"text": 256, "image": 32, "recommendation": 256}
+# Bytes of bodies that one process holds at once; a body beyond it is answered 503.
+MAX_BODIES: Final = 512 * 2**20
+# Seconds that a client has to send a body.
+BODY_TIMEOUT_S: Final = 30.0
+# Inputs that wait for one model or are being predicted by it; one more is answered 503.
+MAX_WAITING: Final = 1024
+# Inputs that are predicted in one run of the model.
+MAX_BATCH: Final = 64
+# Seconds that an input may wait before its prediction begins.
+DEADLINE_S: Final = 10.0
+# Seconds without word from Redis after which nobody is let in: keys may have been revoked meanwhile.
+STALE_AFTER_S: Final = 3.0
+POLL_S: Final = 0.4
+
+
+class ConfigError(Exception):
+    """A variable of the environment cannot be used; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The environment of one serving process. `hosts` are the names that clients may call it by."""
+
+    host: str
+    port: int
+    hosts: frozenset[str]
+    redis_url: str
+    storage: str
+    cache: Path
+    access_log: bool
+    drain_s: float
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] | None = None) -> "Config":
+        """Read the environment. Raises ConfigError."""
+        env = os.environ if environ is None else environ
+        home = Path(env.get("SLIPWAY_HOME") or "var").expanduser().resolve()
+        host = env.get("SLIPWAY_SERVING_HOST") or "127.0.0.1"
+        hosts = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
+        if public := urlsplit(env.get("SLIPWAY_PREDICT_URL") or "").hostname:
+            hosts.add(public.lower())
+        return cls(
+            host=host,
+            port=_number(env, "SLIPWAY_PREDICT_PORT", "8001", 1, 65535),
+            hosts=frozenset(hosts),
+            redis_url=_needed(env, "REDIS_URL"),
+            storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
+            cache=home / "serving",
+            access_log=env.get("SLIPWAY_SERVING_ACCESS_LOG", "1") not in ("0", "no", "false", "off"),
+            drain_s=_number(env, "SLIPWAY_SERVING_DRAIN_MS", "1000", 0, 60_000) / 1000,
+        )
+
+
+def _needed(env: Mapping[str, str], name: str) -> str:
+    if not env.get(name):
+        raise ConfigError(f"{name} is not set.")
+    return env[name]
+
+
+def _number(env: Mapping[str, str], name: str, default: str, low: int, high: int) -> int:
+    text = env.get(name) or default
+    if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
+        raise ConfigError(f"{name} must be a whole number from {low} to {high}, not {text!r}.")
+    return int(text)

@@ -1,0 +1,135 @@
+"""One request that is metered: from its arrival to its answer, which leaves only after its usage record."""
+
+import secrets
+import time
+from typing import Any
+
+import orjson
+
+from workers.contracts import names
+from workers.contracts.errors import InfraError, SlipwayError
+from workers.contracts.snapshot import KeyEntry, Route, RouteRevision
+from workers.serving.access_log import AccessLog
+from workers.serving.metering import Meter
+from workers.serving.replies import Headers, Receive, Send, error_body, error_headers, send_body
+
+
+def new_request_id() -> str:
+    """A fresh id. Clients' own ids are not taken: the ledger counts each id once, and a repeated one would be free."""
+    return secrets.token_hex(12)
+
+
+class Exchange:
+    """What is known of a predict or infer request so far. Times by `perf_counter`."""
+
+    __slots__ = (
+        "admitted",
+        "body_read",
+        "bytes_in",
+        "compute_us",
+        "headers",
+        "items",
+        "key",
+        "oip",
+        "queue_us",
+        "receive",
+        "remaining",
+        "request_id",
+        "revision",
+        "route",
+        "send",
+        "started",
+    )
+
+    def __init__(self, headers: dict[bytes, bytes], receive: Receive, send: Send, *, oip: bool) -> None:
+        self.started = time.perf_counter()
+        self.request_id = new_request_id()
+        self.headers = headers
+        self.receive = receive
+        self.send = send
+        self.oip = oip
+        self.key: KeyEntry | None = None
+        self.route: Route | None = None
+        self.revision: RouteRevision | None = None
+        # How many requests may follow at once.
+        self.remaining = 0
+        # Whether the limits have counted it, and whether its body has been read to the end.
+        self.admitted = self.body_read = False
+        self.items = self.bytes_in = self.compute_us = self.queue_us = 0
+
+    async def answer(self, meter: Meter, access_log: AccessLog, body: bytes, headers: Headers) -> None:
+        """Record the request as answered, then send the predictions."""
+        try:
+            await self._record(meter, access_log, 200, None, len(body))
+        except InfraError as error:
+            await self._send_error(error, error_body(error, self.request_id, oip=self.oip), close=False)
+            return
+        await self._send(200, body, headers)
+
+    async def refuse(self, meter: Meter, access_log: AccessLog, error: SlipwayError | None, *, close: bool) -> None:
+        """Record the refusal, if it can be said whose it is, then send it. None is a bug.
+
+        `close` ends the connection: the client may still be sending a body that nobody will read.
+        """
+        body = error_body(error, self.request_id, oip=self.oip)
+        self.items = 0
+        try:
+            status, code = (error.status, error.code) if error else (500, "internal_error")
+            await self._record(meter, access_log, status, code, len(body))
+        except InfraError as failure:
+            error, body = failure, error_body(failure, self.request_id, oip=self.oip)
+        await self._send_error(error, body, close=close)
+
+    async def _record(self, meter: Meter, access_log: AccessLog, status: int, code: str | None, size: int) -> None:
+        """Append the usage record (workers.contracts.usage.UsageRecord). Raises InfraError `unavailable`."""
+        key, route, revision = self.key, self.route, self.revision
+        if route is not None:
+            team, project, endpoint = route.team, route.project, route.endpoint
+        elif key is not None:
+            team, project, endpoint = key.team, "", ""
+        else:
+            return  # nobody's: neither the key nor the endpoint is known
+        record = orjson.dumps(
+            {
+                "request_id": self.request_id,
+                "time": time.time(),
+                "team": team,
+                "project": project,
+                "endpoint": endpoint,
+                "revision": revision.revision if revision else None,
+                "model": revision.model if revision else None,
+                "key": key.key if key else None,
+                "status": status,
+                "code": code,
+                "items": self.items,
+                "compute_us": self.compute_us,
+                "queue_us": self.queue_us,
+                "latency_us": int((time.perf_counter() - self.started) * 1e6),
+                "bytes_in": self.bytes_in,
+                "bytes_out": size,
+            }
+        )
+        await meter.append(names.STREAM_USAGE, record)
+        access_log.write(record)
+
+    async def _send(self, status: int, body: bytes, headers: Headers, linger: Receive | None = None) -> None:
+        remaining = (b"x-ratelimit-remaining", b"%d" % self.remaining)
+        await send_body(self.send, status, body, self.request_id, [*headers, remaining], linger)
+
+    async def _send_error(self, error: SlipwayError | None, body: bytes, *, close: bool) -> None:
+        headers = error_headers(error)
+        if close:
+            headers.append((b"connection", b"close"))
+        await self._send(error.status if error else 500, body, headers, linger=self.receive if close else None)
+
+
+def predictions_body(revision: RouteRevision, predictions: list[dict[str, Any]], request_id: str) -> bytes:
+    """The JSON answer of the predict route."""
+    return orjson.dumps(
+        {
+            "model": {"id": revision.model, "number": revision.number},
+            "predictions": predictions,
+            "request_id": request_id,
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )

@@ -1,0 +1,116 @@
+"""Rate limits (a token bucket per key and per endpoint) and the monthly quota of teams."""
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from workers.contracts.errors import UserError
+from workers.contracts.snapshot import KeyEntry, Route, Snapshot
+
+# Requests of this many seconds may not have reached the ledger when the control plane makes a snapshot.
+LAG_S = 2.0
+
+
+class Bucket:
+    """Tokens that come back at `rate` per second, up to one second's worth (at least one)."""
+
+    __slots__ = ("at", "rate", "tokens")
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate = rate
+        self.at = now
+        self.tokens = max(1.0, rate)
+
+    def refill(self, rate: float, now: float) -> float:
+        """The tokens there are now."""
+        self.rate = rate
+        self.tokens = min(max(1.0, rate), self.tokens + (now - self.at) * rate)
+        self.at = now
+        return self.tokens
+
+    def wait_s(self) -> int:
+        """Whole seconds until there is a token."""
+        return max(1, math.ceil((1.0 - self.tokens) / self.rate)) if self.rate > 0 else 3600
+
+
+@dataclass(slots=True)
+class _Second:
+    at: float
+    count: int
+
+
+class Limits:
+    """Everything this process has counted. Times are monotonic seconds, so a clock that jumps changes no window."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, Bucket] = {}
+        # Per team with a quota: how many requests this process let in lately, by monotonic second.
+        self._own: dict[str, deque[_Second]] = {}
+        self._left: dict[str, int] = {}
+
+    def update(self, snapshot: Snapshot, now: float) -> None:
+        """Take the quotas of a new snapshot; forget keys and endpoints that are gone."""
+        kept = {route.endpoint for route in snapshot.routes} | {entry.key for entry in snapshot.keys.values()}
+        self._buckets = {name: bucket for name, bucket in self._buckets.items() if name in kept}
+        self._left = {
+            team: quota.requests_left for team, quota in snapshot.teams.items() if quota.requests_left is not None
+        }
+        # What was let in before the snapshot was made is in its numbers, but for the recorder's lag.
+        counted_until = now - max(0.0, time.time() - snapshot.published) - LAG_S
+        self._own = {team: self._own.get(team, deque()) for team in self._left}
+        for seconds in self._own.values():
+            while seconds and seconds[0].at < counted_until:
+                seconds.popleft()
+
+    def take(self, key: KeyEntry, route: Route, now: float) -> int | None:
+        """Count one request. How many more may follow at once; None is unlimited.
+
+        Raises UserError `rate_limited` or `quota_exceeded`, with the seconds to wait.
+        """
+        remaining = self.take_rate(key, route, now)
+        if route.team in self._left:
+            quota = self._take_quota(route.team, now)
+            remaining = quota if remaining is None else min(remaining, quota)
+        return remaining
+
+    def take_rate(self, key: KeyEntry, route: Route, now: float) -> int | None:
+        """`take` without the monthly quota."""
+        if key.rate_limit is None and route.rate_limit is None:
+            return None
+        buckets = []
+        for name, rate in ((key.key, key.rate_limit), (route.endpoint, route.rate_limit)):
+            if rate is not None:
+                bucket = self._buckets.get(name)
+                if bucket is None:
+                    bucket = self._buckets[name] = Bucket(rate, now)
+                if bucket.refill(rate, now) < 1.0:
+                    raise UserError("rate_limited", retry_after=bucket.wait_s())
+                buckets.append(bucket)
+        for bucket in buckets:
+            bucket.tokens -= 1.0
+        return int(min(bucket.tokens for bucket in buckets))
+
+    def _take_quota(self, team: str, now: float) -> int:
+        seconds = self._own[team]
+        left = self._left[team] - sum(second.count for second in seconds)
+        if left < 1:
+            raise UserError("quota_exceeded", retry_after=seconds_left_of_month())
+        if seconds and now - seconds[-1].at < 1.0:
+            seconds[-1].count += 1
+        else:
+            seconds.append(_Second(now, 1))
+        return left - 1
+
+    def give_back_quota(self, team: str) -> None:
+        """A request that was let in ended without predictions: only answered ones count against the quota."""
+        if seconds := self._own.get(team):
+            seconds[-1].count -= 1
+
+
+def seconds_left_of_month() -> int:
+    """Seconds until the next calendar month (UTC), at least 1."""
+    now = datetime.now(UTC)
+    first = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return max(1, math.ceil(((first + timedelta(days=32)).replace(day=1) - now).total_seconds()))

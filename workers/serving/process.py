@@ -1,0 +1,117 @@
+"""Everything that one serving process holds, and its background work."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from workers.contracts import names
+from workers.contracts.snapshot import ServingStatus, Snapshot
+from workers.serving.access_log import AccessLog
+from workers.serving.bodies import Budget
+from workers.serving.config import Config
+from workers.serving.limits import Limits
+from workers.serving.loader import Models
+from workers.serving.metering import Meter
+from workers.serving.snapshot import Directory, Watch
+from workers.storage import open_storage
+
+log = structlog.get_logger(__name__)
+
+_STATUS_EVERY_S = 1.0
+
+
+class Process:
+    """Made inside the event loop that serves."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.name = f"srv-{secrets.token_hex(4)}"
+        self.redis = Redis.from_url(config.redis_url, socket_timeout=2.0, socket_connect_timeout=1.0)
+        self.directory = Directory()
+        self.limits = Limits()
+        self.meter = Meter(config.redis_url)
+        self.models = Models(open_storage(config.storage), config.cache)
+        self.access_log = AccessLog(config.access_log)
+        self.bodies = Budget()
+        self.parsing = ThreadPoolExecutor(2, thread_name_prefix="parse")
+        # Set when the process is about to end: no longer ready, but still answering.
+        self.draining = False
+        self.clock = asyncio.get_running_loop().time
+        self._hosts = config.hosts
+        self._known_hosts = {host.encode() for host in config.hosts}
+        self._work: list[asyncio.Task[None]] = []
+        self._ready_once = False
+
+    def knows_host(self, value: bytes) -> bool:
+        """Whether a Host header names this server. Anything else is a browser that was led here."""
+        if value in self._known_hosts:
+            return True
+        name, _, port = value.decode("latin-1").lower().rpartition(":")
+        if port.isdigit() and name in self._hosts:
+            # What came once comes again; ports are few, and only known names get here.
+            if len(self._known_hosts) < 1000:
+                self._known_hosts.add(value)
+            return True
+        return False
+
+    def start(self) -> None:
+        """Begin to watch, to load and to say how it goes."""
+        watch = Watch(self.redis, self.directory, self._on_snapshot)
+        for work in (watch.run(), self.models.run(), self._tell()):
+            task = asyncio.create_task(work)
+            task.add_done_callback(_complain)
+            self._work.append(task)
+
+    def _on_snapshot(self, snapshot: Snapshot) -> None:
+        self.limits.update(snapshot, self.clock())
+        self.models.update(snapshot)
+
+    def not_ready_because(self) -> str | None:
+        """Why no traffic should come here now; None when it should."""
+        if self.draining:
+            return "shutting down"
+        if not self.directory.is_fresh:
+            return "Redis has no current routes and keys"
+        # Only at the start: a model that is added later must not take the others out of service.
+        self._ready_once = self._ready_once or self.models.settled
+        return None if self._ready_once else "loading models"
+
+    async def _tell(self) -> None:
+        """Say every second what this process has loaded (ServingStatus)."""
+        key = names.serving_key(self.name)
+        try:
+            while True:
+                status = ServingStatus(
+                    process=self.name,
+                    version=self.directory.version,
+                    revisions=self.models.status(),
+                    time=time.time(),
+                )
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    await self.redis.set(key, status.model_dump_json(), ex=names.SERVING_TTL_S)
+                await asyncio.sleep(_STATUS_EVERY_S)
+        finally:
+            with contextlib.suppress(RedisError, OSError, TimeoutError):
+                await self.redis.delete(key)
+
+    async def stop(self) -> None:
+        """Write what is left and hang up."""
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await self.meter.close()
+        self.access_log.flush()
+        self.models.close()
+        self.parsing.shutdown(wait=False, cancel_futures=True)
+        await self.redis.aclose()
+
+
+def _complain(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("background work ended", exc_info=error)
