@@ -47,7 +47,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.humanize",
-    "slipway.apps.StaticConfig",
+    "django.contrib.staticfiles",
 ]
 MIDDLEWARE = [
     "apps.core.request_id.RequestIdMiddleware",
@@ -166,19 +166,14 @@ LANGUAGE_CODE, TIME_ZONE = "en", "UTC"
 LANGUAGES = [("en", "English")]
 LOCALE_PATHS = [ROOT / "locale"]
 
-# --- Static files: ours, and front-end packages as npm delivers them ---
-_NODE = ROOT / "node_modules"
+# --- Static files: ours, and the npm packages' (slipway.static.VENDOR_FILES) ---
 STATIC_URL = "/static/"
 STATIC_ROOT = ENV.home / "static"
-STATICFILES_DIRS = [
-    ROOT / "static",
-    ("vendor/htmx", _NODE / "htmx.org" / "dist"),
-    ("vendor/htmx-sse", _NODE / "htmx-ext-sse" / "dist"),
-    ("vendor/alpine", _NODE / "@alpinejs" / "csp" / "dist"),
-    ("vendor/tabler", _NODE / "@tabler" / "core" / "dist"),
-    ("vendor/echarts", _NODE / "echarts" / "dist"),
-    ("vendor/tus", _NODE / "tus-js-client" / "dist"),
-    ("vendor/inter", _NODE / "@fontsource-variable" / "inter" / "files"),
+STATICFILES_DIRS = [ROOT / "static"]
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.FileSystemFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "slipway.static.PackageFinder",
 ]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},  # unused: artifacts are in SLIPWAY_STORAGE
@@ -201,6 +196,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["apps.core.parsers.JsonParser"],
     "DEFAULT_SCHEMA_CLASS": "apps.core.schema.Schema",
+    "DEFAULT_METADATA_CLASS": None,  # OPTIONS tells nothing
     "EXCEPTION_HANDLER": "apps.core.api.exception_handler",
     "NUM_PROXIES": ENV.proxies,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
@@ -210,7 +206,15 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Datasets, training jobs, models and endpoints of a Slipway installation.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "/static/vendor/swagger-ui",
+    "SWAGGER_UI_FAVICON_HREF": None,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "DatasetKind": "apps.datasets.models.Kind",
+        "JobKind": "apps.training.models.Job.Kind",
+        "JobState": "apps.training.models.Job.State",
+        "DatasetState": "apps.datasets.models.DatasetVersion.State",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "apps.core.schema.add_errors",

@@ -2,7 +2,7 @@
 
 from allauth.account.views import password_reset_from_key
 from django.urls import URLPattern, URLResolver, include, path, re_path
-from drf_spectacular.views import SpectacularJSONAPIView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from slipway import health
 
@@ -28,6 +28,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("accounts/", include("allauth.urls")),
     path("api/v1/schema", SpectacularJSONAPIView.as_view(), name="api-schema"),
+    path("api/v1/docs", SpectacularSwaggerSplitView.as_view(url_name="api-schema"), name="api-docs"),
     *(_api(app) for app in _APPS),
     *(_pages(app) for app in _APPS),
 ]

@@ -25,7 +25,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Write demo.json, readable by its owner alone."""
         if not settings.SLIPWAY_LOCAL:
-            raise CommandError("A demo account exists on local installations only: DATABASE_URL names another database.")
+            raise CommandError(
+                "A demo account exists on local installations only: DATABASE_URL names another database."
+            )
         path: Path = settings.SLIPWAY_HOME / "demo.json"
         account = self._known(path) or self._create()
         addresses = {"url": settings.SLIPWAY_URL, "predict_url": settings.SLIPWAY_PREDICT_URL}
