@@ -1,6 +1,7 @@
 """Loading datasets: see apps.teams.access."""
 
-from apps.datasets.models import Dataset, Upload
+from apps.core.api import positive_int
+from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.teams.access import Need, require
 from apps.teams.models import User
 from workers.contracts.errors import UserError
@@ -8,22 +9,28 @@ from workers.contracts.errors import UserError
 
 def dataset_for(actor: User, dataset_id: str, *, need: Need = "read") -> Dataset:
     """A dataset by id. Raises UserError `not_found` or `not_allowed`."""
-    found = (
-        Dataset.objects.select_related("project__team").filter(pk=dataset_id).first()
-    )
+    found = Dataset.objects.select_related("project__team").filter(pk=dataset_id).first()
     if found is None:
         raise UserError("not_found")
     require(actor, found.project.team_id, need)
     return found
 
 
+def version_for(actor: User, dataset_id: str, number: str | None = None) -> DatasetVersion:
+    """A version of a dataset by its number, the newest without one. Raises UserError `not_found` or `not_allowed`."""
+    dataset = dataset_for(actor, dataset_id)
+    versions = dataset.versions.select_related("dataset__project__team")
+    if number is not None:
+        versions = versions.filter(number=positive_int(number, "version"))
+    found = versions.order_by("-number").first()
+    if found is None:
+        raise UserError("not_found")
+    return found
+
+
 def upload_for(actor: User, upload_id: str) -> Upload:
     """An upload by id: only its own creator's, while they may write to its team. Raises UserError `not_found`."""
-    found = (
-        Upload.objects.select_related("team")
-        .filter(pk=upload_id, created_by=actor)
-        .first()
-    )
+    found = Upload.objects.select_related("team").filter(pk=upload_id, created_by=actor).first()
     if found is None:
         raise UserError("not_found")
     require(actor, found.team_id, "write")

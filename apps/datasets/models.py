@@ -1,12 +1,15 @@
 """Data: uploads, datasets and their immutable versions."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.ids import IdField
+
+if TYPE_CHECKING:
+    from apps.teams.models import User
 
 
 class Kind(models.TextChoices):
@@ -19,12 +22,8 @@ class Upload(models.Model):
     """A file on its way in, by the tus protocol or in one piece. Bytes lie in storage under `key`."""
 
     id = IdField("upl")
-    team = models.ForeignKey(
-        "teams.Team", on_delete=models.CASCADE, related_name="uploads"
-    )
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"
-    )
+    team = models.ForeignKey("teams.Team", on_delete=models.CASCADE, related_name="uploads")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     # The owner's name for it: shown, never used as a path.
     filename = models.CharField(max_length=255)
     size = models.BigIntegerField()
@@ -39,19 +38,23 @@ class Upload(models.Model):
         return self.filename
 
 
+class DatasetQuerySet(models.QuerySet["Dataset"]):
+    def visible_to(self, user: "User") -> "DatasetQuerySet":
+        """Those of the user's teams."""
+        return self.filter(project__team__memberships__user=user)
+
+
 class Dataset(models.Model):
     """A named line of dataset versions."""
 
     id = IdField("dst")
-    project = models.ForeignKey(
-        "projects.Project", on_delete=models.CASCADE, related_name="datasets"
-    )
+    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="datasets")
     name = models.CharField(_("name"), max_length=120)
     kind = models.CharField(max_length=20, choices=Kind.choices)
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
-    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
+
+    objects = DatasetQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-created"]
@@ -78,19 +81,11 @@ class DatasetVersion(models.Model):
         CORRECTION = "correction", _("Correction")
 
     id = IdField("dsv")
-    dataset = models.ForeignKey(
-        Dataset, on_delete=models.CASCADE, related_name="versions"
-    )
+    dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()
-    state = models.CharField(
-        max_length=12, choices=State.choices, default=State.PROCESSING
-    )
-    origin = models.CharField(
-        max_length=12, choices=Origin.choices, default=Origin.IMPORT
-    )
-    parent = models.ForeignKey(
-        "self", on_delete=models.SET_NULL, null=True, related_name="children"
-    )
+    state = models.CharField(max_length=12, choices=State.choices, default=State.PROCESSING)
+    origin = models.CharField(max_length=12, choices=Origin.choices, default=Origin.IMPORT)
+    parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="children")
     source_key = models.CharField(max_length=200)
     source_name = models.CharField(max_length=255)
     mapping = models.JSONField(default=dict)
@@ -107,18 +102,12 @@ class DatasetVersion(models.Model):
     profile = models.JSONField(default=dict)
     issues = models.JSONField(default=list)
     error = models.JSONField(null=True)
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
-    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering: ClassVar = ["-number"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["dataset", "number"], name="one_version_per_number"
-            )
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["dataset", "number"], name="one_version_per_number")]
 
     def __str__(self) -> str:
         return f"{self.dataset.name} v{self.number}"

@@ -57,6 +57,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "upload_incomplete": (409, "The upload is not finished.", "Send the rest, then try again."),
             "upload_gone": (410, "The upload was cancelled or has expired.", "Start a new upload."),
             "upload_locked": (423, "Another request is adding to this upload.", "Wait until it has ended."),
+            "too_many_uploads": (409, "You have as many unfinished uploads as allowed.", "Finish or cancel one."),
             "upload_in_use": (409, "A dataset was made from this upload.", "It is kept as long as the dataset."),
             "tus_version": (412, "Only tus 1.0.0 is spoken here.", "Send `Tus-Resumable: 1.0.0`."),
         },

@@ -1,0 +1,143 @@
+"""Control API: datasets, their rows and what was rejected."""
+
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.decorators import api_view, parser_classes
+from rest_framework.parsers import MultiPartParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.core import api
+from apps.core.body_limit import limit_for
+from apps.core.downloads import download
+from apps.core.parsers import JsonParser
+from apps.core.schema import paged
+from apps.datasets import actions
+from apps.datasets import serializers as s
+from apps.datasets.access import upload_for, version_for
+from apps.datasets.models import Dataset, DatasetVersion, Upload
+from apps.projects.access import project_for
+from apps.projects.models import Project
+from apps.teams.authentication import actor_of
+from workers.contracts.errors import UserError
+
+VERSION = OpenApiParameter("version", int, description="Default: the newest.")
+
+
+@extend_schema(
+    methods=["GET"],
+    parameters=[OpenApiParameter("project"), OpenApiParameter("page", int)],
+    responses=paged(s.DatasetRowOut),
+    summary="Datasets, newest first",
+)
+@extend_schema(
+    methods=["POST"],
+    request={"multipart/form-data": s.DatasetIn, "application/json": s.DatasetIn},
+    responses={202: s.NewVersionOut},
+    summary="Create a dataset from a file or a finished upload",
+)
+@api_view(["GET", "POST"])
+@parser_classes([JsonParser, MultiPartParser])
+def datasets(request: Request) -> Response:
+    actor = actor_of(request)
+    if request.method == "POST":
+        return _create(request)
+    query = api.read_query(request, {"project", "page"})
+    rows = Dataset.objects.visible_to(actor).prefetch_related("versions")
+    if "project" in query:
+        rows = rows.filter(project=project_for(actor, query["project"]))
+    return api.page(request, rows, _row)
+
+
+def _create(request: Request) -> Response:
+    _refuse_oversize(request)
+    actor = actor_of(request)
+    fields = api.read(s.DatasetIn, request)
+    project = project_for(actor, fields.pop("project"), need="write")
+    file, upload_id = fields.pop("file", None), fields.pop("upload", "")
+    # What is wrong with the rest is said before a large file is stored.
+    actions.check_mapping(fields["kind"], fields.get("mapping", {}))
+    upload = upload_for(actor, upload_id) if file is None else _store(request, project, file)
+    return _accepted(actions.create_dataset(actor=actor, project=project, upload=upload, **fields))
+
+
+def _store(request: Request, project: Project, file: Any) -> Upload:
+    return actions.store_upload(
+        actor=actor_of(request), team=project.team, filename=file.name, stream=file, size=file.size
+    )
+
+
+def _refuse_oversize(request: Request) -> None:
+    """Before the body is parsed. The ASGI server has refused it already; other servers have not."""
+    length = request.headers.get("Content-Length", "")
+    limit = limit_for(request.path, request.content_type)
+    if length.isascii() and length.isdigit() and int(length) > limit:
+        raise UserError("upload_too_large", limit_bytes=limit)
+
+
+@extend_schema(parameters=[VERSION], responses=s.DatasetOut, summary="A dataset, in its newest or another version")
+@api_view(["GET"])
+def dataset(request: Request, dataset_id: str) -> Response:
+    query = api.read_query(request, {"version"})
+    return Response(_detail(version_for(actor_of(request), dataset_id, query.get("version"))))
+
+
+@extend_schema(
+    parameters=[VERSION], responses={(200, "text/csv"): OpenApiTypes.BINARY}, summary="The rejected rows, as CSV"
+)
+@api_view(["GET"])
+def errors_csv(request: Request, dataset_id: str) -> HttpResponseBase:
+    query = api.read_query(request, {"version"})
+    version = version_for(actor_of(request), dataset_id, query.get("version"))
+    if not version.errors_key:
+        raise UserError("dataset_not_ready")
+    return download(
+        request._request,
+        key=version.errors_key,
+        filename=f"{version.dataset.name} v{version.number} errors.csv",
+        content_type="text/csv; charset=utf-8",
+    )
+
+
+def _accepted(version: DatasetVersion) -> Response:
+    body = {"id": version.dataset_id, "version": version.number, "state": version.state}
+    return Response(body, status=202)
+
+
+def _row(dataset: Dataset) -> dict[str, Any]:
+    version = max(dataset.versions.all(), key=lambda version: version.number)
+    return {
+        "id": dataset.pk,
+        "name": dataset.name,
+        "project": dataset.project_id,
+        "kind": dataset.kind,
+        "version": version.number,
+        "state": version.state,
+        "rows": version.rows,
+        "created": dataset.created,
+    }
+
+
+def _detail(version: DatasetVersion) -> dict[str, Any]:
+    job = version.jobs.filter(kind="ingest").order_by("-created").first()
+    return {
+        **_row(version.dataset),
+        "version": version.number,
+        "state": version.state,
+        "origin": version.origin,
+        "source": version.source_name,
+        "mapping": version.mapping,
+        "rows": version.rows,
+        "rejected": version.rejected,
+        "schema": version.columns,
+        "classes": version.classes,
+        "splits": {split: version.splits.get(split, 0) for split in ("train", "validation", "test")},
+        "profile": version.profile,
+        "issues": version.issues,
+        "error": version.error,
+        "job": job.pk if job else None,
+        "created": version.created,
+    }

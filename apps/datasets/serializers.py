@@ -1,0 +1,101 @@
+"""What the control API takes and gives about datasets."""
+
+import json
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from apps.datasets.actions import MAX_LABEL_CHARS
+from apps.datasets.models import DatasetVersion, Kind
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
+class MappingField(serializers.DictField):
+    """{"text": "review", …}; as text in a multipart body, which knows no objects."""
+
+    child = serializers.CharField(max_length=400, trim_whitespace=False)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, str):
+            try:
+                data = json.loads(data)
+            except (ValueError, RecursionError):
+                raise serializers.ValidationError("not JSON") from None
+        return super().to_internal_value(data)
+
+    def get_value(self, dictionary: Any) -> Any:
+        # DRF would look for mapping[text]=… in forms.
+        return dictionary.get(self.field_name, serializers.empty)
+
+
+class DatasetIn(serializers.Serializer[Any]):
+    project = serializers.CharField(max_length=32)
+    name = serializers.CharField(max_length=120)
+    kind = serializers.ChoiceField(choices=Kind.choices)
+    file = serializers.FileField(required=False, allow_empty_file=True, max_length=4096)
+    upload = serializers.CharField(max_length=32, required=False, help_text="A finished upload, instead of `file`.")
+    mapping = MappingField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The data comes in exactly one way."""
+        if ("file" in attrs) == ("upload" in attrs):
+            raise serializers.ValidationError({"file": "Send either `file` or `upload`."})
+        return attrs
+
+
+class ChangeIn(serializers.Serializer[Any]):
+    row = serializers.IntegerField(min_value=0, max_value=2**62)
+    label = serializers.CharField(max_length=MAX_LABEL_CHARS)
+
+
+class ChangesIn(serializers.Serializer[Any]):
+    changes = ChangeIn(many=True, allow_empty=False)
+
+
+class NewVersionOut(serializers.Serializer[Any]):
+    id = serializers.CharField(help_text="The dataset.")
+    version = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=DatasetVersion.State.choices)
+
+
+class SplitsOut(serializers.Serializer[Any]):
+    train = serializers.IntegerField()
+    validation = serializers.IntegerField()
+    test = serializers.IntegerField()
+
+
+class DatasetOut(NewVersionOut):
+    name = serializers.CharField()
+    project = serializers.CharField()
+    kind = serializers.ChoiceField(choices=Kind.choices)
+    origin = serializers.CharField()
+    source = serializers.CharField(help_text="The file's name.")
+    mapping = serializers.DictField(child=serializers.CharField())
+    rows = serializers.IntegerField()
+    rejected = serializers.IntegerField()
+    schema = serializers.ListField(child=serializers.DictField(), help_text="Columns: name and type.")
+    classes = serializers.DictField(child=serializers.IntegerField())
+    splits = SplitsOut()
+    profile = serializers.DictField()
+    issues = serializers.ListField(child=serializers.DictField())
+    error = serializers.DictField(allow_null=True)
+    job = serializers.CharField(allow_null=True, help_text="The import.")
+    created = serializers.DateTimeField()
+
+
+class DatasetRowOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    project = serializers.CharField()
+    kind = serializers.ChoiceField(choices=Kind.choices)
+    version = serializers.IntegerField()
+    state = serializers.ChoiceField(choices=DatasetVersion.State.choices)
+    rows = serializers.IntegerField()
+    created = serializers.DateTimeField()
+
+
+class RowsOut(serializers.Serializer[Any]):
+    results = serializers.ListField(child=serializers.DictField())
+    next = serializers.URLField(allow_null=True)
+    total = serializers.IntegerField(help_text="Rows that match.")

@@ -1,0 +1,238 @@
+"""Files on their way in: begun, added to in pieces, stored when whole, forgotten when nobody finishes them.
+
+The pieces of an upload gather in a file of SLIPWAY_HOME/uploads, which all web processes share; whoever adds to it
+holds its lock. What counts is `Upload.offset`: bytes beyond it, left by a crash, are overwritten.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from io import FileIO
+from pathlib import Path
+from typing import IO
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from apps.core import audit
+from apps.core.artifacts import storage
+from apps.core.ids import new_id
+from apps.datasets.models import DatasetVersion, Upload
+from apps.teams.access import require
+from apps.teams.models import Team, User
+from workers.contracts import names
+from workers.contracts.errors import InfraError, UserError
+
+# An unfinished upload is kept this long after the last piece; a finished one until a dataset is made of it.
+EXPIRES_AFTER = timedelta(days=2)
+OPEN_UPLOADS_PER_USER = 20
+_CHUNK = 1 << 20
+
+
+def clean_filename(text: str) -> str:
+    """A name to show: the last part of a path, without control and direction characters. Never used as a path."""
+    last = text.replace("\\", "/").rsplit("/", 1)[-1]
+    shown = "".join(character for character in last if unicodedata.category(character)[0] != "C")
+    return " ".join(shown.split())[-255:] or "upload"
+
+
+@transaction.atomic
+def begin_upload(*, actor: User, team: Team, filename: str, size: int) -> Upload:
+    """An upload of `size` bytes, none of them here yet. Raises UserError `upload_too_large`, `too_many_uploads`."""
+    require(actor, team.pk, "write")
+    _check_size(size)
+    waiting = Upload.objects.filter(created_by=actor, finished=None, expires__gt=timezone.now())
+    if waiting.count() >= OPEN_UPLOADS_PER_USER:
+        raise UserError("too_many_uploads", limit=OPEN_UPLOADS_PER_USER)
+    upload = _new(actor, team, filename, size)
+    with _disk():
+        path = _part(upload)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    upload.save(force_insert=True)
+    audit.record(actor=actor, team=team, event="upload.begun", noun=upload, bytes=size)
+    return upload
+
+
+def store_upload(*, actor: User, team: Team, filename: str, stream: IO[bytes], size: int) -> Upload:
+    """A whole file in one piece, into storage. Raises UserError `upload_too_large`."""
+    require(actor, team.pk, "write")
+    _check_size(size)
+    upload = _new(actor, team, filename, size)
+    upload.offset, upload.finished = size, timezone.now()
+    with _local_copy(upload, stream) as path:
+        storage().put_file(path, upload.key)
+    with transaction.atomic():
+        upload.save(force_insert=True)
+        audit.record(actor=actor, team=team, event="upload.stored", noun=upload, bytes=size)
+    return upload
+
+
+def append(*, upload: Upload, offset: int, stream: IO[bytes], announced: int | None = None) -> Upload:
+    """Add a piece that begins at `offset`; the last one puts the file into storage.
+
+    `announced` is the piece's length where it is known. Raises UserError `upload_gone`, `upload_locked`,
+    `upload_offset_mismatch`, `upload_too_large`; InfraError.
+    """
+    with _locked_part(upload) as part:
+        if offset != upload.offset:
+            raise UserError("upload_offset_mismatch", offset=upload.offset)
+        if announced is not None and offset + announced > upload.size:
+            raise UserError("upload_too_large", "The piece goes beyond Upload-Length.", length=upload.size)
+        part.seek(offset)
+        part.truncate()
+        try:
+            with _disk():
+                _copy(stream, part, upload.size - offset)
+        finally:
+            _remember(upload, part)
+        if upload.offset == upload.size:
+            _store(upload)
+    return upload
+
+
+def ensure_stored(upload: Upload) -> Upload:
+    """The upload with its bytes in storage. Raises UserError `upload_incomplete`, `upload_gone`."""
+    if upload.finished:
+        return upload
+    if upload.offset < upload.size:
+        raise UserError("upload_incomplete", offset=upload.offset, length=upload.size)
+    # Every byte had come, but storage could not be reached then.
+    with _locked_part(upload):
+        _store(upload)
+    return upload
+
+
+@transaction.atomic
+def cancel_upload(*, actor: User, upload: Upload) -> None:
+    """Forget an upload and its bytes. Raises UserError `upload_in_use` where a dataset was made of it."""
+    if DatasetVersion.objects.filter(source_key=upload.key).exists():
+        raise UserError("upload_in_use")
+    audit.record(actor=actor, team=upload.team, event="upload.cancelled", noun=upload)
+    _forget(upload)
+
+
+def forget_expired() -> int:
+    """Delete what nobody finished or used in time; how many that were. Uploads that datasets were made of stay."""
+    used = DatasetVersion.objects.values("source_key")
+    expired = Upload.objects.filter(expires__lt=timezone.now()).exclude(key__in=used)
+    for upload in expired:
+        _forget(upload)
+    return len(expired)
+
+
+def _new(actor: User, team: Team, filename: str, size: int) -> Upload:
+    identifier = new_id("upl")
+    return Upload(
+        id=identifier,
+        team=team,
+        created_by=actor,
+        filename=clean_filename(filename),
+        size=size,
+        key=names.upload_key(team.pk, identifier),
+        expires=timezone.now() + EXPIRES_AFTER,
+    )
+
+
+def _check_size(size: int) -> None:
+    most = int(settings.SLIPWAY_MAX_UPLOAD_BYTES)
+    if size > most:
+        raise UserError("upload_too_large", limit_bytes=most)
+
+
+def _part(upload: Upload) -> Path:
+    return Path(settings.SLIPWAY_HOME) / "uploads" / upload.pk
+
+
+@contextmanager
+def _locked_part(upload: Upload) -> Iterator[FileIO]:
+    """The upload's file, locked, and the row as it is under the lock."""
+    if upload.expires <= timezone.now() and not upload.finished:
+        raise UserError("upload_gone")
+    try:
+        # Unbuffered: what write() took is in the file, and a full disk is told at once.
+        part = open(_part(upload), "r+b", buffering=0)  # noqa: SIM115
+    except FileNotFoundError:
+        # Finished meanwhile, or the disk it lay on is gone.
+        upload.refresh_from_db()
+        if upload.finished:
+            raise UserError("upload_offset_mismatch", offset=upload.offset) from None
+        raise UserError("upload_gone") from None
+    with part:
+        try:
+            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("upload_locked") from None
+        upload.refresh_from_db()
+        if upload.finished:
+            raise UserError("upload_offset_mismatch", offset=upload.offset)
+        yield part
+
+
+def _copy(stream: IO[bytes], part: FileIO, room: int) -> None:
+    """Append the stream. A piece that turns out to be too long is dropped whole."""
+    start = part.tell()
+    while chunk := stream.read(_CHUNK):
+        room -= len(chunk)
+        if room < 0:
+            part.seek(start)
+            part.truncate()
+            raise UserError("upload_too_large", "The piece goes beyond Upload-Length.")
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[part.write(rest) :]
+
+
+def _remember(upload: Upload, part: FileIO) -> None:
+    """What is on disk now, also when the rest did not come, is where the client goes on."""
+    os.fsync(part.fileno())
+    upload.offset, upload.expires = part.tell(), timezone.now() + EXPIRES_AFTER
+    upload.save(update_fields=["offset", "expires"])
+
+
+def _store(upload: Upload) -> None:
+    storage().put_file(_part(upload), upload.key)
+    upload.finished = timezone.now()
+    upload.save(update_fields=["finished"])
+    _part(upload).unlink(missing_ok=True)
+
+
+def _forget(upload: Upload) -> None:
+    _part(upload).unlink(missing_ok=True)
+    if upload.finished:
+        key = upload.key
+        transaction.on_commit(lambda: storage().delete(key), robust=True)
+    upload.delete()
+
+
+@contextmanager
+def _local_copy(upload: Upload, stream: IO[bytes]) -> Iterator[Path]:
+    """The path of a file with the stream's bytes: the one that Django has spooled it to, or a copy."""
+    spooled = getattr(stream, "temporary_file_path", None)
+    if spooled is not None:
+        yield Path(spooled())
+        return
+    path = _part(upload)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        with _disk(), open(path, "xb") as copy:
+            shutil.copyfileobj(stream, copy, _CHUNK)
+        yield path
+    finally:
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise InfraError("disk_full" if full else "storage_unavailable") from error
