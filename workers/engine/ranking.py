@@ -1,0 +1,105 @@
+"""How good ranked lists are, and whether two ways of making them agree. Ranking is over the whole catalogue, never sampled."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+
+from workers.engine.recommenders.interactions import HeldOut, Histories
+from workers.inference.runtime import top_items
+
+CUTOFFS = (10, 20)
+COVERAGE_AT = 10
+DEPTH = max(CUTOFFS)
+
+# Histories, float32 [users, catalogue] → scores, float32 [users, catalogue].
+Scorer = Callable[[scipy.sparse.csr_array], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`best` holds item numbers, int64 [users, DEPTH], -1 where a list is shorter."""
+
+    metrics: dict[str, float]
+    best: np.ndarray
+    hits: np.ndarray  # bool [users, DEPTH]
+    without_history: int
+
+
+def evaluate(
+    score: Scorer, known: Histories, held: HeldOut, progress: Callable[[float], None] = lambda fraction: None
+) -> Evaluation:
+    """Rank the whole catalogue for each user with held-out items, without what they have seen, and compare.
+
+    A user whose history has no weight gets the popularity list, as the served model does.
+    """
+    users, width = len(held.users), known.matrix.shape[1]
+    best = np.full((users, DEPTH), -1, np.int64)
+    hits = np.zeros((users, DEPTH), bool)
+    without_history = 0
+    size = min(1024, max(1, 2**25 // max(1, width)))
+    for start in range(0, users, size):
+        rows = slice(start, min(start + size, users))
+        batch = known.with_nobody[held.rows[rows]]
+        cold = batch.sum(axis=1) == 0
+        scores = score(batch)
+        scores[cold] = known.counts
+        leave_out(scores, batch)
+        top, values = top_items(scores, DEPTH)
+        ranked = values != -np.inf
+        depth = top.shape[1]
+        best[rows, :depth] = np.where(ranked, top, -1)
+        hits[rows, :depth] = np.take_along_axis(held.relevant[rows].toarray(), top, axis=1) & ranked
+        without_history += int(cold.sum())
+        progress(rows.stop / users)
+    metrics = measure(hits, held.totals)
+    metrics[f"coverage@{COVERAGE_AT}"] = coverage(best[:, :COVERAGE_AT], width)
+    return Evaluation(metrics, best, hits, without_history)
+
+
+def leave_out(scores: np.ndarray, seen: scipy.sparse.csr_array) -> None:
+    """Set the scores of each row's stored items, zeros too, to -inf, in place."""
+    scores[np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr)), seen.indices] = -np.inf
+
+
+def measure(hits: np.ndarray, totals: np.ndarray) -> dict[str, float]:
+    """Mean recall@k and NDCG@k over users.
+
+    `hits` is bool [users, DEPTH]: whether the list's place holds a held-out item; `totals` counts all held-out items of a
+    user, at least one. Recall divides by that count, NDCG by the ideal list of min(k, count) items.
+    """
+    if not len(hits):
+        return {}
+    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
+    ideal = np.cumsum(discount)
+    metrics = {}
+    for k in CUTOFFS:
+        metrics[f"recall@{k}"] = float((hits[:, :k].sum(axis=1) / totals).mean())
+        gains = (hits[:, :k] * discount[:k]).sum(axis=1)
+        metrics[f"ndcg@{k}"] = float((gains / ideal[np.minimum(totals, k) - 1]).mean())
+    return metrics
+
+
+def coverage(best: np.ndarray, catalogue: int) -> float:
+    """The share of the catalogue that stands in at least one list; -1 is no item."""
+    return len(np.unique(best[best >= 0])) / max(1, catalogue)
+
+
+def popularity(counts: np.ndarray) -> Scorer:
+    """The baseline: every item's count of users, whatever the history."""
+    return lambda batch: np.tile(counts.astype(np.float32), (batch.shape[0], 1))
+
+
+def flips(served: list[list[int]], expected: np.ndarray, scores: np.ndarray, tolerance: float) -> int:
+    """How many served lists differ from the expected ones beyond ties.
+
+    `expected` is int64 [users, k], -1 where shorter; `scores` float [users, catalogue] are those that `expected` was made
+    from. At each place the two items must be the same or their scores at most `tolerance` apart.
+    """
+    count = 0
+    for numbers, row, row_scores in zip(served, expected, scores, strict=True):
+        wanted = row[row >= 0]
+        same_length = len(numbers) == len(wanted) and len(set(numbers)) == len(numbers)
+        count += not (same_length and np.all(np.abs(row_scores[numbers] - row_scores[wanted]) <= tolerance))
+    return count
