@@ -1,5 +1,9 @@
 """Pages of this app."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.core import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+]

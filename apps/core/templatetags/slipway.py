@@ -14,6 +14,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from apps.core import activity
+from apps.core.models import AuditEntry
+
 register = template.Library()
 
 # state → colour (a class `state-…` in components.css) and icon. Words come from the model's choices.
@@ -143,6 +146,12 @@ def duration(seconds: float | timedelta | None) -> str:
 
 
 @register.filter
+def took(end: datetime | None, start: datetime | None) -> str:
+    """The time from start to end."""
+    return duration(end - start if end and start else None)
+
+
+@register.filter
 def initials(name: str) -> str:
     """One or two capitals that stand for a name."""
     words = [word for word in name.replace("@", " ").replace(".", " ").split() if word[:1].isalnum()]
@@ -159,3 +168,15 @@ def hue(key: str) -> int:
 def get(mapping: dict[str, Any] | None, key: str) -> Any:
     """mapping[key], None where it is missing."""
     return (mapping or {}).get(key)
+
+
+@register.filter
+def deed(entry: AuditEntry) -> str:
+    """What an audit entry says, to follow a person's name."""
+    return activity.words(entry)
+
+
+@register.filter
+def deed_icon(entry: AuditEntry) -> str:
+    """The icon of an audit entry."""
+    return activity.symbol(entry)

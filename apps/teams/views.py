@@ -1,0 +1,106 @@
+"""Pages of a team: its home, settings and audit log."""
+
+from datetime import UTC
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Q, QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_safe
+
+from apps.core.forms import attempt
+from apps.core.pages import go, page, paginate
+from apps.projects.models import Project
+from apps.teams import actions
+from apps.teams.access import team_for
+from apps.teams.forms import TeamForm
+from apps.teams.models import Team
+from apps.training.models import Job
+from apps.usage.models import MinuteRollup
+
+
+@login_required
+@require_safe
+def home(request: HttpRequest, team_id: str) -> HttpResponse:
+    """The team's projects, what runs now, this month's usage and who is here. htmx polls the part about jobs."""
+    team = team_for(request.user, team_id)
+    return page(
+        request,
+        "teams/home.html",
+        fragment="teams/_jobs.html",
+        team=team,
+        projects=_projects(team),
+        jobs=_active_jobs(team),
+        usage=_usage_of_month(team),
+        members=team.memberships.select_related("user"),
+    )
+
+
+def _projects(team: Team) -> QuerySet[Project]:
+    live = Q(endpoints__deleted=None, endpoints__isnull=False)
+    return team.projects.filter(archived=None).annotate(
+        dataset_count=Count("datasets", distinct=True),
+        model_count=Count("models", distinct=True),
+        endpoint_count=Count("endpoints", filter=live, distinct=True),
+        active_count=Count("jobs", filter=Q(jobs__state__in=["queued", "running"]), distinct=True),
+    )
+
+
+def _usage_of_month(team: Team) -> dict[str, int]:
+    start = timezone.now().astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    rollups = MinuteRollup.objects.filter(team_id=team.pk, minute__gte=start)
+    sums = rollups.aggregate(
+        requests=Sum("requests", default=0),
+        items=Sum("items", default=0),
+        errors=Sum("requests", filter=Q(status__gte=400), default=0),
+    )
+    return {**sums, "limit": team.monthly_requests or 0}
+
+
+def _active_jobs(team: Team) -> QuerySet[Job]:
+    active = Job.objects.filter(project__team=team, state__in=[Job.State.QUEUED, Job.State.RUNNING])
+    return active.select_related("project", "dataset_version__dataset")[:10]
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def new(request: HttpRequest) -> HttpResponse:
+    """Start another team."""
+    form = TeamForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        team = actions.create_team(actor=request.user, name=form.cleaned_data["name"])
+        return go(request, reverse("teams:home", args=[team.pk]))
+    return render(request, "teams/new.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def settings(request: HttpRequest, team_id: str) -> HttpResponse:
+    """The team's name."""
+    team = team_for(request.user, team_id, need="admin" if request.method == "POST" else "read")
+    form = TeamForm(request.POST or None, initial={"name": team.name})
+    if request.method == "POST" and form.is_valid():
+        name = form.cleaned_data["name"]
+        if attempt(form, lambda: actions.rename_team(actor=request.user, team=team, name=name)):
+            messages.success(request, _("The team is now called %(name)s.") % {"name": name})
+            return go(request, reverse("teams:settings", args=[team.pk]))
+    return page(request, "teams/settings.html", team=team, form=form, status=422 if form.errors else 200)
+
+
+@login_required
+@require_safe
+def audit_log(request: HttpRequest, team_id: str) -> HttpResponse:
+    """Every change, newest first; `?q=` looks in names and people."""
+    team = team_for(request.user, team_id, need="admin")
+    entries = team.audit_entries.select_related("actor", "project")
+    query = request.GET.get("q", "").strip()[:100]
+    if query:
+        entries = entries.filter(
+            Q(noun_name__icontains=query) | Q(actor_email__icontains=query) | Q(event__icontains=query)
+        )
+    rows = paginate(request, entries, 50)
+    return page(request, "teams/audit.html", fragment="teams/_audit.html", team=team, rows=rows, query=query)
