@@ -13,24 +13,27 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import redis as redis_client
+import redis
 
 from slipway import embedded
 from slipway.children import adopt_orphans, dies_with_parent
 from slipway.env import ROOT, Env, EnvError, read
 from slipway.supervisor import Child, Supervisor, TooManyCrashes, line_writer
 from workers.contracts import names
+from workers.contracts.snapshot import RunnerStatus
 
 READY_PATIENCE_S = 120
 _PYTHON = sys.executable
 # What a runner and the prediction API may know: no database, no secret key, no mail password.
-_WORKER_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SLIPWAY_HOME", "SLIPWAY_PREDICT_PORT")
+_WORKER_VARIABLES = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SLIPWAY_HOME", "SLIPWAY_STORAGE", "REDIS_URL"}
+_WORKER_VARIABLES |= {"SLIPWAY_PREDICT_PORT", "SLIPWAY_PREDICT_URL"}
 _WORKER_PREFIXES = ("AWS_", "CUDA_", "NVIDIA_", "OMP_", "ORT_", "FSSPEC_", "SLIPWAY_RUNNER_", "SLIPWAY_SERVING_")
 
 
@@ -157,7 +160,6 @@ def processes(env: Env, environ: dict[str, str]) -> list[Child]:
     worker_environ = {
         name: value for name, value in environ.items() if name in _WORKER_VARIABLES or name.startswith(_WORKER_PREFIXES)
     }
-    worker_environ |= {name: environ[name] for name in ("REDIS_URL", "SLIPWAY_STORAGE")}
     worker_environ |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     celery = [_PYTHON, "-m", "celery"]
     quiet = ["--loglevel=WARNING", "--without-gossip", "--without-mingle"]
@@ -178,7 +180,7 @@ def processes(env: Env, environ: dict[str, str]) -> list[Child]:
         Child("worker", [*control, *quiet, "--hostname=control@%h"], environ),
         Child("beat", [*celery, "-A", "slipway", "beat", "--loglevel=WARNING", "--pidfile="], environ),
         Child("recorder", [_PYTHON, str(ROOT / "manage.py"), "record"], environ),
-        Child("serving", [_PYTHON, "-m", "workers.serving"], worker_environ),
+        Child("serving", [_PYTHON, "-m", "workers.serving"], worker_environ, patience_s=25),
     ]
     for name, queues, device in _slots(env):
         runner = [*celery, "-A", "workers.runner.app", "worker", f"--queues={','.join(queues)}"]
@@ -209,10 +211,11 @@ def _gpus() -> list[str]:
 
 async def _until_ready(env: Env, redis_url: str, *, runners: int) -> None:
     """Wait until web and serving answer and every runner has said that it is there."""
+    since = time.time()
     waits: dict[str, Callable[[], bool]] = {
         "web": lambda: _answers(f"http://127.0.0.1:{env.port}/readyz"),
         "serving": lambda: _answers(f"http://127.0.0.1:{env.predict_port}/v2/health/ready"),
-        "runners": lambda: _runners(redis_url) >= runners,
+        "runners": lambda: _runners(redis_url, since) >= runners,
     }
     missing = await asyncio.gather(*(_poll(name, probe) for name, probe in waits.items()))
     if any(missing):
@@ -241,12 +244,11 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _runners(redis_url: str) -> int:
-    with (
-        contextlib.suppress(redis_client.RedisError),
-        redis_client.Redis.from_url(redis_url, socket_timeout=5) as client,
-    ):
-        return sum(1 for _ in client.scan_iter(names.RUNNER_PATTERN, count=100))
+def _runners(redis_url: str, since: float) -> int:
+    """How many runners have said since then (Unix time) that they are there: an earlier run's word lives on for a while."""
+    with contextlib.suppress(redis.RedisError), redis.Redis.from_url(redis_url, socket_timeout=5) as client:
+        found = client.mget(list(client.scan_iter(names.RUNNER_PATTERN, count=100)) or ["none"])
+        return sum(RunnerStatus.model_validate_json(text).time >= since for text in found if text)
     return 0
 
 
