@@ -4,6 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.datasets.models import Kind
+
 
 class CertificateSerializer(serializers.Serializer[Any]):
     examples = serializers.IntegerField()
@@ -26,7 +28,7 @@ class ModelBriefSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     project = serializers.CharField()
     template = serializers.CharField()
-    kind = serializers.ChoiceField(["text", "image", "recommendation"])
+    kind = serializers.ChoiceField(Kind.choices)
     preset = serializers.CharField()
     parameters = serializers.DictField()
     dataset = serializers.CharField()

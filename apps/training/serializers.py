@@ -4,13 +4,14 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.datasets.models import Kind
 from apps.training.models import Job
 from workers.task_templates.base import PRESETS
 
 
 class TemplateSerializer(serializers.Serializer[Any]):
     key = serializers.CharField()
-    kind = serializers.ChoiceField(["text", "image", "recommendation"])
+    kind = serializers.ChoiceField(Kind.choices)
     title = serializers.CharField()
     summary = serializers.CharField()
     parameters = serializers.DictField(help_text="JSON Schema of the parameters")
