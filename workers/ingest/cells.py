@@ -1,0 +1,88 @@
+"""Cells to values: ratings, times, splits, labels."""
+
+import datetime as dt
+import math
+import re
+import unicodedata
+from decimal import Decimal
+from typing import Any
+
+_SPLITS = {
+    **dict.fromkeys(("train", "training", "tr"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "te", "holdout"), "test"),
+}
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}", re.ASCII)
+# 20240131 is a day, not a second of August 1970.
+_COMPACT_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
+_FLOAT32_MAX = 3.4e38
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+# The years 1 to 9999, which every datetime library can show.
+_MIN_SECONDS = -62_135_596_800
+_MAX_SECONDS = 253_402_300_799
+
+
+def cell_text(value: Any) -> str:
+    """A cell of a typed file (JSON, Parquet) as text: whole floats without ".0", times in ISO 8601, None as ""."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    if isinstance(value, (dt.datetime, dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return str(value)
+
+
+def name(cell: str) -> str:
+    """A label, user or item as it is kept: NFC, spaces around and doubled inside removed."""
+    if cell.isascii():
+        return " ".join(cell.split())
+    return " ".join(unicodedata.normalize("NFC", cell).split())
+
+
+def split(cell: str) -> str | None:
+    """train, validation or test, also under their usual other names; None for anything else."""
+    return _SPLITS.get(cell.strip().casefold())
+
+
+def rating(cell: str) -> float | None:
+    """A finite number that float32 can hold, written with a point or (one or two decimals) a comma; else None."""
+    text = cell.strip()
+    if _DECIMAL_COMMA.fullmatch(text):
+        text = text.replace(",", ".")
+    if not _NUMBER.fullmatch(text):
+        return None
+    value = float(text)
+    return value if abs(value) < _FLOAT32_MAX else None
+
+
+def timestamp(cell: str) -> int | None:
+    """Seconds since the epoch, from ISO 8601 (UTC where it names no zone) or a number; else None.
+
+    Numbers too large for seconds are taken as milli-, micro- or nanoseconds.
+    """
+    text = cell.strip()
+    if _NUMBER.fullmatch(text) and not _COMPACT_DATE.fullmatch(text):
+        seconds = float(text)
+        for limit, unit in ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3)):
+            if abs(seconds) >= limit:
+                seconds /= unit
+                break
+        return math.floor(seconds) if _MIN_SECONDS <= seconds <= _MAX_SECONDS else None
+    try:
+        moment = dt.datetime.fromisoformat(text.replace("/", "-"))
+    except ValueError:
+        return None
+    # Python's datetime is used for the calendar only; a time without a zone is UTC.
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return (moment - _EPOCH) // dt.timedelta(seconds=1)

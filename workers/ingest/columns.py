@@ -1,0 +1,201 @@
+"""What columns are called and what they mean: the mapping of roles (text, label, user, …) to columns."""
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+
+from workers.contracts.errors import JobError
+from workers.contracts.job import DatasetKind
+from workers.ingest import cells
+
+NEEDED: dict[str, tuple[str, ...]] = {"text": ("text", "label"), "recommendation": ("user", "item"), "image": ()}
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    "text": ("split",),
+    "recommendation": ("rating", "timestamp", "split"),
+    "image": (),
+}
+
+# Usual names of a role, best first; compared without case, spaces, "_", "-" and a closing "id".
+_NAMES: dict[str, tuple[str, ...]] = {
+    "text": (
+        *("text", "sentence", "question", "review", "reviewtext", "message", "content", "body", "comment", "tweet"),
+        *("utterance", "query", "document", "description", "title", "headline", "input", "sms", "文本", "内容", "评论"),
+    ),
+    "label": (
+        *("label", "class", "category", "target", "sentiment", "intent", "topic", "type", "tag", "genre", "stars"),
+        *("rating", "score", "polarity", "emotion", "answer", "output", "y", "标签", "类别", "分类"),
+    ),
+    "user": (
+        "user",
+        "uid",
+        "username",
+        "customer",
+        "member",
+        "account",
+        "visitor",
+        "reviewer",
+        "client",
+        "session",
+        "用户",
+    ),
+    "item": (
+        *(
+            "item",
+            "iid",
+            "product",
+            "movie",
+            "artist",
+            "song",
+            "track",
+            "book",
+            "isbn",
+            "asin",
+            "article",
+            "sku",
+            "game",
+        ),
+        *("business", "video", "recipe", "restaurant", "news", "url", "place", "venue", "anime", "商品", "物品"),
+    ),
+    "rating": ("rating", "score", "stars", "ratingscore", "weight", "count", "plays", "playcount", "quantity", "评分"),
+    "timestamp": (
+        *("timestamp", "time", "date", "datetime", "ts", "createdat", "created", "unixtime", "reviewtime"),
+        *("unixreviewtime", "eventtime", "purchasedat", "orderdate", "时间"),
+    ),
+    "split": ("split", "set", "subset", "fold", "partition", "usage"),
+}
+_CHECKS: dict[str, Callable[[str], object]] = {
+    "rating": cells.rating,
+    "timestamp": cells.timestamp,
+    "split": cells.split,
+}
+# A guessed column must read as what it is taken for in this share of the first rows.
+_SHARE = 0.9
+
+
+def clean_header(names: Sequence[str]) -> list[str]:
+    """Names trimmed, in NFC, never empty, each once: an empty one becomes column_3, a second `text` text_2."""
+    cleaned: list[str] = []
+    taken: set[str] = set()
+    for place, raw in enumerate(names, 1):
+        base = cells.name(raw.replace("\ufeff", "")) or f"column_{place}"
+        unique, number = base, 2
+        while unique in taken:
+            unique, number = f"{base}_{number}", number + 1
+        taken.add(unique)
+        cleaned.append(unique)
+    return cleaned
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell is a plain number."""
+    return cells.rating(text) is not None
+
+
+def resolve(kind: DatasetKind, columns: list[str], head: list[list[str]], wanted: dict[str, str]) -> dict[str, str]:
+    """The mapping to use: what the user chose, the rest guessed. Raises JobError column_missing."""
+    evidence = "Columns in the file: " + ", ".join(columns[:50])
+    roles = (*NEEDED[kind], *OPTIONAL[kind])
+    chosen: dict[str, str] = {}
+    for role, asked in wanted.items():
+        if not asked:
+            continue
+        if role not in roles:
+            message = f'There is no role "{role[:40]}"; the roles are {", ".join(roles)}.'
+            raise JobError("column_missing", message, evidence=evidence)
+        column = _find(asked, columns)
+        if column is None:
+            raise JobError("column_missing", f'There is no column "{asked[:80]}" for the {role}.', evidence=evidence)
+        chosen[role] = column
+    mapping = {**guess(kind, columns, head, chosen), **chosen}
+    for role in NEEDED[kind]:
+        if role not in mapping:
+            raise JobError("column_missing", f"Which column holds the {role} cannot be told.", evidence=evidence)
+    if len(set(mapping.values())) < len(mapping):
+        raise JobError("column_missing", "One column is chosen for two roles.", evidence=evidence)
+    return {role: mapping[role] for role in roles if role in mapping}
+
+
+def _find(asked: str, columns: list[str]) -> str | None:
+    for plain in (cells.name, _plain):
+        for column in columns:
+            if plain(column) == plain(asked):
+                return column
+    return None
+
+
+def guess(
+    kind: DatasetKind, columns: list[str], head: list[list[str]], chosen: dict[str, str] | None = None
+) -> dict[str, str]:
+    """Roles by the columns' names, then by their content; a role that cannot be told is left out."""
+    mapping: dict[str, str] = dict(chosen or {})
+    for role in (*NEEDED[kind], *OPTIONAL[kind]):
+        if role in mapping:
+            continue
+        for column in _named(role, columns):
+            if column not in mapping.values() and _fits(role, _cells(columns, head, column)):
+                mapping[role] = column
+                break
+    if kind == "text":
+        _guess_text(mapping, columns, head)
+    if kind == "recommendation" and not {"user", "item"} & mapping.keys() and columns[0] == "column_1":
+        # Files without a header (MovieLens): user, item, rating, time is the order that everybody uses.
+        for role, column in zip(("user", "item", "rating", "timestamp"), columns, strict=False):
+            if role not in mapping and _fits(role, _cells(columns, head, column)):
+                mapping[role] = column
+    return mapping
+
+
+def _guess_text(mapping: dict[str, str], columns: list[str], head: list[list[str]]) -> None:
+    """The column with the longest cells is the text; the free one with the fewest different cells the label."""
+    free = [column for column in columns if column not in mapping.values()]
+    contents = {column: [cell for cell in _cells(columns, head, column) if cell] for column in free}
+    free = [column for column in free if contents[column]]
+    if "text" not in mapping and free:
+        longest = max(free, key=lambda column: sum(map(len, contents[column])) / len(contents[column]))
+        if not all(is_number(cell) for cell in contents[longest]):
+            mapping["text"] = longest
+            free.remove(longest)
+    if "label" not in mapping and free:
+        fewest = min(free, key=lambda column: len(set(contents[column])))
+        if 1 < len(set(contents[fewest])) <= max(2, len(contents[fewest]) // 2):
+            mapping["label"] = fewest
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"[\s_\-.]+", "", unicodedata.normalize("NFKC", name).casefold())
+    return plain[:-2] if len(plain) > 3 and plain.endswith("id") and plain not in ("asid",) else plain
+
+
+def _named(role: str, columns: list[str]) -> list[str]:
+    plain = {column: _plain(column) for column in columns}
+    return [column for name in _NAMES[role] for column in columns if plain[column] == name]
+
+
+def _cells(columns: list[str], head: list[list[str]], column: str) -> list[str]:
+    place = columns.index(column)
+    return [fields[place] for fields in head]
+
+
+def _fits(role: str, values: list[str]) -> bool:
+    check = _CHECKS.get(role)
+    if check is None or not values:
+        return True
+    return sum(check(value) is not None for value in values) >= _SHARE * len(values)
+
+
+def kind_of(columns: list[str], head: list[list[str]]) -> DatasetKind:
+    """The kind of dataset that a table most likely is."""
+    interactions = guess("recommendation", columns, head)
+    return "recommendation" if {"user", "item"} <= interactions.keys() else "text"
+
+
+def type_of(values: list[str]) -> str:
+    """A column's type as the preview shows it: integer, number, time or text."""
+    present = [value.strip() for value in values if value.strip()]
+    if not present:
+        return "text"
+    if all(re.fullmatch(r"[+-]?\d{1,18}", value, re.ASCII) for value in present):
+        return "integer"
+    if all(is_number(value) for value in present):
+        return "number"
+    return "time" if all(cells.timestamp(value) is not None for value in present) else "text"

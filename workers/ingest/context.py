@@ -1,0 +1,88 @@
+"""One import at work: where it reads and writes, what it has found, how far it is."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from workers.contracts.job import IngestLimits, IngestSpec
+from workers.contracts.jobdir import JobDir
+from workers.ingest.issues import Issues
+from workers.ingest.records import Problem, Record
+from workers.ingest.rejects import RejectFile
+
+_SECONDS_BETWEEN_EVENTS = 0.5
+
+
+class Import:
+    """A context manager; staging files are gone when it is left, however it is left."""
+
+    def __init__(self, job_dir: JobDir, spec: IngestSpec) -> None:
+        self.job_dir = job_dir
+        self.spec = spec
+        self.limits: IngestLimits = spec.limits
+        self.source: Path = job_dir.inputs / "source"
+        self.issues = Issues(spec.limits.max_examples_per_issue)
+        self.progress = ProgressMeter(job_dir)
+        self._rejects: RejectFile | None = None
+        self._staging: Path | None = None
+
+    def __enter__(self) -> "Import":
+        self._staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self.job_dir.root))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._rejects:
+            self._rejects.close()
+        if self._staging:
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+    @property
+    def staged(self) -> Path:
+        """The rows as they were read, before it is known which split they belong to."""
+        if self._staging is None:
+            raise RuntimeError("an Import must be entered before it is used")
+        return self._staging / "staged.parquet"
+
+    @property
+    def data(self) -> Path:
+        """The result."""
+        return self.job_dir.output / "data.parquet"
+
+    def open_rejects(self, columns: list[str]) -> None:
+        """Start errors.csv with the original columns."""
+        self._rejects = RejectFile(self.job_dir.output / "errors.csv", columns)
+
+    def reject(self, record: Record, problem: Problem) -> None:
+        """Put a record into errors.csv and its problem among the issues."""
+        if self._rejects is None:
+            raise RuntimeError("errors.csv has not been opened")
+        self._rejects.add(record, problem)
+        value = problem.value or " | ".join(record.fields)
+        self.issues.add(problem.code, "error", line=record.line, column=problem.column, value=value)
+
+    @property
+    def rejected(self) -> int:
+        """How many records have been rejected."""
+        return self._rejects.count if self._rejects else 0
+
+
+class ProgressMeter:
+    """Progress events at most twice a second, with the time left by the speed so far."""
+
+    def __init__(self, job_dir: JobDir, clock: Callable[[], float] = time.monotonic) -> None:
+        self._job_dir = job_dir
+        self._clock = clock
+        self._start = clock()
+        self._last = float("-inf")
+
+    def report(self, fraction: float, phase: str, *, always: bool = False) -> None:
+        """Tell that `fraction` of the whole import is done."""
+        now = self._clock()
+        if not always and now - self._last < _SECONDS_BETWEEN_EVENTS:
+            return
+        self._last = now
+        elapsed = now - self._start
+        eta = elapsed * (1 - fraction) / fraction if fraction > 0.01 and elapsed > 1 else None
+        self._job_dir.progress(fraction, phase, eta_seconds=eta)

@@ -1,0 +1,33 @@
+"""Bounds that a process puts on itself before it touches a user's bytes. Standard library only: it runs first."""
+
+import os
+import resource
+
+# What one import may map. A 300-byte Parquet file can ask for 4 GB; this is where it is refused.
+INGEST_BYTES = 4 * 2**30
+PREVIEW_BYTES = 2**30
+
+
+def bound_memory(limit: int) -> None:
+    """Let allocations beyond `limit` bytes of address space fail, which Python turns into MemoryError."""
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        _, hard = resource.getrlimit(kind)
+        ceiling = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(kind, (ceiling, ceiling))
+
+
+def bound_preview(cpu_seconds: int) -> None:
+    """For a process that only reads: little memory, little time, no file may grow."""
+    bound_memory(PREVIEW_BYTES)
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def quiet_libraries() -> None:
+    """Keep numpy and Arrow from reserving address space for threads and pools that are not used. Before their import."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    os.environ.setdefault("ARROW_NUM_THREADS", "1")
+    # Each thread's arena would map 64 MiB of the bounded address space.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")

@@ -1,0 +1,160 @@
+"""What is kept in memory of the rows of a classification dataset, 21 bytes each, and what is decided from it."""
+
+from array import array
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workers.contracts.errors import JobError
+from workers.contracts.job import SPLITS
+from workers.ingest import duplicates, splits
+from workers.ingest.context import Import
+from workers.ingest.hashing import Hashes
+from workers.ingest.issues import Severity
+from workers.ingest.parquet_out import cells_at
+from workers.ingest.splits import Codes, Ints
+
+MIN_ROWS = 10
+MAX_CLASSES = 10_000
+_SMALL_CLASS = 10
+_IMBALANCE = 10
+_NO_SPLIT = -1
+
+
+class Items:
+    """Hash, label, given split and line of each accepted row, in order."""
+
+    def __init__(self) -> None:
+        self._hashes = array("Q")
+        self._labels = array("i")
+        self._given = array("b")
+        self._lines = array("q")
+        self._codes: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def add(self, short_hash: int, label: str, split: str | None, line: int) -> None:
+        """One accepted row. Raises JobError too_many_classes."""
+        code = self._codes.setdefault(label, len(self._codes))
+        if code >= MAX_CLASSES:
+            evidence = f"Line {line}, label {label[:80]!r}, is the {MAX_CLASSES + 1:,}th class."
+            raise JobError("too_many_classes", evidence=evidence)
+        self._hashes.append(short_hash)
+        self._labels.append(code)
+        self._given.append(_NO_SPLIT if split is None else splits.CODES[split])
+        self._lines.append(line)
+
+    @property
+    def hashes(self) -> Hashes:
+        """uint64, one per row."""
+        return np.frombuffer(self._hashes, np.uint64)
+
+    @property
+    def labels(self) -> Ints:
+        """Places in `names`, one per row."""
+        return np.frombuffer(self._labels, np.int32).astype(np.int64)
+
+    @property
+    def lines(self) -> Ints:
+        """The line that each row began on."""
+        return np.frombuffer(self._lines, np.int64)
+
+    @property
+    def given(self) -> Codes | None:
+        """The split that the file gives each row, or None if it gives none."""
+        given = np.frombuffer(self._given, np.int8)
+        return given if len(given) and given[0] != _NO_SPLIT else None
+
+    @property
+    def names(self) -> list[str]:
+        """The labels, in order of appearance."""
+        return list(self._codes)
+
+    def classes(self) -> dict[str, int]:
+        """Label → rows, sorted by label."""
+        counts = np.bincount(self.labels, minlength=len(self._codes))
+        return {name: int(counts[code]) for name, code in sorted(self._codes.items())}
+
+
+def check(ctx: Import, items: Items) -> None:
+    """Whether a classifier can be trained at all. Raises JobError no_rows, one_class_only, too_few_rows."""
+    if not len(items):
+        raise no_rows(ctx)
+    if len(items.names) == 1:
+        raise JobError("one_class_only", evidence=f"Every usable row has the label {items.names[0][:80]!r}.")
+    if len(items) < MIN_ROWS:
+        raise JobError("too_few_rows", f"There are {len(items)} usable rows; {MIN_ROWS} are the least.")
+
+
+def no_rows(ctx: Import) -> JobError:
+    """The error of a file without one usable row, with the most frequent problem as evidence."""
+    if not ctx.rejected:
+        return JobError("no_rows", "The file holds no rows.", hint="Export it again, with its rows.")
+    worst = ctx.issues.as_list()[0]
+    where = f", first in line {worst['examples'][0]['line']}" if worst["examples"] else ""
+    return JobError("no_rows", evidence=f"{worst['count']:,} × {worst['code']}: {worst['message']}{where}")
+
+
+def examine(ctx: Import, items: Items, source: Path, column: str, places: Ints | None = None) -> duplicates.Duplicates:
+    """Tell duplicates and weak classes as issues.
+
+    `column` of `source` shows an item to a person; `places` says where in `source` each item is, if not at its own place.
+    """
+    found = duplicates.find(items.hashes, items.labels, items.given, ctx.limits.max_examples_per_issue)
+    examples = found.repeated_examples + found.conflict_examples + found.straddling_examples
+    rows = {row: row if places is None else int(places[row]) for pair in examples for row in pair}
+    cells = cells_at(source, column, set(rows.values()))
+    _tell_duplicates(ctx, items, found, {row: cells[place] for row, place in rows.items()})
+    _tell_classes(ctx, items)
+    return found
+
+
+def decide(ctx: Import, items: Items, column: str, places: Ints | None = None) -> tuple[Codes, dict[str, Any]]:
+    """Examine the staged items (see `examine`) and decide the split of each; also facts for the profile. Raises JobError."""
+    found = examine(ctx, items, ctx.staged, column, places)
+    given = items.given
+    codes = splits.by_content(items.hashes, items.labels, given, found.conflicting, ctx.spec.seed)
+    carved = [] if given is None else [SPLITS[code] for code in splits.missing(given)]
+    by = "hash" if given is None else "file"
+    return codes, {"split": {"by": by, "carved": carved}, "duplicates": found.repeated}
+
+
+def _tell_duplicates(ctx: Import, items: Items, found: duplicates.Duplicates, shown: dict[int, str]) -> None:
+    lines, labels, names = items.lines, items.labels, items.names
+    told: tuple[tuple[str, list[tuple[int, int]], int, Severity], ...] = (
+        ("duplicate_rows", found.repeated_examples, found.repeated, "info"),
+        ("duplicate_conflict", found.conflict_examples, len(found.conflicting), "warning"),
+        ("duplicate_across_splits", found.straddling_examples, found.straddling, "warning"),
+    )
+    for code, pairs, count, severity in told:
+        for first, later in pairs:
+            value = shown[later][:150]
+            if code == "duplicate_conflict":
+                value = f"{names[labels[first]]} (line {lines[first]}) / {names[labels[later]]}: {value}"
+            else:
+                value = f"as line {lines[first]}: {value}"
+            ctx.issues.add(code, severity, line=int(lines[later]), value=value, count=0)
+        if count:
+            ctx.issues.add(code, severity, count=count)
+
+
+def _tell_classes(ctx: Import, items: Items) -> None:
+    classes = items.classes()
+    _, firsts = np.unique(items.labels, return_index=True)
+    lines = {name: int(items.lines[first]) for name, first in zip(items.names, firsts.tolist(), strict=True)}
+    for name, count in sorted(classes.items(), key=lambda one: one[1]):
+        if count < _SMALL_CLASS:
+            ctx.issues.add("class_small", "warning", line=lines[name], value=f"{name}: {count}")
+    most, least = max(classes, key=lambda one: classes[one]), min(classes, key=lambda one: classes[one])
+    if classes[most] >= _IMBALANCE * classes[least]:
+        value = f"{most}: {classes[most]:,}, {least}: {classes[least]:,}"
+        ctx.issues.add("class_imbalance", "warning", line=lines[least], value=value)
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        alike["".join(name.casefold().split())].append(name)
+    for group in alike.values():
+        if len(group) > 1:
+            ctx.issues.add("class_similar", "warning", line=lines[group[-1]], value=" / ".join(group))

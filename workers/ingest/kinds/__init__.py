@@ -1,0 +1,1 @@
+"""One import per kind of dataset: which rows are good, how they are split, what is told of them."""

@@ -1,0 +1,179 @@
+"""Image classification: an archive of class folders."""
+
+import os
+from array import array
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from workers.contracts.errors import JobError
+from workers.contracts.manifest import IngestResult
+from workers.ingest import finish, hashing, items, layout
+from workers.ingest.archives.entries import Archive, Entry
+from workers.ingest.context import Import
+from workers.ingest.images import Decoded, decode
+from workers.ingest.layout import Folder, Place
+from workers.ingest.parquet_out import IMAGE_SCHEMA, GroupWriter, column_types
+from workers.ingest.records import Problem, Record
+from workers.ingest.statistics import summary
+
+_STAGED = pa.schema([field for field in IMAGE_SCHEMA if field.name not in ("row", "split", "label")])
+_READ_SHARE = 0.85
+
+
+class _Image(NamedTuple):
+    """An entry that was read: its number and name in the archive, its folder, and what it is."""
+
+    number: int
+    name: str
+    folder: Folder
+    data: bytes
+    found: Decoded | Problem
+
+
+class _Kept:
+    """What stays in memory of each staged image."""
+
+    def __init__(self) -> None:
+        self.hashes = array("Q")
+        self.numbers = array("q")
+        self.folders = array("i")
+        self.widths = array("I")
+        self.heights = array("I")
+        self.bytes = array("q")
+        self.names: list[str] = []
+        self.formats: Counter[str] = Counter()
+        self.folder_codes: dict[Folder, int] = {}
+
+    def add(self, image: _Image, found: Decoded, short_hash: int) -> None:
+        self.hashes.append(short_hash)
+        self.numbers.append(image.number)
+        self.folders.append(self.folder_codes.setdefault(image.folder, len(self.folder_codes)))
+        self.widths.append(found.width)
+        self.heights.append(found.height)
+        self.bytes.append(len(image.data))
+        self.names.append(image.name)
+        self.formats[found.format] += 1
+
+
+def run(ctx: Import, archive: Archive, format: str) -> IngestResult:
+    """Import an archive. Raises JobError."""
+    ctx.open_rejects(["name"])
+    kept = _Kept()
+    with GroupWriter(ctx.staged, _STAGED) as staged:
+        for image in _decoded(ctx, archive):
+            if isinstance(image.found, Problem):
+                _reject(ctx, image.number, image.name, image.found)
+                continue
+            digest = hashing.of_bytes(image.data)
+            kept.add(image, image.found, hashing.short(digest))
+            width, height = image.found.width, image.found.height
+            row = (digest.hex(), image.data, image.name, width, height, image.found.format)
+            staged.add(row, len(image.data) + 200)
+            ctx.progress.report(_READ_SHARE * archive.fraction(), "Reading images")
+    return _finish(ctx, kept, format)
+
+
+def _finish(ctx: Import, kept: _Kept, format: str) -> IngestResult:
+    labelled, keep = _label(ctx, kept)
+    if len(kept.hashes) and not len(labelled):
+        raise JobError("archive_no_classes", evidence=f"For example: {kept.names[0][:200]}")
+    items.check(ctx, labelled)
+    codes, facts = items.decide(ctx, labelled, "name", places=np.flatnonzero(keep))
+    written = finish.write(
+        ctx.staged,
+        ctx.data,
+        IMAGE_SCHEMA,
+        codes,
+        keep=keep,
+        labels=finish.Labels(labelled.names, labelled.labels),
+        on_rows=lambda rows: ctx.progress.report(_READ_SHARE + (1 - _READ_SHARE) * rows / len(keep), "Writing images"),
+    )
+    return IngestResult(
+        rows=written.rows,
+        rejected=ctx.rejected,
+        content_hash=written.content_hash,
+        columns=column_types(IMAGE_SCHEMA),
+        mapping={},
+        classes=labelled.classes(),
+        splits=written.splits,
+        profile={
+            "format": format,
+            "rows_in_file": written.rows + ctx.rejected,
+            **facts,
+            "width": summary(np.frombuffer(kept.widths, np.uint32)[keep]),
+            "height": summary(np.frombuffer(kept.heights, np.uint32)[keep]),
+            "bytes": summary(np.frombuffer(kept.bytes, np.int64)[keep]),
+            "formats": dict(sorted(kept.formats.items())),
+        },
+        issues=ctx.issues.as_list(),
+    )
+
+
+def _decoded(ctx: Import, archive: Archive) -> Iterator[_Image]:
+    """Every file of the archive, in order. Decoding runs in a few threads (Pillow frees the GIL), reading in this one."""
+    workers = min(4, os.cpu_count() or 1)
+    waiting: deque[Future[_Image] | _Image] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for job in _entries(ctx, archive):
+            waiting.append(pool.submit(_decode, job, ctx.limits.max_image_pixels) if job.data else job)
+            if len(waiting) > 2 * workers:
+                yield _result(waiting.popleft())
+        while waiting:
+            yield _result(waiting.popleft())
+
+
+def _result(waiting: "Future[_Image] | _Image") -> _Image:
+    return waiting.result() if isinstance(waiting, Future) else waiting
+
+
+def _decode(job: _Image, max_pixels: int) -> _Image:
+    return job._replace(found=decode(job.data, max_pixels))
+
+
+def _entries(ctx: Import, archive: Archive) -> Iterator[_Image]:
+    """The archive's files with their bytes, or with their problem and none. Junk of operating systems is left out."""
+    seen: set[tuple[str, ...]] = set()
+    for entry in archive:
+        if entry.is_junk:
+            ctx.issues.add("entry_ignored", "info", line=entry.number, value=entry.name)
+            continue
+        content = entry.problem or _content(ctx, entry, seen)
+        name, folder = "/".join(entry.parts) or entry.name, entry.parts[:-1]
+        if isinstance(content, Problem):
+            yield _Image(entry.number, name, folder, b"", content)
+        else:
+            yield _Image(entry.number, name, folder, content, Problem("image_unreadable", "Not decoded yet."))
+
+
+def _content(ctx: Import, entry: Entry, seen: set[tuple[str, ...]]) -> bytes | Problem:
+    if entry.parts in seen:
+        return Problem("entry_duplicate", "Another entry has the same path.")
+    seen.add(entry.parts)
+    content = entry.read(ctx.limits.max_image_bytes)
+    return content if content else Problem("image_truncated", "The file is empty.")
+
+
+def _reject(ctx: Import, number: int, name: str, problem: Problem) -> None:
+    shown = problem._replace(value=name if not problem.value else f"{name}: {problem.value}")
+    ctx.reject(Record(number, [name]), shown)
+
+
+def _label(ctx: Import, kept: _Kept) -> tuple[items.Items, finish.Mask]:
+    """Labels and splits from the folders, now that all are known, and which staged images have one."""
+    folders = list(kept.folder_codes)
+    places = layout.places(set(folders))
+    labelled = items.Items()
+    keep = np.ones(len(kept.hashes), np.bool_)
+    for row, code in enumerate(kept.folders):
+        place = places[folders[code]]
+        if isinstance(place, Place):
+            labelled.add(kept.hashes[row], place.label, place.split, kept.numbers[row])
+        else:
+            keep[row] = False
+            _reject(ctx, kept.numbers[row], kept.names[row], place)
+    return labelled, keep

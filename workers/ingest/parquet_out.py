@@ -1,0 +1,130 @@
+"""Parquet files of ours: written in row groups of bounded size, read back group by group."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_GROUP_ROWS = 65_536
+# Small enough that showing one image reads little, large enough that training reads long runs.
+_GROUP_BYTES = 16 * 2**20
+
+TEXT_SCHEMA = pa.schema(
+    [("row", pa.int64()), ("split", pa.string()), ("hash", pa.string()), ("text", pa.string()), ("label", pa.string())]
+)
+IMAGE_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("split", pa.string()),
+        ("hash", pa.string()),
+        ("image", pa.binary()),
+        ("label", pa.string()),
+        ("name", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("format", pa.string()),
+    ]
+)
+
+
+def interaction_schema(*, rating: bool, timestamp: bool) -> pa.Schema:
+    """The columns of a recommendation dataset."""
+    schema = pa.schema(
+        [
+            ("row", pa.int64()),
+            ("split", pa.string()),
+            ("hash", pa.string()),
+            ("user", pa.string()),
+            ("item", pa.string()),
+        ]
+    )
+    if rating:
+        schema = schema.append(pa.field("rating", pa.float32()))
+    if timestamp:
+        schema = schema.append(pa.field("timestamp", pa.int64()))
+    return schema
+
+
+class GroupWriter:
+    """Writes rows, given one by one or as tables, into row groups of at most 65,536 rows and about 16 MB."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        # Encoded images do not compress; a page per few of them lets one be read without its whole row group.
+        packing: dict[str, Any] = {field.name: "zstd" for field in schema if field.type != pa.binary()}
+        packing |= {field.name: "none" for field in schema if field.type == pa.binary()}
+        dictionary = [name for name in ("split", "label", "user", "item", "format") if name in schema.names]
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression=packing,
+            use_dictionary=dictionary,
+            data_page_size=1 << 18,
+            write_batch_size=16 if pa.binary() in schema.types else None,
+        )
+        self._rows: list[tuple[Any, ...]] = []
+        self._bytes = 0
+
+    def add(self, row: tuple[Any, ...], size: int) -> None:
+        """One row, values in the order of the schema; `size`: about how many bytes it takes."""
+        self._rows.append(row)
+        self._bytes += size
+        if len(self._rows) >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def add_group(self, table: pa.Table) -> None:
+        """A whole row group."""
+        if table.num_rows:
+            self._writer.write_table(table.select(self._schema.names).cast(self._schema), row_group_size=_GROUP_ROWS)
+
+    def _flush(self) -> None:
+        if self._rows:
+            values = zip(*self._rows, strict=True)
+            columns = [pa.array(column, field.type) for column, field in zip(values, self._schema, strict=True)]
+            self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=_GROUP_ROWS)
+        self._rows = []
+        self._bytes = 0
+
+    def close(self) -> None:
+        """Write what is left and the footer."""
+        self._flush()
+        self._writer.close()
+
+    def __enter__(self) -> "GroupWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """The row groups of a file of ours, one after the other."""
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        for index in range(file.metadata.num_row_groups):
+            yield file.read_row_group(index, columns=columns, use_threads=False)
+
+
+def column_types(schema: pa.Schema) -> list[dict[str, str]]:
+    """[{"name", "type"}] for people: text, integer, number, time, image."""
+    names = {"image": "image", "timestamp": "time"}
+    kinds = {pa.string(): "text", pa.int64(): "integer", pa.int32(): "integer", pa.float32(): "number"}
+    return [{"name": field.name, "type": names.get(field.name) or kinds[field.type]} for field in schema]
+
+
+def cells_at(path: Path, column: str, rows: set[int]) -> dict[int, str]:
+    """The text of some rows, by their place in the file; only their row groups are read."""
+    found: dict[int, str] = {}
+    if not rows:
+        return found
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        start = 0
+        for index in range(file.metadata.num_row_groups):
+            end = start + file.metadata.row_group(index).num_rows
+            here = [row for row in rows if start <= row < end]
+            if here:
+                cells = file.read_row_group(index, columns=[column], use_threads=False).column(0)
+                found.update((row, cells[row - start].as_py()) for row in here)
+            start = end
+    return found

@@ -1,0 +1,134 @@
+"""A look at the first rows of an upload, for the import form: cheap, bounded, and in a process of its own.
+
+python -m workers.ingest.preview FILENAME [PATH] (the head's bytes on stdin without a path) prints JSON:
+{"format", "encoding", "delimiter", "columns": [{"name", "type"}], "rows": [[cell, …], …] (20 at most, cells in the order
+of the columns), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …}}
+or {"error": {"code", "message", "hint", "evidence"}}.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from workers.contracts.errors import JobError, SlipwayError, UserError
+from workers.ingest import guard
+
+HEAD_BYTES = 1 << 18
+_ROWS = 20
+_COLUMNS = 100
+_CELL_CHARS = 500
+_PROBLEMS = 5
+_CPU_SECONDS = 10
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def preview(source: Path | bytes, filename: str) -> dict[str, Any]:
+    """What the first rows of a file say (see the module). Reads at most 256 KB, of a Parquet file one batch.
+
+    Raises JobError: file_empty, format_unknown, encoding_unknown, file_unreadable, no_rows, …
+    """
+    from workers.ingest import sniff
+
+    head, whole = (source[:HEAD_BYTES], len(source) < HEAD_BYTES) if isinstance(source, bytes) else _head(source)
+    format = sniff.sniff(head, filename)
+    if format in sniff.ARCHIVES:
+        columns = [{"name": "image", "type": "image"}, {"name": "label", "type": "text"}]
+        return _answer(format, {}, columns, kind="image")
+    if format == "parquet":
+        if isinstance(source, bytes):
+            # Its columns stand at its end.
+            return _answer(format, {}, [], kind="text")
+        return _table(source, format, filename)
+    return _table(head if whole else head[: head.rfind(b"\n") + 1] or head, format, filename)
+
+
+def _head(path: Path) -> tuple[bytes, bool]:
+    with open(path, "rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    return head, len(head) < HEAD_BYTES
+
+
+def _answer(format: str, facts: dict[str, Any], columns: list[dict[str, str]], kind: str) -> dict[str, Any]:
+    return {
+        "format": format,
+        "encoding": facts.get("encoding"),
+        "delimiter": facts.get("delimiter"),
+        "columns": columns,
+        "rows": [],
+        "problems": [],
+        "mapping_guess": {},
+        "mapping_guesses": {},
+        "kind_guess": kind,
+    }
+
+
+def _table(source: Path | bytes, format: Any, filename: str) -> dict[str, Any]:
+    from itertools import islice
+
+    from workers.contracts.job import IngestLimits
+    from workers.ingest.columns import guess, kind_of, type_of
+    from workers.ingest.readers import open_table
+    from workers.ingest.records import printable
+
+    table = open_table(source, format, filename, IngestLimits())
+    names, rows = table.columns[:_COLUMNS], [fields[:_COLUMNS] for fields in table.head]
+    types = [type_of([row[place] for row in rows]) for place in range(len(names))]
+    columns = [{"name": name, "type": type} for name, type in zip(names, types, strict=True)]
+    kind = kind_of(names, rows)
+    answer = _answer(format, table.facts, columns, kind)
+    answer["rows"] = [[printable(cell[:_CELL_CHARS]) for cell in row] for row in rows[:_ROWS]]
+    bad = (record for record in islice(table.records(), 500) if record.problem)
+    for line, _, problem in islice(bad, _PROBLEMS):
+        if problem:
+            answer["problems"].append({"line": line, "code": problem.code, "message": problem.message})
+    answer["mapping_guesses"] = {one: guess(one, names, rows) for one in ("text", "recommendation")}
+    answer["mapping_guess"] = answer["mapping_guesses"][kind]
+    table.close()
+    return answer
+
+
+def preview_in_child(source: Path | bytes, filename: str, timeout: float = 10.0) -> dict[str, Any]:
+    """`preview` in a process with bounded memory and time, for use by the web process. Raises UserError."""
+    command = [sys.executable, "-m", "workers.ingest.preview", filename.replace("\0", "")[:255]]
+    if isinstance(source, Path):
+        command.append(str(source.resolve()))
+    try:
+        done = subprocess.run(
+            command,
+            input=source[:HEAD_BYTES] if isinstance(source, bytes) else b"",
+            capture_output=True,
+            timeout=timeout,
+            cwd=_ROOT,
+            env={"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+            check=False,
+        )
+        answer = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise UserError("file_unreadable", "Looking into the file takes too long.") from None
+    except ValueError:
+        # It was killed by one of its limits.
+        raise UserError("file_unreadable", evidence="The preview ended without an answer.") from None
+    if error := answer.get("error"):
+        raise UserError(error["code"], error["message"], hint=error["hint"], evidence=error["evidence"])
+    return dict(answer)
+
+
+def main(arguments: list[str]) -> int:
+    """Print the preview of argument 2, or of stdin, whose owner calls it by argument 1."""
+    source: Path | bytes = Path(arguments[1]) if len(arguments) > 1 else sys.stdin.buffer.read(HEAD_BYTES)
+    try:
+        answer = preview(source, arguments[0])
+    except SlipwayError as error:
+        answer = {"error": error.card().model_dump()}
+    except MemoryError:
+        answer = {"error": JobError("file_unreadable", "The file takes too much memory.").card().model_dump()}
+    json.dump(answer, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    guard.quiet_libraries()
+    guard.bound_preview(_CPU_SECONDS)
+    sys.exit(main(sys.argv[1:]))

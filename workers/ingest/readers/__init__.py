@@ -1,0 +1,29 @@
+"""One reader per tabular format; all yield records (see workers.ingest.records)."""
+
+import io
+from pathlib import Path
+
+from workers.contracts.errors import JobError
+from workers.contracts.job import IngestLimits
+from workers.ingest import encoding
+from workers.ingest.records import Table
+from workers.ingest.sniff import Format
+
+
+def open_table(source: Path | bytes, format: Format, filename: str, limits: IngestLimits) -> Table:
+    """Open a tabular file, or the head of one. Imports only what the format takes. Raises JobError."""
+    if format == "parquet":
+        from workers.ingest.readers.parquet import ParquetTable
+
+        if isinstance(source, bytes):
+            raise JobError("file_unreadable", "The beginning of a Parquet file does not tell what is in it.")
+        return ParquetTable(source, limits.max_rows)
+    codec = encoding.detect(source)
+    stream = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115 - the table closes it
+    if format == "jsonl":
+        from workers.ingest.readers.json_lines import JsonLinesTable
+
+        return JsonLinesTable(stream, codec, limits.max_field_chars)
+    from workers.ingest.readers.delimited import DelimitedTable
+
+    return DelimitedTable(stream, codec, filename, limits.max_field_chars)

@@ -1,0 +1,102 @@
+"""Records out of the lines of a delimited file. No line is lost: each belongs to one record, good or bad.
+
+csv.reader does the parsing. Around it stands what it lacks: a quote that is opened and never properly closed costs its
+own line only (the reader alone would swallow the rest of the file), and each record knows its real line number.
+"""
+
+import csv
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from workers.ingest.dialects import Dialect
+from workers.ingest.records import Problem, Record, text_problem
+
+# A quoted field may span so many lines, and a record hold so many characters per allowed character of a field.
+MAX_RECORD_LINES = 10_000
+# Characters that may be read again after unclosed quotes. A file made of traps gets no more look-ahead when it is spent,
+# so that reading stays linear in the size of the file.
+_REREAD_BUDGET = 50_000_000
+
+
+class _UnclosedError(Exception):
+    """A record has become longer than any real one: its quote is not going to close."""
+
+
+class _Feed:
+    """Hands lines to csv.reader, remembers those of the record at work, and takes them back."""
+
+    def __init__(self, lines: Iterator[str], max_chars: int) -> None:
+        self._lines = lines
+        self._returned: deque[str] = deque()
+        self._max_chars = max_chars
+        self._max_lines = MAX_RECORD_LINES
+        self._budget = _REREAD_BUDGET
+        self._chars = 0
+        # Number of the record's first line, and its lines.
+        self.line = 1
+        self.record: list[str] = []
+
+    def __iter__(self) -> "_Feed":
+        return self
+
+    def __next__(self) -> str:
+        line = self._returned.popleft() if self._returned else next(self._lines)
+        if self.record:
+            self._chars += len(line)
+            if self._chars > self._max_chars or len(self.record) >= self._max_lines:
+                self._returned.appendleft(line)
+                raise _UnclosedError
+        else:
+            self._chars = len(line)
+        self.record.append(line)
+        return line
+
+    def begin(self) -> None:
+        """The record is settled; the next one starts behind it."""
+        self.line += len(self.record)
+        self.record = []
+
+    def keep_first(self) -> str:
+        """Settle the record's first line alone and take the others back."""
+        first, *others = self.record
+        self._returned.extendleft(reversed(others))
+        self._budget -= sum(map(len, others))
+        if self._budget < 0:
+            self._max_lines = 1
+        self.record = [first]
+        return first
+
+
+def parse(lines: Iterable[str], dialect: Dialect, max_field_chars: int) -> Iterator[Record]:
+    """Every record, the header too; lines without any character but spaces are none.
+
+    Fields come as written; the number of fields is the caller's to judge.
+    """
+    feed = _Feed(iter(lines), max_chars=4 * max_field_chars)
+    # A setting of the whole process; this function is its only reader of CSV.
+    csv.field_size_limit(max(max_field_chars, 131_072))
+    reader = csv.reader(feed, **dialect.reader_options())
+    while True:
+        feed.begin()
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except (csv.Error, _UnclosedError) as error:
+            yield _broken(feed.line, feed.keep_first(), dialect, error)
+            continue
+        if not fields or (len(fields) == 1 and not fields[0].strip()):
+            continue
+        yield Record(feed.line, fields, text_problem(fields))
+
+
+def _broken(line: int, text: str, dialect: Dialect, error: Exception) -> Record:
+    fields = text.rstrip("\r\n").split(dialect.delimiter)
+    if "field limit" in str(error):
+        return Record(line, [field[:1000] for field in fields], Problem("text_too_long", "A field is too long."))
+    if problem := text_problem(fields):
+        return Record(line, fields, problem)
+    message = (
+        "A quote is opened and never closed, or other text follows a closing quote. Double the quotes inside a field."
+    )
+    return Record(line, fields, Problem("row_malformed", message, value=text.strip()))

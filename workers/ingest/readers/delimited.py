@@ -1,0 +1,101 @@
+"""CSV and TSV of any common dialect, as a stream."""
+
+import itertools
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from workers.contracts.errors import JobError
+from workers.ingest import columns as column_names
+from workers.ingest import rejects
+from workers.ingest.lines import Lines
+from workers.ingest.readers.csv_records import parse
+from workers.ingest.readers.sniff_dialect import sniff
+from workers.ingest.records import HEAD_RECORDS, Problem, Record, Table, printable
+
+_SNIFF_LINES = 400
+_SNIFF_CHARS = 1 << 18
+
+
+class DelimitedTable(Table):
+    """A CSV file. The first record names the columns, unless it is all numbers; then they are called column_1, ...
+
+    An errors.csv of ours gives back the original columns, so that rows repaired in it can be imported.
+    Raises JobError no_rows where there is no record at all.
+    """
+
+    format = "csv"
+
+    def __init__(self, stream: BinaryIO, encoding: str, filename: str, max_field_chars: int) -> None:
+        self._size = max(1, stream.seek(0, os.SEEK_END))
+        stream.seek(0)
+        self._stream = stream
+        self._lines = Lines(stream, encoding, 4 * max_field_chars)
+        first = self._first_lines()
+        dialect = sniff("".join(first), filename)
+        self.facts = {"encoding": encoding, "delimiter": dialect.delimiter}
+        self._skipped = dialect.skip
+        lines = itertools.chain(first[dialect.skip :], self._lines)
+        self._records = parse(lines, dialect, max_field_chars)
+        self._delimiter = dialect.delimiter
+        self._read_header()
+        self._ahead = list(itertools.islice(self._shaped(), HEAD_RECORDS))
+        self.head = [record.fields for record in self._ahead if record.problem is None]
+
+    def _first_lines(self) -> list[str]:
+        first: list[str] = []
+        chars = 0
+        for line in self._lines:
+            first.append(line)
+            chars += len(line)
+            if len(first) == _SNIFF_LINES or chars > _SNIFF_CHARS:
+                break
+        return first
+
+    def _read_header(self) -> None:
+        header = next(self._records, None)
+        if header is None:
+            raise JobError("no_rows", "The file holds no rows.")
+        if header.problem:
+            line = printable("".join(header.fields))[:200]
+            raise JobError("file_unreadable", "The header line cannot be read.", evidence=f"Line {header.line}: {line}")
+        names = header.fields
+        self._ours = names[:3] == list(rejects.LEADING)
+        if self._ours:
+            names = [rejects.restore(name) for name in names[3:]]
+        if len(names) > 1 and all(column_names.is_number(field) for field in names):
+            self.columns = [f"column_{number}" for number in range(1, len(names) + 1)]
+            self._records = itertools.chain([header], self._records)
+        else:
+            self.columns = column_names.clean_header(names)
+
+    def _shaped(self) -> Iterator[Record]:
+        """Records with as many fields as the columns; those with others get their problem."""
+        width, skipped, ours = len(self.columns), self._skipped, self._ours
+        for line, fields, problem in self._records:
+            if ours:
+                fields = [rejects.restore(field) for field in fields[3:]]
+            count = len(fields)
+            if count > width and problem is None and not any(field.strip() for field in fields[width:]):
+                # Trailing delimiters, as spreadsheets leave them.
+                fields = fields[:width]
+            elif count != width and problem is None:
+                problem = Problem(
+                    "row_malformed",
+                    f"The row has {count} fields; the header has {width}.",
+                    value=self._delimiter.join(fields),
+                )
+            yield Record(line + skipped, fields, problem)
+
+    def records(self) -> Iterator[Record]:
+        """Every record, once."""
+        ahead, self._ahead = self._ahead, []
+        return itertools.chain(ahead, self._shaped())
+
+    def fraction(self) -> float:
+        """By bytes."""
+        return min(1.0, self._lines.bytes_read() / self._size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()

@@ -1,0 +1,158 @@
+"""Parquet, as a stream of batches, after its footer has been held against the file.
+
+A Parquet file of 300 bytes can ask for gigabytes (arrow #49955) and an extension type once ran code (CVE-2023-47248), so:
+no encrypted file, no extension type, a footer whose counts and offsets fit the file, only the mapped columns, no threads,
+and RLIMIT_AS around the process.
+"""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from workers.contracts.errors import JobError
+from workers.ingest.cells import cell_text
+from workers.ingest.columns import clean_header
+from workers.ingest.records import HEAD_RECORDS, Record, Table, text_problem
+
+_MAX_FOOTER = 64 * 2**20
+_MAX_THRIFT = 16 * 2**20
+_BATCH_ROWS = 2048
+
+
+@contextmanager
+def _as_unreadable() -> Iterator[None]:
+    """Whatever Arrow says of a file that it cannot read, or cannot hold, becomes file_unreadable."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        first = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise JobError("file_unreadable", "The Parquet file cannot be read.", evidence=first) from None
+    except MemoryError:
+        message = "Reading the Parquet file takes more memory than an import may use."
+        raise JobError("file_unreadable", message, hint="Write it with smaller row groups.") from None
+
+
+class ParquetTable(Table):
+    """A Parquet file. A record's line is its row, counted from 1. Only plain columns take part, no nested or binary ones."""
+
+    format = "parquet"
+
+    def __init__(self, path: Path, max_rows: int) -> None:
+        self.facts = {}
+        _check_ends(path)
+        with _as_unreadable():
+            self._file = pq.ParquetFile(
+                path,
+                buffer_size=1 << 20,
+                pre_buffer=False,
+                thrift_string_size_limit=_MAX_THRIFT,
+                thrift_container_size_limit=_MAX_THRIFT,
+                arrow_extensions_enabled=False,
+            )
+            _check_footer(self._file.metadata, path.stat().st_size)
+            schema = self._file.schema_arrow
+        if self._file.metadata.num_rows > max_rows:
+            raise JobError("too_many_rows", f"The file has more than {max_rows:,} rows.")
+        self._names = _plain_columns(schema)
+        self.columns = clean_header(self._names)
+        self._rows: int = self._file.metadata.num_rows
+        self._done = 0
+        self.head = [record.fields for record in itertools.islice(self.records(), HEAD_RECORDS) if not record.problem]
+
+    def narrow(self, columns: list[str]) -> None:
+        """Read only these columns."""
+        names = dict(zip(self.columns, self._names, strict=True))
+        self.columns = list(columns)
+        self._names = [names[column] for column in columns]
+
+    def records(self) -> Iterator[Record]:
+        """Every row, from the first, each time."""
+        self._done = 0
+        with _as_unreadable():
+            batches = self._file.iter_batches(_BATCH_ROWS, columns=self._names, use_threads=False)
+        while True:
+            with _as_unreadable():
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                # In the order asked for, which may differ from the file's.
+                values = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in self._names]
+            for row in zip(*values, strict=True):
+                self._done += 1
+                fields = [cell_text(value) for value in row]
+                yield Record(self._done, fields, text_problem(fields))
+
+    def fraction(self) -> float:
+        """By rows."""
+        return self._done / max(1, self._rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _check_ends(path: Path) -> None:
+    size = path.stat().st_size
+    with open(path, "rb") as stream:
+        start = stream.read(4)
+        stream.seek(max(0, size - 8))
+        tail = stream.read(8)
+    if b"PARE" in (start, tail[-4:]):
+        raise JobError("file_unreadable", "The Parquet file is encrypted.", hint="Write it without encryption.")
+    if size < 12 or start != b"PAR1" or tail[-4:] != b"PAR1":
+        raise JobError("file_unreadable", "The Parquet file is incomplete.", hint="Upload it again.")
+    footer = int.from_bytes(tail[:4], "little")
+    if footer > min(size - 12, _MAX_FOOTER):
+        raise JobError("file_unreadable", "The Parquet file's footer does not fit into the file.")
+
+
+def _check_footer(metadata: pq.FileMetaData, size: int) -> None:
+    """Row groups and column chunks must lie in the file and add up. Raises ValueError."""
+    rows = 0
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        if group.num_rows < 0:
+            raise ValueError("a row group has a negative number of rows")
+        rows += group.num_rows
+        for place in range(group.num_columns):
+            chunk = group.column(place)
+            start = chunk.data_page_offset
+            if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+                start = min(start, chunk.dictionary_page_offset)
+            if start < 4 or chunk.total_compressed_size < 0 or start + chunk.total_compressed_size > size:
+                raise ValueError("a column chunk lies outside of the file")
+    if rows != metadata.num_rows:
+        raise ValueError("the row groups do not add up to the number of rows")
+
+
+def _plain_columns(schema: pa.Schema) -> list[str]:
+    """Columns with text, numbers, booleans or times. Raises JobError for extension types, and where none is plain."""
+    names: list[str] = []
+    for field in schema:
+        if isinstance(field.type, pa.BaseExtensionType) or b"ARROW:extension:name" in (field.metadata or {}):
+            message = f'The column "{field.name[:80]}" has an extension type, which is not read.'
+            raise JobError("file_unreadable", message, hint="Write the file with plain types.")
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if _is_plain(kind) and schema.get_field_index(field.name) >= 0 and "." not in field.name:
+            names.append(field.name)
+    if not names:
+        raise JobError("column_missing", "The Parquet file has no column with text or numbers.")
+    return names
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_boolean(kind)
+        or types.is_decimal(kind)
+        or types.is_timestamp(kind)
+        or types.is_date(kind)
+    )

@@ -1,0 +1,86 @@
+"""What readers yield: records, each with its line and, where something is wrong, what."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+
+class Problem(NamedTuple):
+    """Why a record or an entry cannot be used: a code of the catalogue and a sentence about this very one."""
+
+    code: str
+    message: str
+    column: str = ""
+    value: str = ""
+
+
+class Record(NamedTuple):
+    """One row of a file. `line` counts from 1 (the row for Parquet); `fields` follow the table's columns.
+
+    With a problem, `fields` are what could be told apart, fewer or as many as the columns.
+    """
+
+    line: int
+    fields: list[str]
+    problem: Problem | None = None
+
+
+class Table(ABC):
+    """An opened tabular file. Cells are text; a missing cell is the empty text."""
+
+    format: str
+    columns: list[str]
+    # The fields of the first good records, for guessing what the columns mean.
+    head: list[list[str]]
+    # What was found out about the file: encoding, delimiter.
+    facts: dict[str, Any]
+
+    @abstractmethod
+    def records(self) -> Iterator[Record]:
+        """Every record from the first on, good and bad. Blank lines are no records."""
+
+    @abstractmethod
+    def fraction(self) -> float:
+        """How much of the file has been read, 0 to 1."""
+
+    def narrow(self, columns: list[str]) -> None:
+        """Read only these columns from now on, where the format can; otherwise nothing changes."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+HEAD_RECORDS = 500
+
+
+def text_problem(fields: list[str]) -> Problem | None:
+    """What keeps fields from being text: undecodable bytes, NUL, half a surrogate pair, or a line cut as too long.
+
+    Readers mark the first and the last with lone surrogates (see lines.py), so that one encode finds them all.
+    """
+    joined = "\x1f".join(fields)
+    try:
+        joined.encode()
+    except UnicodeEncodeError:
+        if CUT in joined:
+            return Problem("text_too_long", "The line is longer than allowed; the rest of it was left out here.")
+        return Problem("row_undecodable", "The row holds bytes that are not valid in the file's encoding.")
+    if "\0" in joined:
+        return Problem("row_undecodable", "The row holds a zero byte, which is no text.")
+    return None
+
+
+# Lone surrogates never come out of a decoder, so they can carry a mark.
+UNDECODABLE = "\udcff"
+CUT = "\udfff"
+
+
+def printable(text: str) -> str:
+    """The text with marks, half surrogate pairs and zero bytes replaced by U+FFFD: safe for files, JSON and Postgres."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.replace(CUT, "…").encode("utf-8", "replace_surrogates").decode()
+    return text

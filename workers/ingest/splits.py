@@ -1,0 +1,124 @@
+"""Which row trains, validates, tests: decided once, from content and seed alone, so that a retry decides the same.
+
+A split that the file brings is kept; what it lacks is carved out of train, a tenth each. Otherwise:
+- classification: 80/10/10 by a hash of the content, so identical items never straddle. Then classes that got no row in a
+  split get one if they have enough different items: 1 for train, 2 for test, 3 for validation. Whole groups of identical
+  items move, and only groups with one label, so nothing straddles afterwards either.
+- interactions: per user, the last tenth of their items by time is test, the tenth before it validation (by a hash where
+  there is no time), each at least 1; users with fewer than 3 items stay in train.
+"""
+
+from collections import defaultdict
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.contracts.errors import JobError
+from workers.contracts.job import SPLITS
+from workers.ingest.hashing import Hashes, uniform
+
+TRAIN: Final = 0
+VALIDATION: Final = 1
+TEST: Final = 2
+CODES: Final = {name: code for code, name in enumerate(SPLITS)}
+Codes = npt.NDArray[np.int8]
+Ints = npt.NDArray[np.int64]
+# A user's items must be so many before some are held out.
+MIN_ITEMS: Final = 3
+
+
+def missing(given: Codes) -> list[int]:
+    """The splits that a file's own split lacks and that must be carved. Raises JobError where nothing trains."""
+    if not (given == TRAIN).any():
+        raise JobError("too_few_rows", "The file's own split has no rows to train on.")
+    return [code for code in (VALIDATION, TEST) if not (given == code).any()]
+
+
+def by_content(hashes: Hashes, labels: Ints, given: Codes | None, conflicting: Hashes, seed: int) -> Codes:
+    """The split of each classification row. `conflicting`: hashes of items that occur with more than one label."""
+    share = uniform(hashes, seed)
+    if given is None:
+        carved: tuple[int, ...] = (TEST, VALIDATION)
+        codes = np.zeros(len(hashes), np.int8)
+    else:
+        carved = tuple(reversed(missing(given)))
+        codes = given.copy()
+    train = codes == TRAIN
+    for place, code in enumerate(carved):
+        codes[train & (share >= place * 0.1) & (share < (place + 1) * 0.1)] = code
+    if carved:
+        _represent(codes, hashes, labels, share, conflicting, (TRAIN, *carved))
+    return codes
+
+
+def _represent(
+    codes: Codes,
+    hashes: Hashes,
+    labels: Ints,
+    share: npt.NDArray[np.float64],
+    conflicting: Hashes,
+    wanted: tuple[int, ...],
+) -> None:
+    """Give each class an item in each wanted split, in place and in that order, as far as its different items reach."""
+    classes = int(labels.max(initial=-1)) + 1
+    counts = np.bincount(labels * 3 + codes, minlength=3 * classes).reshape(-1, 3)
+    lacking = np.flatnonzero((counts[:, list(wanted)] == 0).any(axis=1))
+    if not len(lacking):
+        return
+    # Only classes without a row in some split are looked at: those are small, or there would be one by chance.
+    rows = np.flatnonzero(np.isin(labels, lacking) & np.isin(codes, wanted) & ~np.isin(hashes, conflicting))
+    groups: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows.tolist():
+        groups[int(labels[row])][int(hashes[row])].append(row)
+    for label in sorted(groups):
+        _spread(codes, share, list(groups[label].values()), wanted)
+
+
+def _spread(codes: Codes, share: npt.NDArray[np.float64], groups: list[list[int]], wanted: tuple[int, ...]) -> None:
+    """Move groups of one class (lists of rows) to wanted splits that have none."""
+    groups.sort(key=lambda rows: (share[rows[0]], rows[0]))
+    held: dict[int, list[list[int]]] = {code: [] for code in wanted}
+    for rows in groups:
+        held[int(codes[rows[0]])].append(rows)
+    for place, code in enumerate(wanted):
+        if held[code]:
+            continue
+        # From the split that has most; if none can spare one, from a split that is wanted less.
+        donor = max(wanted, key=lambda one: len(held[one]))
+        if len(held[donor]) < 2:
+            donor = next((one for one in reversed(wanted[place + 1 :]) if held[one]), code)
+        if held[donor]:
+            moved = held[donor].pop()
+            codes[moved] = code
+            held[code].append(moved)
+
+
+def by_user(users: Ints, order: npt.NDArray[np.int64] | npt.NDArray[np.float64], parts: tuple[int, ...]) -> Codes:
+    """The split of each interaction: per user in `order`, the last tenth goes to parts[0], that before it to parts[1], …"""
+    rows = np.lexsort((np.arange(len(users)), order, users))
+    sorted_users = users[rows]
+    _, starts, counts = np.unique(sorted_users, return_index=True, return_counts=True)
+    totals = np.repeat(counts, counts)
+    from_end = totals - (np.arange(len(users)) - np.repeat(starts, counts))
+    tenth = np.where(totals >= MIN_ITEMS, np.maximum(1, np.rint(totals / 10)), 0).astype(np.int64)
+    sorted_codes = np.zeros(len(users), np.int8)
+    for place, part in enumerate(parts):
+        sorted_codes[(from_end > tenth * place) & (from_end <= tenth * (place + 1))] = part
+    codes = np.empty_like(sorted_codes)
+    codes[rows] = sorted_codes
+    return codes
+
+
+def interactions(
+    users: Ints, hashes: Hashes, times: npt.NDArray[np.int64] | None, given: Codes | None, seed: int
+) -> tuple[Codes, str]:
+    """The split of each interaction and by what it was decided: "file", "time" or "hash"."""
+    if given is None:
+        order = times if times is not None else uniform(hashes, seed)
+        return by_user(users, order, (TEST, VALIDATION)), "time" if times is not None else "hash"
+    codes = given.copy()
+    if lacking := tuple(reversed(missing(given))):
+        train = np.flatnonzero(given == TRAIN)
+        codes[train] = by_user(users[train], uniform(hashes[train], seed), lacking)
+    return codes, "file"
