@@ -245,7 +245,7 @@ def _answers(url: str) -> bool:
 
 
 def _runners(redis_url: str, since: float) -> int:
-    """How many runners have said since then (Unix time) that they are there: an earlier run's word lives on for a while."""
+    """How many runners said after `since` (Unix time) that they are there: the word of an earlier run lives on."""
     with contextlib.suppress(redis.RedisError), redis.Redis.from_url(redis_url, socket_timeout=5) as client:
         found = client.mget(list(client.scan_iter(names.RUNNER_PATTERN, count=100)) or ["none"])
         return sum(RunnerStatus.model_validate_json(text).time >= since for text in found if text)
