@@ -15,7 +15,7 @@ from workers.ingest.parquet_out import IMAGE_SCHEMA, TEXT_SCHEMA, column_types, 
 from workers.ingest.records import text_problem
 from workers.ingest.statistics import summary
 
-_MAX_LABEL_CHARS = 200
+_MAX_LABEL_CHARS = 400
 
 
 def parse(body: Any) -> dict[int, str]:
@@ -33,7 +33,7 @@ def parse(body: Any) -> dict[int, str]:
             raise JobError("correction_invalid", f"Change {place}: the row is not a number of a row.")
         name = cells.name(label) if isinstance(label, str) else ""
         if not name or len(name) > _MAX_LABEL_CHARS or text_problem([name]):
-            raise JobError("correction_invalid", f"Change {place}: the label must be a text of 1 to 200 characters.")
+            raise JobError("correction_invalid", f"Change {place}: the label must be a text of 1 to 400 characters.")
         parsed[row] = name
     return parsed
 
@@ -69,7 +69,7 @@ def run(ctx: Import, changes: dict[int, str]) -> IngestResult:
         rejected=0,
         content_hash=written.content_hash,
         columns=column_types(schema),
-        mapping={},
+        mapping=dict(ctx.spec.mapping),
         classes=kept.classes(),
         splits=written.splits,
         profile={

@@ -21,7 +21,7 @@ class Duplicates(NamedTuple):
 
 
 def find(hashes: Hashes, labels: Ints, given: Codes | None, max_examples: int) -> Duplicates:
-    """Compare all rows by hash. `repeated` counts rows beyond the first of each item; `straddling` items, in given splits."""
+    """Compare all rows by hash. `repeated`: rows beyond each item's first; `straddling`: items, in given splits."""
     order = np.argsort(hashes, kind="stable")
     ordered = hashes[order]
     # Neighbours of equal hash: the later one repeats the earlier.

@@ -122,7 +122,7 @@ def _legacy(sample: bytes) -> str:
 
 
 def looks_like_gb(sample: bytes) -> bool:
-    """Whether non-ASCII bytes are Chinese in GB2312, GBK or GB18030: mostly pairs of common characters, side by side."""
+    """Whether non-ASCII bytes are Chinese in GB2312, GBK or GB18030: mostly pairs of common characters."""
     runs = _HIGH.findall(sample[: 1 << 16])
     if not runs:
         return False
@@ -142,7 +142,7 @@ def _asked(sample: bytes) -> str | None:
 
 
 def of_head(head: bytes) -> str:
-    """An encoding that is good enough to look at a text's first characters. Raises JobError format_unknown for binary."""
+    """An encoding good enough to look at a text's first characters. Raises JobError format_unknown for binary."""
     try:
         return detect(head)
     except JobError as error:

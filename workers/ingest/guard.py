@@ -25,7 +25,7 @@ def bound_preview(cpu_seconds: int) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep numpy and Arrow from reserving address space for threads and pools that are not used. Before their import."""
+    """Keep numpy and Arrow from reserving address space for threads and pools; to be called before their import."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     os.environ.setdefault("ARROW_NUM_THREADS", "1")

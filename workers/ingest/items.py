@@ -101,7 +101,7 @@ def no_rows(ctx: Import) -> JobError:
 def examine(ctx: Import, items: Items, source: Path, column: str, places: Ints | None = None) -> duplicates.Duplicates:
     """Tell duplicates and weak classes as issues.
 
-    `column` of `source` shows an item to a person; `places` says where in `source` each item is, if not at its own place.
+    `column` of `source` shows an item to a person; `places`: where in `source` each item is, if not at its own place.
     """
     found = duplicates.find(items.hashes, items.labels, items.given, ctx.limits.max_examples_per_issue)
     examples = found.repeated_examples + found.conflict_examples + found.straddling_examples
@@ -113,7 +113,7 @@ def examine(ctx: Import, items: Items, source: Path, column: str, places: Ints |
 
 
 def decide(ctx: Import, items: Items, column: str, places: Ints | None = None) -> tuple[Codes, dict[str, Any]]:
-    """Examine the staged items (see `examine`) and decide the split of each; also facts for the profile. Raises JobError."""
+    """Examine the staged items (see `examine`) and decide their splits; also facts for the profile. Raises JobError."""
     found = examine(ctx, items, ctx.staged, column, places)
     given = items.given
     codes = splits.by_content(items.hashes, items.labels, given, found.conflicting, ctx.spec.seed)

@@ -26,7 +26,7 @@ codecs.register_error("replace_surrogates", _replace_surrogates)
 class Lines:
     """Lines with their ends (\\n, \\r\\n or \\r). Bytes that cannot be decoded become the mark UNDECODABLE.
 
-    A line of more than `max_chars` is cut there and ends with the mark CUT, so a file without line ends costs no memory.
+    A line of more than `max_chars` is cut there and marked by CUT, so a file without line ends costs no memory.
     """
 
     def __init__(self, stream: BinaryIO, encoding: str, max_chars: int) -> None:

@@ -1,8 +1,8 @@
 """A look at the first rows of an upload, for the import form: cheap, bounded, and in a process of its own.
 
 python -m workers.ingest.preview FILENAME [PATH] (the head's bytes on stdin without a path) prints JSON:
-{"format", "encoding", "delimiter", "columns": [{"name", "type"}], "rows": [[cell, …], …] (20 at most, cells in the order
-of the columns), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …}}
+{"format", "encoding", "delimiter", "columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells in the
+columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …}}
 or {"error": {"code", "message", "hint", "evidence"}}.
 """
 

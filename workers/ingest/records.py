@@ -43,9 +43,10 @@ class Table(ABC):
     def fraction(self) -> float:
         """How much of the file has been read, 0 to 1."""
 
-    def narrow(self, columns: list[str]) -> None:
+    def narrow(self, columns: list[str]) -> None:  # noqa: B027 - most formats cannot
         """Read only these columns from now on, where the format can; otherwise nothing changes."""
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of the file."""
 
@@ -76,7 +77,7 @@ CUT = "\udfff"
 
 
 def printable(text: str) -> str:
-    """The text with marks, half surrogate pairs and zero bytes replaced by U+FFFD: safe for files, JSON and Postgres."""
+    """The text with marks, half surrogate pairs and zero bytes replaced: safe for files, JSON and Postgres."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     try:

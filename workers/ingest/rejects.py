@@ -1,8 +1,8 @@
 """errors.csv: what was rejected, with its line, why, and the original fields; safe to open in a spreadsheet.
 
 A text cell that a spreadsheet would run as a formula (it starts with = + - @, their full-width forms, a tab or a line
-end) gets a leading apostrophe; numbers stay as they are. A cell that starts with an apostrophe before such a sign gets a
-second one, so that `restore`, which is applied when such a file is imported again, gives back every original.
+end) gets a leading apostrophe; numbers stay as they are. A cell that starts with an apostrophe before such a sign
+gets a second one, so that `restore`, which is applied when such a file is imported again, gives back every original.
 """
 
 import csv

@@ -33,9 +33,9 @@ def read_page(
 ) -> dict[str, Any]:
     """{"rows": [{column: value}], "total"}: one page of the rows that match, in order; `page` counts from 1.
 
-    `q` is looked for in the text, the image's name, or the user and item, without regard to case; `label` and `split` must be
-    equal. Without conditions only the page's row groups are read; with them the columns that they are about, group by
-    group. Texts are cut at 2,000 characters.
+    `q` is looked for in the text, the image's name, or the user and item, without regard to case; `label` and `split`
+    must be equal. Without conditions only the page's row groups are read; with them the columns that they are about,
+    group by group. Texts are cut at 2,000 characters.
     """
     page_size = max(1, min(page_size, MAX_PAGE_SIZE))
     first = (max(1, page) - 1) * page_size

@@ -30,7 +30,7 @@ _STRANGERS: tuple[tuple[bytes, str, str], ...] = (
 def sniff(source: Path | bytes, filename: str) -> Format:
     """The format of a file, or of the bytes at its head.
 
-    Raises JobError file_empty, format_unknown (with what the file is instead, where that can be told), encoding_unknown.
+    Raises JobError file_empty, format_unknown (with what the file is instead, where that can be told).
     """
     head = source[:HEAD_BYTES] if isinstance(source, bytes) else _head(source)
     if not head:

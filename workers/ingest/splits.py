@@ -1,9 +1,9 @@
 """Which row trains, validates, tests: decided once, from content and seed alone, so that a retry decides the same.
 
 A split that the file brings is kept; what it lacks is carved out of train, a tenth each. Otherwise:
-- classification: 80/10/10 by a hash of the content, so identical items never straddle. Then classes that got no row in a
-  split get one if they have enough different items: 1 for train, 2 for test, 3 for validation. Whole groups of identical
-  items move, and only groups with one label, so nothing straddles afterwards either.
+- classification: 80/10/10 by a hash of the content, so identical items never straddle. Then classes that got no row in
+  a split get one if they have enough different items: 1 for train, 2 for test, 3 for validation. Whole groups of
+  identical items move, and only groups with one label, so nothing straddles afterwards either.
 - interactions: per user, the last tenth of their items by time is test, the tenth before it validation (by a hash where
   there is no time), each at least 1; users with fewer than 3 items stay in train.
 """
@@ -95,7 +95,7 @@ def _spread(codes: Codes, share: npt.NDArray[np.float64], groups: list[list[int]
 
 
 def by_user(users: Ints, order: npt.NDArray[np.int64] | npt.NDArray[np.float64], parts: tuple[int, ...]) -> Codes:
-    """The split of each interaction: per user in `order`, the last tenth goes to parts[0], that before it to parts[1], …"""
+    """The split of each interaction: per user in `order`, the last tenth is of parts[0], that before it of parts[1]."""
     rows = np.lexsort((np.arange(len(users)), order, users))
     sorted_users = users[rows]
     _, starts, counts = np.unique(sorted_users, return_index=True, return_counts=True)

@@ -63,7 +63,7 @@ class Archive(ABC):
 
 
 def clean_path(raw: str) -> tuple[tuple[str, ...], Problem | None]:
-    """The parts of an entry's path, or why it is refused. Backslashes count as separators, as old Windows tools write."""
+    """The parts of an entry's path, or why it is refused. Backslashes separate too, as in old Windows tools."""
     name = unicodedata.normalize("NFC", raw.replace("\\", "/"))
 
     def refuse(message: str) -> tuple[tuple[str, ...], Problem]:

@@ -38,7 +38,7 @@ class TarArchive(Archive):
         elif magic.startswith(b"BZh"):
             self._stream = bz2.BZ2File(self._raw)
         elif magic.startswith(b"\xfd7zXZ\x00"):
-            self._stream = lzma.LZMAFile(self._raw)
+            self._stream = lzma.LZMAFile(self._raw)  # noqa: SIM115 - only the file below it holds anything open
         # Bytes of the present entry that have not been read yet, and what fills its last block.
         self._left = 0
         self._padding = 0

@@ -149,7 +149,7 @@ def _widen(extras: bytes, size: int, packed: int, offset: int) -> tuple[int, int
 
 
 def _decode(raw: bytes, flags: int) -> str:
-    """UTF-8 whether the flag says so or not (macOS forgets it), Chinese Windows' GB18030, else the old DOS code page."""
+    """UTF-8 with the flag or without (macOS forgets it), Chinese Windows' GB18030, else the old DOS code page."""
     try:
         return raw.decode()
     except UnicodeDecodeError:

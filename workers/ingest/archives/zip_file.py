@@ -68,7 +68,7 @@ class ZipArchive(Archive):
         same = same and not (flags ^ member.flags) & _ENCRYPTED
         for local, central in ((crc, member.crc), (packed, member.packed), (size, member.size)):
             # With a descriptor behind the data, or in ZIP64, the local header may leave it open.
-            same = same and (local in (central, _MAX32) or bool(flags & _DESCRIPTOR) and local == 0)
+            same = same and (local in (central, _MAX32) or (bool(flags & _DESCRIPTOR) and local == 0))
         start: int = member.offset + _LOCAL.size + name + extra
         if not same or start + member.packed > self._ends[member.offset]:
             inconsistent(f"{member.name[:200]}: its two headers differ.")

@@ -115,7 +115,7 @@ def _finish(ctx: Import, kept: _Kept, format: str) -> IngestResult:
 
 
 def _decoded(ctx: Import, archive: Archive) -> Iterator[_Image]:
-    """Every file of the archive, in order. Decoding runs in a few threads (Pillow frees the GIL), reading in this one."""
+    """Every file of the archive, in order. Decoding runs in a few threads (Pillow frees the GIL)."""
     workers = min(4, os.cpu_count() or 1)
     waiting: deque[Future[_Image] | _Image] = deque()
     with ThreadPoolExecutor(workers) as pool:

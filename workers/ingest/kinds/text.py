@@ -14,7 +14,7 @@ from workers.ingest.records import Problem, Record, Table
 from workers.ingest.statistics import summary
 
 _STAGED = pa.schema([("hash", pa.string()), ("text", pa.string())])
-_MAX_LABEL_CHARS = 200
+_MAX_LABEL_CHARS = 400
 _READING, _WRITING = "Reading rows", "Writing rows"
 # The share of the work that reading is.
 _READ_SHARE = 0.85

@@ -13,8 +13,8 @@ from workers.ingest.records import Problem, Record, text_problem
 
 # A quoted field may span so many lines, and a record hold so many characters per allowed character of a field.
 MAX_RECORD_LINES = 10_000
-# Characters that may be read again after unclosed quotes. A file made of traps gets no more look-ahead when it is spent,
-# so that reading stays linear in the size of the file.
+# Characters that may be read again after unclosed quotes. When they are spent, a file made of traps gets no more
+# look-ahead, so that reading stays linear in the size of the file.
 _REREAD_BUDGET = 50_000_000
 
 

@@ -1,8 +1,8 @@
 """Parquet, as a stream of batches, after its footer has been held against the file.
 
-A Parquet file of 300 bytes can ask for gigabytes (arrow #49955) and an extension type once ran code (CVE-2023-47248), so:
-no encrypted file, no extension type, a footer whose counts and offsets fit the file, only the mapped columns, no threads,
-and RLIMIT_AS around the process.
+A Parquet file of 300 bytes can ask for gigabytes (arrow #49955), and an extension type once ran code (CVE-2023-47248).
+So: no encrypted file, no extension type, a footer whose counts and offsets fit the file, only the mapped columns, and
+RLIMIT_AS around the process.
 """
 
 import itertools
@@ -37,7 +37,7 @@ def _as_unreadable() -> Iterator[None]:
 
 
 class ParquetTable(Table):
-    """A Parquet file. A record's line is its row, counted from 1. Only plain columns take part, no nested or binary ones."""
+    """A Parquet file. A record's line is its row, counted from 1. Nested and binary columns take no part."""
 
     format = "parquet"
 

@@ -14,7 +14,7 @@ _SEP_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 def sniff(sample: str, filename: str = "") -> Dialect:
     """The dialect under which most records have as many fields as the header, and at least two.
 
-    `sample`: whole lines from the file's beginning. Among equals more columns win, then the file's ending, then the comma.
+    `sample`: whole lines from the file's beginning. Among equals more columns win, then the file's ending, then comma.
     """
     if match := _SEP_LINE.match(sample):
         return _best_quoting(sample[match.end() :], match[1])[0]._replace(skip=1)
