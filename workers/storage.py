@@ -47,7 +47,7 @@ class Storage(ABC):
             self._put_bytes(data, checked_key(key))
 
     def get_file(self, key: str, path: str | Path, sha256: str | None = None) -> None:
-        """Fetch a file to `path`, which appears whole or not at all. Raises JobError `input_corrupt` for another hash."""
+        """Fetch a file to `path`, which appears whole or not at all. JobError `input_corrupt` for another hash."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with self.open(key) as source, _translated(key), _atomic_file(target) as copy:

@@ -1,27 +1,22 @@
 """The control plane's connection to Redis."""
 
 from functools import cache
-from typing import TYPE_CHECKING
 
 import redis
 from django.conf import settings
 
-if TYPE_CHECKING:
-    Client = redis.Redis[str]
-else:
-    Client = redis.Redis
-
+Client = redis.Redis
 # Redis answers in under a millisecond; whoever waits longer than this waits in vain.
 _TIMEOUT_S = 2.0
 
 
-def client() -> "Client":
+def client() -> Client:
     """A thread-safe client with text answers. Its calls raise redis.RedisError where Redis does not answer."""
     return _client(settings.REDIS_URL)
 
 
 @cache
-def _client(url: str) -> "Client":
+def _client(url: str) -> Client:
     return redis.Redis.from_url(
         url,
         decode_responses=True,

@@ -16,6 +16,7 @@ from apps.projects.access import project_for
 from apps.registry.access import model_for
 from apps.registry.models import ModelVersion
 from apps.registry.serializers import ModelPageSerializer, ModelSerializer
+from apps.teams.authentication import actor_of
 
 
 @extend_schema(
@@ -29,9 +30,9 @@ def models(request: Request) -> Response:
     query = read_query(request, {"project", "page"})
     rows = ModelVersion.objects.select_related("dataset_version")
     if "project" in query:
-        rows = rows.filter(project=project_for(request.user, query["project"]))
+        rows = rows.filter(project=project_for(actor_of(request), query["project"]))
     else:
-        rows = rows.filter(project__team__memberships__user=request.user)
+        rows = rows.filter(project__team__memberships__user=actor_of(request))
     return page(request, rows.defer("report", "manifest"), _brief)
 
 
@@ -39,7 +40,7 @@ def models(request: Request) -> Response:
 @api_view(["GET"])
 def model(request: Request, model_id: str) -> Response:
     """A model version with its metrics, report and parity certificate."""
-    found = model_for(request.user, model_id)
+    found = model_for(actor_of(request), model_id)
     return Response({**_brief(found), "report": found.report})
 
 
@@ -49,7 +50,7 @@ def model(request: Request, model_id: str) -> Response:
 @api_view(["GET"])
 def bundle(request: Request, model_id: str) -> HttpResponseBase:
     """The bundle: a zip that predicts without Slipway. One byte range may be asked for."""
-    found = model_for(request.user, model_id)
+    found = model_for(actor_of(request), model_id)
     name = re.sub(r"[^\w.-]+", "-", found.name).strip("-.") or "model"
     return download(
         request._request,

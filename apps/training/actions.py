@@ -1,7 +1,7 @@
 """What people do with jobs. An action is one transaction with its audit entry; broker and storage come after commit."""
 
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -16,7 +16,7 @@ from apps.training.runners import training_queue
 from workers.contracts import names
 from workers.contracts.errors import UserError
 from workers.task_templates import TEMPLATES
-from workers.task_templates.base import PRESETS, Preset, TaskTemplate
+from workers.task_templates.base import PRESETS, TaskTemplate
 
 # After these a retry goes on from the old job's checkpoint: its work was good.
 _RESUMABLE = frozenset({"time_limit", "storage_unavailable", "disk_full", "attempts_exhausted"})
@@ -53,15 +53,17 @@ def create_training(
 ) -> Job:
     """Queue a training. With an idempotency key, the actor's second call returns the first one's job.
 
-    Raises UserError `template_unknown`, `template_mismatch`, `dataset_not_ready`, `parameters_invalid`, or `not_found`
-    for a version of another project.
+    Raises UserError `template_unknown`, `template_mismatch`, `dataset_not_ready`, `parameters_invalid`, `conflict` for
+    an archived project, `not_found` for a version of another one.
     """
     if version.dataset.project_id != project.pk:
         raise UserError("not_found")
+    if project.archived:
+        raise UserError("conflict", "The project is archived.")
     task = _template(template, version)
     if preset not in PRESETS or priority not in dispatch.PRIORITIES:
         raise UserError("invalid", "The preset or the priority is not known.")
-    task.resolve(cast(Preset, preset), parameters or {})
+    task.resolve(preset, parameters or {})
     if version.state != DatasetVersion.State.READY:
         raise UserError("dataset_not_ready")
     queue = training_queue()

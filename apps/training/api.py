@@ -15,6 +15,7 @@ from apps.core.api import page, positive_int, read, read_query
 from apps.datasets.access import dataset_for
 from apps.datasets.models import DatasetVersion
 from apps.projects.access import project_for
+from apps.teams.authentication import actor_of
 from apps.training import actions, live
 from apps.training import series as metric_series
 from apps.training.access import job_for
@@ -66,11 +67,11 @@ def jobs(request: Request) -> Response:
 
 def _list(request: Request) -> Response:
     query = read_query(request, {"project", "dataset", "kind", "state", "page"})
-    rows = Job.objects.visible_to(request.user)
+    rows = Job.objects.visible_to(actor_of(request))
     if "project" in query:
-        rows = rows.filter(project=project_for(request.user, query["project"]))
+        rows = rows.filter(project=project_for(actor_of(request), query["project"]))
     if "dataset" in query:
-        rows = rows.filter(dataset_version__dataset=dataset_for(request.user, query["dataset"]))
+        rows = rows.filter(dataset_version__dataset=dataset_for(actor_of(request), query["dataset"]))
     for name, choices in (("kind", Job.Kind.values), ("state", Job.State.values)):
         if name in query:
             if query[name] not in choices:
@@ -82,15 +83,15 @@ def _list(request: Request) -> Response:
 
 def _create(request: Request) -> Response:
     body = read(NewJobSerializer, request)
-    project = project_for(request.user, body["project"], need="write")
-    dataset = dataset_for(request.user, body["dataset"])
+    project = project_for(actor_of(request), body["project"], need="write")
+    dataset = dataset_for(actor_of(request), body["dataset"])
     if dataset.project_id != project.pk:
         raise UserError("not_found")
     version = dataset.versions.filter(state=DatasetVersion.State.READY).select_related("dataset").first()
     if version is None:
         raise UserError("dataset_not_ready")
     job = actions.create_training(
-        actor=request.user,
+        actor=actor_of(request),
         project=project,
         version=version,
         template=body["template"],
@@ -114,24 +115,26 @@ def _idempotency_key(request: Request) -> str:
 @api_view(["GET"])
 def job(request: Request, job_id: str) -> Response:
     """A job as it stands now."""
-    return Response(job_json(job_for(request.user, job_id)))
+    return Response(job_json(job_for(actor_of(request), job_id)))
 
 
 @extend_schema(operation_id="jobs_cancel", request=None, responses={202: JobSerializer})
 @api_view(["POST"])
 def cancel(request: Request, job_id: str) -> Response:
     """Stop a job: at once while it waits, within seconds while it runs."""
-    found = job_for(request.user, job_id, need="write")
-    actions.cancel_job(actor=request.user, job=found)
-    return Response(job_json(job_for(request.user, job_id)), status=202)
+    found = job_for(actor_of(request), job_id, need="write")
+    actions.cancel_job(actor=actor_of(request), job=found)
+    return Response(job_json(job_for(actor_of(request), job_id)), status=202)
 
 
 @extend_schema(operation_id="jobs_retry", request=RetrySerializer, responses={202: JobSerializer})
 @api_view(["POST"])
 def retry(request: Request, job_id: str) -> Response:
     """Start the work of a job that is over as a new job; `parameters` replace single ones."""
-    found = job_for(request.user, job_id, need="write")
-    again = actions.retry_job(actor=request.user, job=found, parameters=read(RetrySerializer, request)["parameters"])
+    found = job_for(actor_of(request), job_id, need="write")
+    again = actions.retry_job(
+        actor=actor_of(request), job=found, parameters=read(RetrySerializer, request)["parameters"]
+    )
     return Response(job_json(again), status=202)
 
 
@@ -147,7 +150,7 @@ def retry(request: Request, job_id: str) -> Response:
 def series(request: Request, job_id: str) -> Response:
     """Metric series, down-sampled: each stretch keeps its lowest and its highest value."""
     query = read_query(request, {"names", "points"})
-    found = job_for(request.user, job_id)
+    found = job_for(actor_of(request), job_id)
     names = query["names"].split(",")[: metric_series.MOST_SERIES] if query.get("names") else None
     points = max(4, positive_int(query.get("points"), "points", default=500, most=5000))
     return Response({"series": metric_series.series(found, names, points)})
@@ -161,7 +164,7 @@ def series(request: Request, job_id: str) -> Response:
 @api_view(["GET"])
 def events(request: Request, job_id: str) -> HttpResponseBase:
     """The job's course as server-sent events, until it is over. 204 where there is nothing left to tell."""
-    found = job_for(request.user, job_id)
+    found = job_for(actor_of(request), job_id)
     sent = request.headers.get("Last-Event-ID", "")
     after = int(sent) if sent.isascii() and sent.isdigit() and len(sent) <= 18 else 0
     if after and found.is_over and not live.new_events(found.pk, after).exists():

@@ -83,7 +83,7 @@ def interrupt(job: Job, reason: str, at: datetime) -> bool:
     if reason != RUNNER_STOPPED and lost + 1 >= MAX_ATTEMPTS:
         return fail(job, JobError("attempts_exhausted", evidence=reason).card(), at)
     old = job.attempt
-    again = {
+    again: dict[str, Any] = {
         "attempt": old + 1,
         "queued": timezone.now(),
         "sent": None,

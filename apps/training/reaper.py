@@ -60,7 +60,7 @@ def _reap_running(client: redis_client.Client, done: Sweep) -> None:
     for job in jobs:
         if job.cancel_requested:
             dispatch.tell_cancelled(job.pk)
-    leases = client.mget([names.lease_key(job.pk) for job in jobs])
+    leases = _leases(client, jobs)
     lost = [job for job, lease in zip(jobs, leases, strict=True) if lease is None]
     # A runner speaks its last word before it lets the lease go: once the recorder has caught up, it was heard.
     if not lost or not _recorder_is_up_to_date(client):
@@ -70,6 +70,10 @@ def _reap_running(client: redis_client.Client, done: Sweep) -> None:
             _settle(job, done)
         except (DatabaseError, SlipwayError):
             log.exception("job_not_reaped", job_id=job.pk)
+
+
+def _leases(client: redis_client.Client, jobs: list[Job]) -> list[str | None]:
+    return [None if value is None else str(value) for value in client.mget([names.lease_key(job.pk) for job in jobs])]
 
 
 def _seconds_up(client: redis_client.Client) -> int:
@@ -133,7 +137,7 @@ def _resend_queued(client: redis_client.Client, done: Sweep) -> None:
     jobs = list(quiet[:1000])
     if not jobs:
         return
-    leases = client.mget([names.lease_key(job.pk) for job in jobs])
+    leases = _leases(client, jobs)
     waiting = {queue: _waiting(client, queue) for queue in {job.queue for job in jobs}}
     missing = [
         job

@@ -22,8 +22,6 @@ from workers.contracts.events import EVENT, Event
 log = structlog.get_logger(__name__)
 
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
-_METRIC_NAME = re.compile(r"[A-Za-z0-9_@./ -]{1,80}\Z")
-_MOST_STEPS: Final = 2**62
 
 
 class PoisonEntry(ValueError):
@@ -127,8 +125,6 @@ def _metric(job: Job, event: events.Metric, at: datetime, newest: bool) -> None:
 
 
 def _store_points(job: Job, event: events.Metric) -> None:
-    if not 0 <= event.step < _MOST_STEPS or not all(map(_METRIC_NAME.match, event.values)):
-        raise PoisonEntry("the step or a name of the metric is not acceptable")
     points = [MetricPoint(job=job, name=name, step=event.step, value=value) for name, value in event.values.items()]
     MetricPoint.objects.bulk_create(
         points, update_conflicts=True, unique_fields=["job", "name", "step"], update_fields=["value"]

@@ -18,6 +18,7 @@ def build_spec(job: Job) -> JobSpec:
         inputs=[InputFile(name="data.parquet", key=version.data_key)] if is_train else _sources(version),
         output_prefix=names.attempt_prefix(job.pk, job.attempt),
         resume=_resume(job),
+        resume_step=job.checkpoint["step"] if job.checkpoint else None,
         time_limit_s=job.time_limit_s,
         train=_train(job, version) if is_train else None,
         ingest=None if is_train else _ingest(version),

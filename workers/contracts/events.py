@@ -11,11 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from workers.contracts.errors import ErrorCard
 
 
+Step = Annotated[int, Field(ge=0, lt=2**62)]
+MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_@./ -]{1,80}$")]
+
+
 class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    # Seconds since the epoch by the clock of the process that speaks.
-    time: float
+    # Seconds since the epoch by the clock of the process that speaks; before the year 2100.
+    time: Annotated[float, Field(ge=0, lt=4_102_444_800)]
 
 
 class Started(_Event):
@@ -42,8 +46,8 @@ class Metric(_Event):
     """Values measured at a step, by name: "train/loss", "validation/accuracy", "train/learning_rate", …"""
 
     type: Literal["metric"] = "metric"
-    step: int
-    values: Annotated[dict[str, float], Field(max_length=32)]
+    step: Step
+    values: Annotated[dict[MetricName, float], Field(max_length=32)]
 
 
 class Log(_Event):
@@ -78,7 +82,7 @@ class Checkpoint(_Event):
     """
 
     type: Literal["checkpoint"] = "checkpoint"
-    step: int
+    step: Step
     files: Annotated[list[FileRef], Field(min_length=1, max_length=8)]
 
 

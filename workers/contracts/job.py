@@ -90,6 +90,8 @@ class JobSpec(Contract):
     output_prefix: str
     # Files of the checkpoint to resume from, put into `checkpoints/<name>`; empty for a fresh start.
     resume: list[InputFile] = Field(default_factory=list)
+    # The step of that checkpoint.
+    resume_step: int | None = None
     time_limit_s: int = 6 * 3600
     ingest: IngestSpec | None = None
     train: TrainSpec | None = None

@@ -1,0 +1,43 @@
+"""From storage into the job's folder, each file checked by its hash where that is known."""
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Final
+
+from workers.contracts.errors import InfraError, JobError
+from workers.contracts.job import InputFile, JobSpec
+from workers.contracts.jobdir import JobDir
+from workers.storage import Storage
+
+_RETRIES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+def fetch_inputs(storage: Storage, spec: JobSpec, job_dir: JobDir, given_up: threading.Event) -> None:
+    """Fill inputs/, unless `given_up` is set. Raises JobError `input_corrupt`, `artifact_missing`; InfraError."""
+    for file in spec.inputs:
+        _fetch(storage, file, job_dir.inputs, given_up)
+
+
+def _fetch(storage: Storage, file: InputFile, folder: Path, given_up: threading.Event) -> None:
+    for pause in (*_RETRIES_S, None):
+        if given_up.is_set():
+            return
+        try:
+            storage.get_file(file.key, folder / file.name, file.sha256)
+            return
+        except InfraError:
+            if pause is None:
+                raise
+            given_up.wait(pause)
+
+
+def fetch_checkpoint(storage: Storage, spec: JobSpec, job_dir: JobDir, given_up: threading.Event) -> None:
+    """Fill checkpoints/, wholly or not at all. Raises JobError `checkpoint_corrupt`, InfraError."""
+    try:
+        for file in spec.resume:
+            _fetch(storage, file, job_dir.checkpoints, given_up)
+    except JobError as error:
+        shutil.rmtree(job_dir.checkpoints)
+        job_dir.checkpoints.mkdir(mode=0o700)
+        raise JobError("checkpoint_corrupt", evidence=error.evidence) from None

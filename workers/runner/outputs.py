@@ -1,0 +1,155 @@
+"""From the job's folder to storage: checkpoints while it runs, and the result at the end.
+
+The child may have put anything there: only plain files with harmless names and the announced content are taken.
+"""
+
+import hashlib
+import json
+import os
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from workers.contracts.errors import InfraError, JobError, SlipwayError
+from workers.contracts.events import Checkpoint, FileRef
+from workers.contracts.job import JobSpec
+from workers.contracts.jobdir import JobDir
+from workers.contracts.manifest import IngestResult, TrainResult
+from workers.runner.folders import open_plain
+from workers.storage import Storage
+
+_LARGEST_RESULT: Final = 64 * 2**20
+_RESULTS: Final[dict[str, type[BaseModel]]] = {"train": TrainResult, "ingest": IngestResult}
+_FILES: Final = TypeAdapter(list[FileRef])
+_RETRIES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_KEPT_CHECKPOINTS: Final = 2
+
+
+def read_result(job_dir: JobDir, spec: JobSpec) -> dict[str, Any] | None:
+    """result.json, checked; None where the child wrote none. Raises JobError `job_crashed`."""
+    if not os.path.lexists(job_dir.result_path):
+        return None
+    try:
+        with open_plain(job_dir.result_path) as stream:
+            content = stream.read(_LARGEST_RESULT + 1)
+        if len(content) > _LARGEST_RESULT:
+            raise ValueError("it is too large")
+        result: dict[str, Any] = json.loads(content)
+        _RESULTS[spec.kind].model_validate(result)
+        _files(result)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        problem = f"{error.error_count()} fields are wrong" if isinstance(error, ValidationError) else str(error)
+        raise JobError("job_crashed", "The job left a result that is not valid.", evidence=problem[:400]) from None
+    return result
+
+
+def _files(result: dict[str, Any]) -> list[FileRef]:
+    return _FILES.validate_python([{"name": name, **facts} for name, facts in result["files"].items()])
+
+
+def _verify(path: Path, file: FileRef) -> None:
+    try:
+        with open_plain(path) as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except (OSError, ValueError):
+        digest = ""
+    if digest != file.sha256:
+        raise JobError("job_crashed", "The job left a file that is not the one it announced.", evidence=file.name)
+
+
+def upload_result(
+    storage: Storage, job_dir: JobDir, spec: JobSpec, result: dict[str, Any], given_up: threading.Event
+) -> bool:
+    """Store output/ and then, as the sign that all of it is there, result.json.
+
+    False where `given_up` was set before the end. A store that fails is tried again for a minute. Raises JobError,
+    InfraError.
+    """
+    for file in _files(result):
+        _verify(job_dir.output / file.name, file)
+        if not _put(storage, job_dir.output / file.name, f"{spec.output_prefix}/output/{file.name}", given_up):
+            return False
+    return _put(storage, job_dir.result_path, f"{spec.output_prefix}/result.json", given_up)
+
+
+def _put(storage: Storage, path: Path, key: str, given_up: threading.Event) -> bool:
+    for pause in (*_RETRIES_S, None):
+        if given_up.is_set():
+            return False
+        try:
+            storage.put_file(path, key)
+            return True
+        except InfraError:
+            if pause is None:
+                raise
+            given_up.wait(pause)
+    return False
+
+
+class CheckpointUploader:
+    """Stores announced checkpoints in a thread of its own, so that a slow store stops nothing.
+
+    Where several wait, only the newest is worth it.
+    """
+
+    def __init__(self, storage: Storage, job_dir: JobDir, spec: JobSpec) -> None:
+        self._storage, self._job_dir, self._spec = storage, job_dir, spec
+        self._changed = threading.Condition()
+        self._next: Checkpoint | None = None
+        self._busy = False
+        self._closed = False
+        self._stored: deque[Checkpoint] = deque()
+        self._kept: deque[Checkpoint] = deque()
+        self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
+        self._thread.start()
+
+    def offer(self, checkpoint: Checkpoint) -> None:
+        """Store this checkpoint as soon as possible."""
+        with self._changed:
+            self._next = checkpoint
+            self._changed.notify_all()
+
+    def stored(self) -> list[Checkpoint]:
+        """The checkpoints that were stored since the last call."""
+        with self._changed:
+            found = list(self._stored)
+            self._stored.clear()
+        return found
+
+    def close(self, patience_s: float) -> None:
+        """Wait so long for what is under way, then take no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._next is None and not self._busy, patience_s)
+            self._closed = True
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._closed or self._next is not None)
+                if self._closed or self._next is None:
+                    return
+                checkpoint, self._next, self._busy = self._next, None, True
+            try:
+                self._store(checkpoint)
+            except (SlipwayError, OSError):
+                continue  # the next checkpoint may have more luck; this one is not announced
+            with self._changed:
+                self._stored.append(checkpoint)
+
+    def _store(self, checkpoint: Checkpoint) -> None:
+        prefix = f"{self._spec.output_prefix}/checkpoints"
+        for file in checkpoint.files:
+            _verify(self._job_dir.checkpoints / file.name, file)
+            self._storage.put_file(self._job_dir.checkpoints / file.name, f"{prefix}/{file.name}")
+        self._kept.append(checkpoint)
+        if len(self._kept) > _KEPT_CHECKPOINTS:
+            current = {file.name for kept in list(self._kept)[1:] for file in kept.files}
+            for file in self._kept.popleft().files:
+                if file.name not in current:
+                    self._storage.delete(f"{prefix}/{file.name}")
