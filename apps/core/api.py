@@ -117,10 +117,15 @@ def page(
     found = list(rows[start : start + PAGE_SIZE + 1])
     following = None
     if len(found) > PAGE_SIZE:
-        query = request.query_params.copy()
-        query["page"] = str(number + 1)
-        following = request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+        following = page_address(request, number + 1)
     return Response({"results": [render(row) for row in found[:PAGE_SIZE]], "next": following})
+
+
+def page_address(request: Request, number: int) -> str:
+    """The address of another page of the same list."""
+    query = request.query_params.copy()
+    query["page"] = str(number)
+    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
 
 
 def positive_int(text: str | None, name: str, default: int = 1, most: int = 1_000_000) -> int:

@@ -39,7 +39,7 @@ ROLES: Final[dict[str, frozenset[str]]] = {
 """What columns can be mapped to, by kind of data. Image archives have folders instead of columns."""
 
 MAX_CHANGES: Final = 10_000
-MAX_LABEL_CHARS: Final = 400
+MAX_LABEL_CHARS: Final = 200
 
 State = DatasetVersion.State
 
@@ -161,7 +161,7 @@ def finish_import(*, job: Job, result: IngestResult) -> DatasetVersion:
         rows=result.rows,
         rejected=result.rejected,
         columns=result.columns,
-        mapping=result.mapping,
+        mapping=result.mapping or version.mapping,  # a correction keeps its parent's
         classes=result.classes,
         splits=result.splits,
         profile=result.profile,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -15,9 +16,9 @@ from apps.core.body_limit import limit_for
 from apps.core.downloads import download
 from apps.core.parsers import JsonParser
 from apps.core.schema import paged
-from apps.datasets import actions
+from apps.datasets import actions, browse
 from apps.datasets import serializers as s
-from apps.datasets.access import upload_for, version_for
+from apps.datasets.access import dataset_for, upload_for, version_for
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.projects.access import project_for
 from apps.projects.models import Project
@@ -100,6 +101,60 @@ def errors_csv(request: Request, dataset_id: str) -> HttpResponseBase:
         filename=f"{version.dataset.name} v{version.number} errors.csv",
         content_type="text/csv; charset=utf-8",
     )
+
+
+@extend_schema(
+    methods=["GET"],
+    parameters=[VERSION, *(OpenApiParameter(name) for name in ("q", "label", "split")), OpenApiParameter("page", int)],
+    responses=s.RowsOut,
+    summary="Rows as stored",
+)
+@extend_schema(
+    methods=["PATCH"], request=s.ChangesIn, responses={202: s.NewVersionOut}, summary="Correct labels: a new version"
+)
+@api_view(["GET", "PATCH"])
+def rows(request: Request, dataset_id: str) -> Response:
+    actor = actor_of(request)
+    if request.method == "PATCH":
+        dataset = dataset_for(actor, dataset_id, need="write")
+        changes = api.read(s.ChangesIn, request)["changes"]
+        return _accepted(actions.correct_rows(actor=actor, dataset=dataset, changes=changes))
+    query = api.read_query(request, {"version", "q", "label", "split", "page"})
+    version = version_for(actor, dataset_id, query.pop("version", None))
+    number = api.positive_int(query.pop("page", None), "page")
+    found = browse.page_rows(version, page=number, **query)
+    following = None
+    if found.page < found.pages:
+        following = api.page_address(request, found.page + 1)
+    return Response({"results": found.rows, "next": following, "total": found.total})
+
+
+@extend_schema(
+    parameters=[VERSION, OpenApiParameter("size", int, enum=browse.THUMBNAIL_SIZES)],
+    responses={(200, "image/jpeg"): OpenApiTypes.BINARY, (200, "image/png"): OpenApiTypes.BINARY},
+    summary="The image of a row, scaled down",
+)
+@api_view(["GET"])
+def row_image(request: Request, dataset_id: str, row: int) -> HttpResponse:
+    query = api.read_query(request, {"version", "size"})
+    version = version_for(actor_of(request), dataset_id, query.get("version"))
+    size = api.positive_int(query.get("size"), "size", default=browse.THUMBNAIL_SIZES[0])
+    if size not in browse.THUMBNAIL_SIZES:
+        raise UserError("invalid", fields=[{"field": "size", "message": f"one of {browse.THUMBNAIL_SIZES}"}])
+    data, media_type = browse.row_image(version, row, size)
+    response = HttpResponse(data, content_type=media_type)
+    response["Content-Security-Policy"] = "sandbox; default-src 'none'"
+    response["X-Content-Type-Options"] = "nosniff"
+    # A version never changes: its images may stay in this user's browser.
+    response["Cache-Control"] = "private, max-age=3600"
+    return response
+
+
+@extend_schema(responses=s.PreviewOut, summary="The first rows of an upload, and a guess at its columns")
+@api_view(["GET"])
+def preview(request: Request, upload_id: str) -> Response:
+    api.read_query(request, set())
+    return Response(browse.preview(upload_for(actor_of(request), upload_id)))
 
 
 def _accepted(version: DatasetVersion) -> Response:

@@ -7,7 +7,10 @@ from apps.datasets import api, tus
 urlpatterns = [
     path("uploads", tus.begin),
     path("uploads/<str:upload_id>", tus.upload, name="upload"),
+    path("uploads/<str:upload_id>/preview", api.preview),
     path("datasets", api.datasets),
     path("datasets/<str:dataset_id>", api.dataset),
     path("datasets/<str:dataset_id>/errors.csv", api.errors_csv),
+    path("datasets/<str:dataset_id>/rows", api.rows),
+    path("datasets/<str:dataset_id>/rows/<int:row>/image", api.row_image, name="row-image"),
 ]

@@ -99,3 +99,15 @@ class RowsOut(serializers.Serializer[Any]):
     results = serializers.ListField(child=serializers.DictField())
     next = serializers.URLField(allow_null=True)
     total = serializers.IntegerField(help_text="Rows that match.")
+
+
+class PreviewOut(serializers.Serializer[Any]):
+    format = serializers.CharField()
+    encoding = serializers.CharField(allow_null=True)
+    delimiter = serializers.CharField(allow_null=True)
+    columns = serializers.ListField(child=serializers.DictField(), help_text="Name and type.")
+    rows = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
+    problems = serializers.ListField(child=serializers.DictField(), help_text="Line, code and message.")
+    kind_guess = serializers.CharField()
+    mapping_guess = serializers.DictField(child=serializers.CharField())
+    mapping_guesses = serializers.DictField(child=serializers.DictField())

@@ -22,9 +22,7 @@ def nina(db: None) -> User:
 
 
 def invite(cast: Cast, role: str = Role.MEMBER, actor: User | None = None) -> tuple[Invitation, str]:
-    return actions.invite_member(
-        actor=actor or cast.alice, team=cast.ours.team, email="Nina@Example.com", role=role
-    )
+    return actions.invite_member(actor=actor or cast.alice, team=cast.ours.team, email="Nina@Example.com", role=role)
 
 
 def test_the_invited_joins_with_the_role_of_the_invitation(cast: Cast, nina: User) -> None:
