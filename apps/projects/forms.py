@@ -1,5 +1,7 @@
 """Forms about projects."""
 
+from typing import ClassVar
+
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
@@ -12,11 +14,11 @@ class ProjectForm(forms.ModelForm):
     class Meta:
         model = Project
         fields = ("name", "brief")
-        widgets = {
+        widgets: ClassVar = {
             "name": forms.TextInput(attrs={"placeholder": _("Support tickets")}),
             "brief": forms.Textarea(attrs={"rows": 4, "placeholder": _("Sort incoming tickets so that …")}),
         }
-        help_texts = {"brief": _("What the model is for, in your own words. Your team sees it on the project's page.")}
+        help_texts: ClassVar = {"brief": _("What the model is for, in your own words, for everybody on the team.")}
 
 
 class MilestoneForm(forms.ModelForm):
@@ -25,7 +27,7 @@ class MilestoneForm(forms.ModelForm):
     class Meta:
         model = Milestone
         fields = ("title", "due")
-        widgets = {
+        widgets: ClassVar = {
             "title": forms.TextInput(attrs={"data-focus": "", "placeholder": _("Beta with ten customers")}),
             "due": forms.DateInput(attrs={"type": "date"}),
         }
@@ -37,4 +39,4 @@ class CommentForm(forms.ModelForm):
     class Meta:
         model = Comment
         fields = ("text",)
-        widgets = {"text": forms.Textarea(attrs={"rows": 2, "placeholder": _("Say something to your team")})}
+        widgets: ClassVar = {"text": forms.Textarea(attrs={"rows": 2, "placeholder": _("Say something to your team")})}

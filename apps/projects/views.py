@@ -82,7 +82,8 @@ def settings(request: HttpRequest, project_id: str) -> HttpResponse:
     found = project_for(request.user, project_id, need="write" if request.method == "POST" else "read")
     form = ProjectForm(request.POST or None, initial={"name": found.name, "brief": found.brief})
     if request.method == "POST" and form.is_valid():
-        if attempt(form, lambda: actions.update_project(actor=request.user, project=found, **form.cleaned_data)):
+        done = attempt(form, lambda: actions.update_project(actor=request.user, project=found, **form.cleaned_data))
+        if done:
             messages.success(request, _("Saved."))
             return go(request, reverse("projects:project", args=[found.pk]))
     return page(request, "projects/settings.html", project=found, form=form, status=422 if form.errors else 200)

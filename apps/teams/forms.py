@@ -1,6 +1,6 @@
 """Forms about teams, people and keys."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -24,13 +24,15 @@ class ProfileForm(forms.ModelForm):
     class Meta:
         model = User
         fields = ("name",)
-        help_texts = {"name": _("What your team sees beside your work.")}
+        help_texts: ClassVar = {"name": _("What your team sees beside your work.")}
 
 
 class InviteForm(forms.Form):
     """Somebody to invite, with a role that the inviter may give."""
 
-    email = forms.EmailField(label=_("E-mail address"), widget=forms.EmailInput(attrs={"autocomplete": "off", "data-focus": ""}))
+    email = forms.EmailField(
+        label=_("E-mail address"), widget=forms.EmailInput(attrs={"autocomplete": "off", "data-focus": ""})
+    )
     role = forms.ChoiceField(label=_("Role"), initial=Role.MEMBER)
 
     def __init__(self, *args: Any, roles: list[tuple[str, Any]], **kwargs: Any) -> None:

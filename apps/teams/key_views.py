@@ -20,7 +20,7 @@ from apps.teams.models import ApiKey, Team
 @require_http_methods(["GET", "HEAD", "POST"])
 def keys(request: HttpRequest, team_id: str) -> HttpResponse:
     """The team's API keys. A new one is shown this once."""
-    team = team_for(request.user, team_id, need="write" if request.method == "POST" else "read")
+    team = team_for(request.user, team_id, need="admin" if request.method == "POST" else "read")
     form = KeyForm(request.POST or None, team=team)
     secret = None
     if request.method == "POST" and form.is_valid():
@@ -57,7 +57,7 @@ def _create(request: HttpRequest, team: Team, form: KeyForm) -> tuple[ApiKey, st
 @require_POST
 def revoke(request: HttpRequest, key_id: str) -> HttpResponse:
     """End a key, within a second everywhere."""
-    key = api_key_for(request.user, key_id, need="write")
+    key = api_key_for(request.user, key_id, need="admin")
     revoke_api_key(actor=request.user, key=key)
     messages.success(request, _("The key %(name)s is revoked.") % {"name": key.name})
     return go(request, reverse("teams:keys", args=[key.team_id]))

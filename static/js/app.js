@@ -101,16 +101,16 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   // Nobody looks, or somebody is busy inside the part that would be replaced: wait for the next turn.
   if (polls && (document.hidden || event.target.contains(document.activeElement))) event.preventDefault();
 });
+let offline = false;
 document.addEventListener("htmx:sendError", () => {
-  const words = document.body.dataset;
-  if (!document.getElementById("offline-note")) toast(words.offline, "bad");
+  if (!offline) toast(document.body.dataset.offline, "bad");
+  offline = true;
 });
-// Refusals (422 and the like) of forms are drawn like answers; other errors arrive as toasts and change nothing.
-document.addEventListener("htmx:beforeSwap", (event) => {
-  if (event.detail.xhr.status === 422 && event.detail.xhr.getResponseHeader("HX-Retarget")) {
-    event.detail.shouldSwap = true;
-    event.detail.isError = false;
-  }
+document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) offline = false; });
+// Errors change nothing on the page: their words (templates/errors/_fragment.html) arrive as a toast.
+document.addEventListener("htmx:responseError", (event) => {
+  const answer = new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html");
+  toast(answer.querySelector("[role=alert]")?.textContent.trim() || document.body.dataset.offline, "bad");
 });
 
 // --- Small manners -------------------------------------------------------------------------------------------------------
@@ -133,7 +133,10 @@ document.addEventListener("click", (event) => {
   }
 }, true);
 
-// Controls that act as soon as they change: <select data-submit>.
+// Controls that act as soon as they change: <select data-submit>, with data-ask="Really?" after a question.
 document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+  const control = event.target;
+  if (!control.matches("[data-submit]")) return;
+  if (control.dataset.ask && !window.confirm(control.dataset.ask)) control.form.reset();
+  else control.form.requestSubmit();
 });

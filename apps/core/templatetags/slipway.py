@@ -1,6 +1,6 @@
 """Template tags of the dashboard. They only format; what is shown is decided in views."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
@@ -149,6 +149,14 @@ def duration(seconds: float | timedelta | None) -> str:
 def took(end: datetime | None, start: datetime | None) -> str:
     """The time from start to end."""
     return duration(end - start if end and start else None)
+
+
+@register.filter
+def moment(seconds: int | None) -> str:
+    """Seconds since the epoch as a UTC date and time."""
+    if seconds is None:
+        return "–"
+    return date_format(datetime.fromtimestamp(seconds, UTC), "j M Y, H:i")
 
 
 @register.filter

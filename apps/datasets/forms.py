@@ -1,0 +1,88 @@
+"""The form that makes a dataset of an upload."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from apps.datasets.actions import MAX_LABEL_CHARS, ROLES
+from apps.datasets.models import Dataset, Kind
+
+TITLES = {
+    "text": _("Text"),
+    "label": _("Label"),
+    "split": _("Split"),
+    "user": _("User"),
+    "item": _("Item"),
+    "rating": _("Rating"),
+    "timestamp": _("Time"),
+}
+NEEDED = {Kind.TEXT: ("text", "label"), Kind.IMAGE: (), Kind.RECOMMENDATION: ("user", "item")}
+# The order in which the form asks.
+ORDER = ("text", "user", "label", "item", "rating", "timestamp", "split")
+ABOUT = {
+    Kind.TEXT: _("Sort texts into classes: tickets, reviews, messages."),
+    Kind.IMAGE: _("Sort pictures into classes: a zip with one folder per class."),
+    Kind.RECOMMENDATION: _("Recommend items: who bought, watched or liked what."),
+}
+
+
+class ImportForm(forms.Form):
+    """Name, kind, and which column is what. A role's field is `<kind>-<role>`; only the chosen kind's count."""
+
+    name = forms.CharField(label=_("Name"), max_length=Dataset._meta.get_field("name").max_length)
+    kind = forms.ChoiceField(choices=Kind.choices)
+
+    def __init__(self, *args: Any, columns: list[str], kinds: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["kind"].choices = [choice for choice in Kind.choices if choice[0] in kinds]  # type: ignore[attr-defined]
+        self.kinds = kinds
+        choices = [(name, name) for name in columns]
+        for kind, role in self._roles():
+            needed = role in NEEDED[Kind(kind)]
+            blank = _("Choose a column") if needed else _("None")
+            self.fields[f"{kind}-{role}"] = forms.ChoiceField(
+                label=TITLES[role], choices=[("", blank), *choices], required=False
+            )
+
+    def _roles(self) -> list[tuple[str, str]]:
+        return [(kind, role) for kind in self.kinds for role in ORDER if role in ROLES[kind]]
+
+    def parts(self) -> list[dict[str, Any]]:
+        """What the page draws: each kind with what it is for and the fields of its roles."""
+        return [
+            {
+                "kind": Kind(kind),
+                "about": ABOUT[Kind(kind)],
+                "fields": [
+                    {"role": role, "field": self[f"{kind}-{role}"], "needed": role in NEEDED[Kind(kind)]}
+                    for one, role in self._roles()
+                    if one == kind
+                ],
+            }
+            for kind in self.kinds
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        """Collect `mapping`: role → column, of the chosen kind only."""
+        values = super().clean() or {}
+        kind = values.get("kind")
+        if kind is None:
+            return values
+        mapping = {role: values.get(f"{kind}-{role}") for one, role in self._roles() if one == kind}
+        for role in NEEDED[Kind(kind)]:
+            if not mapping.get(role):
+                self.add_error(f"{kind}-{role}", _("Which column is it?"))
+        values["mapping"] = {role: column for role, column in mapping.items() if column}
+        taken: set[str] = set()
+        for role, column in values["mapping"].items():
+            if column in taken:
+                self.add_error(f"{kind}-{role}", _("This column is chosen already."))
+            taken.add(column)
+        return values
+
+
+class RelabelForm(forms.Form):
+    """Another label for one row."""
+
+    label = forms.CharField(max_length=MAX_LABEL_CHARS)

@@ -1,0 +1,138 @@
+"""A dataset version's numbers, arranged for reading. Nothing is computed here that the import has not counted."""
+
+from itertools import pairwise
+from typing import Any
+
+from django.template.defaultfilters import filesizeformat
+from django.utils.dateparse import parse_datetime
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+
+from apps.core.templatetags.slipway import number, percent
+from apps.datasets.models import DatasetVersion, Kind
+
+SHOWN_CLASSES = 12
+
+Fact = tuple[str, str]
+
+
+def figures(version: DatasetVersion) -> list[dict[str, str]]:
+    """The large figures at the top: label, value, and a word under it."""
+    in_file = version.profile.get("rows_in_file") or version.rows + version.rejected
+    rows = {
+        Kind.TEXT: _("Examples"),
+        Kind.IMAGE: _("Images"),
+        Kind.RECOMMENDATION: _("Interactions"),
+    }[Kind(version.dataset.kind)]
+    found = [
+        {"label": rows, "value": number(version.rows)},
+        {
+            "label": _("Rejected"),
+            "value": number(version.rejected),
+            "under": _("of %(rows)s in the file") % {"rows": number(in_file)} if version.rejected else _("none"),
+        },
+    ]
+    if version.dataset.kind == Kind.RECOMMENDATION:
+        found += [
+            {"label": _("Users"), "value": number(version.profile.get("users"))},
+            {"label": _("Items"), "value": number(version.profile.get("items"))},
+        ]
+    else:
+        found.append({"label": _("Classes"), "value": number(len(version.classes))})
+    return [*found, {"label": _("Size"), "value": filesizeformat(version.data_bytes)}]
+
+
+def classes(version: DatasetVersion) -> dict[str, Any]:
+    """The classes by size: the first ones, and the rest behind a fold. `most` scales the bars."""
+    rows = sorted(version.classes.items(), key=lambda item: (-item[1], item[0]))
+    return {
+        "first": rows[:SHOWN_CLASSES],
+        "rest": rows[SHOWN_CLASSES:],
+        "most": rows[0][1] if rows else 0,
+        "all": sum(version.classes.values()),
+    }
+
+
+def splits(version: DatasetVersion) -> list[dict[str, Any]]:
+    """Rows per split, in the order of use."""
+    names = {"train": _("Train"), "validation": _("Validation"), "test": _("Test")}
+    total = sum(version.splits.values())
+    return [
+        {
+            "name": title,
+            "rows": version.splits.get(key, 0),
+            "share": version.splits.get(key, 0) / total if total else 0.0,
+        }
+        for key, title in names.items()
+    ]
+
+
+def facts(version: DatasetVersion) -> list[Fact]:
+    """Small facts about the file and what is in it."""
+    profile = version.profile
+    found: list[Fact] = [(_("File"), version.source_name), (_("Format"), str(profile.get("format", "")).upper())]
+    if profile.get("encoding"):
+        found.append((_("Encoding"), str(profile["encoding"])))
+    if profile.get("merged"):
+        found.append((_("Repeated pairs, counted once"), number(profile["merged"])))
+    if profile.get("density") is not None:
+        found.append((_("Share of all possible pairs"), percent(profile["density"], 3)))
+    if profile.get("dates"):
+        found.append((_("From"), _day(profile["dates"]["from"])))
+        found.append((_("To"), _day(profile["dates"]["to"])))
+    if profile.get("formats"):
+        found.append((_("Image formats"), ", ".join(f"{name} {number(n)}" for name, n in profile["formats"].items())))
+    return [fact for fact in found if fact[1]]
+
+
+def _day(text: str) -> str:
+    moment = parse_datetime(text)
+    return date_format(moment, "j M Y") if moment else text
+
+
+def charts(version: DatasetVersion) -> list[dict[str, Any]]:
+    """Histograms as ECharts options: id, title, what a screen reader hears, option."""
+    profile = version.profile
+    found: list[dict[str, Any] | None] = []
+    if version.dataset.kind == Kind.TEXT:
+        found.append(_histogram("text-length", _("Length of the texts, in characters"), profile.get("text_length")))
+    elif version.dataset.kind == Kind.IMAGE:
+        found.append(_histogram("width", _("Width, in pixels"), profile.get("width")))
+        found.append(_histogram("height", _("Height, in pixels"), profile.get("height")))
+    else:
+        found.append(_doubling("per-user", _("Interactions per user"), profile.get("per_user")))
+        found.append(_doubling("per-item", _("Interactions per item"), profile.get("per_item")))
+    return [chart for chart in found if chart]
+
+
+def _histogram(key: str, title: str, summary: dict[str, Any] | None) -> dict[str, Any] | None:
+    if not summary or not summary.get("histogram") or len(summary["histogram"]["counts"]) < 2:
+        return None
+    edges, counts = summary["histogram"]["edges"], summary["histogram"]["counts"]
+    names = [f"{number(int(low))}–{number(int(high))}" for low, high in pairwise(edges)]
+    return _bars(key, title, names, counts, summary)
+
+
+def _doubling(key: str, title: str, summary: dict[str, Any] | None) -> dict[str, Any] | None:
+    if not summary or not (summary.get("doubling") or {}).get("counts"):
+        return None
+    starts, counts = summary["doubling"]["from"], summary["doubling"]["counts"]
+    names = [number(low) if low == 1 else f"{number(low)}–{number(2 * low - 1)}" for low in starts]
+    return _bars(key, title, names, counts, summary)
+
+
+def _bars(key: str, title: str, names: list[str], counts: list[int], summary: dict[str, Any]) -> dict[str, Any]:
+    middle, top = number(round(summary["median"])), number(round(summary["max"]))
+    return {
+        "id": f"chart-{key}",
+        "title": title,
+        "text": _("median %(median)s, largest %(max)s") % {"median": middle, "max": top},
+        "option": {
+            "xAxis": {"type": "category", "data": names},
+            "yAxis": {"type": "value", "splitNumber": 3},
+            "tooltip": {"trigger": "axis", "axisPointer": {"type": "shadow"}},
+            "series": [
+                {"type": "bar", "data": counts, "barCategoryGap": "12%", "itemStyle": {"borderRadius": [3, 3, 0, 0]}}
+            ],
+        },
+    }

@@ -1,0 +1,66 @@
+"""Looking into a dataset version: its rows, its images, and correcting a label."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
+
+from apps.core.api import positive_int
+from apps.core.pages import go, page
+from apps.datasets import actions, browse
+from apps.datasets.access import dataset_for, version_for
+from apps.datasets.forms import RelabelForm
+from apps.datasets.models import DatasetVersion, Kind
+from workers.contracts.errors import UserError
+
+
+@login_required
+@require_safe
+def rows(request: HttpRequest, dataset_id: str) -> HttpResponse:
+    """One page of rows: `?q=&label=&split=&page=&version=`."""
+    version = version_for(request.user, dataset_id, request.GET.get("version"))
+    asked = {name: request.GET.get(name, "").strip() for name in ("q", "label", "split")}
+    found = browse.page_rows(version, **asked, page=positive_int(request.GET.get("page"), "page"))
+    newest = version.number == version.dataset.latest.number
+    context: dict[str, Any] = {
+        "dataset": version.dataset,
+        "version": version,
+        "found": found,
+        "asked": asked,
+        "labels": sorted(version.classes),
+        "can_relabel": newest and version.dataset.kind != Kind.RECOMMENDATION,
+    }
+    template = "datasets/_images.html" if version.dataset.kind == Kind.IMAGE else "datasets/_rows.html"
+    return page(
+        request, "datasets/rows.html", fragment=template, project=version.dataset.project, part=template, **context
+    )
+
+
+@login_required
+@require_POST
+def relabel(request: HttpRequest, dataset_id: str, row: int) -> HttpResponse:
+    """Give a row another label: a new version of the dataset."""
+    dataset = dataset_for(request.user, dataset_id, need="write")
+    form = RelabelForm(request.POST)
+    if not form.is_valid():
+        raise UserError("invalid", fields=[{"field": "label", "message": "missing or too long"}])
+    changes = [{"row": row, "label": form.cleaned_data["label"]}]
+    version: DatasetVersion = actions.correct_rows(actor=request.user, dataset=dataset, changes=changes)
+    messages.success(
+        request, _("Row %(row)d is corrected in version %(number)d.") % {"row": row, "number": version.number}
+    )
+    return go(request, reverse("datasets:dataset", args=[dataset.pk]))
+
+
+@login_required
+@require_safe
+def image(request: HttpRequest, dataset_id: str, row: int) -> HttpResponse:
+    """A thumbnail of an image row, drawn by us: never the uploaded bytes."""
+    version = version_for(request.user, dataset_id, request.GET.get("version"))
+    data, media_type = browse.row_image(version, row)
+    # A version never changes, so its pictures may be kept, by this browser alone.
+    return HttpResponse(data, content_type=media_type, headers={"Cache-Control": "private, max-age=86400, immutable"})

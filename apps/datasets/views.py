@@ -1,0 +1,109 @@
+"""Pages of data: the list, a new dataset in two steps, a dataset."""
+
+from pathlib import PurePath
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_safe
+
+from apps.core.forms import attempt
+from apps.core.pages import go, page, paginate
+from apps.datasets import actions, browse, profile
+from apps.datasets.access import upload_for, version_for
+from apps.datasets.forms import ImportForm
+from apps.datasets.models import DatasetVersion, Kind, Upload
+from apps.projects.access import project_for
+from apps.projects.models import Project
+from workers.contracts.errors import UserError
+
+
+@login_required
+@require_safe
+def datasets(request: HttpRequest, project_id: str) -> HttpResponse:
+    """The datasets of a project, newest first."""
+    project = project_for(request.user, project_id)
+    rows = paginate(request, project.datasets.prefetch_related("versions"))
+    return page(request, "datasets/datasets.html", project=project, rows=rows, datasets=rows.object_list)
+
+
+@login_required
+@require_safe
+def new(request: HttpRequest, project_id: str) -> HttpResponse:
+    """Where a file is dropped; the script sends it by tus and goes on to `preview`."""
+    project = project_for(request.user, project_id, need="write")
+    following = reverse("datasets:preview", args=[project.pk, "UPLOAD"])
+    return page(
+        request, "datasets/new.html", project=project, next=following, max_bytes=settings.SLIPWAY_MAX_UPLOAD_BYTES
+    )
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def preview(request: HttpRequest, project_id: str, upload_id: str) -> HttpResponse:
+    """What Slipway makes of an upload, for correction; posting imports it."""
+    project = project_for(request.user, project_id, need="write")
+    upload = upload_for(request.user, upload_id)
+    try:
+        found = browse.preview(upload)
+    except UserError as error:
+        problem = error.card().model_dump()
+        return page(request, "datasets/preview.html", project=project, upload=upload, problem=problem, status=422)
+    form = _import_form(request, upload, found)
+    if request.method == "POST" and form.is_valid():
+        version = attempt(form, lambda: _import(request, project, upload, form))
+        if version:
+            return go(request, reverse("datasets:dataset", args=[version.dataset_id]))
+    context = {"upload": upload, "form": form, "sample": _sample(found)}
+    return page(request, "datasets/preview.html", project=project, **context, status=422 if form.errors else 200)
+
+
+def _import_form(request: HttpRequest, upload: Upload, found: dict[str, Any]) -> ImportForm:
+    archive = found["kind_guess"] == Kind.IMAGE
+    kinds = [Kind.IMAGE.value] if archive else [Kind.TEXT.value, Kind.RECOMMENDATION.value]
+    guesses = {
+        f"{kind}-{role}": column
+        for kind, mapping in found["mapping_guesses"].items()
+        for role, column in mapping.items()
+    }
+    name = PurePath(upload.filename).stem.replace("_", " ").strip() or upload.filename
+    columns = [column["name"] for column in found["columns"]]
+    initial = {"name": name, "kind": found["kind_guess"], **guesses}
+    return ImportForm(request.POST or None, columns=columns, kinds=kinds, initial=initial)
+
+
+def _import(request: HttpRequest, project: Project, upload: Upload, form: ImportForm) -> DatasetVersion:
+    wanted = {key: form.cleaned_data[key] for key in ("name", "kind", "mapping")}
+    return actions.create_dataset(actor=request.user, project=project, upload=upload, **wanted)
+
+
+def _sample(found: dict[str, Any]) -> dict[str, Any]:
+    separators = {"\t": _("tab-separated"), ";": _("separated by semicolons"), "|": _("separated by bars")}
+    facts = [found["format"].upper(), found.get("encoding"), separators.get(found.get("delimiter") or "")]
+    return {"columns": found["columns"], "rows": found["rows"][:10], "facts": [fact for fact in facts if fact]}
+
+
+@login_required
+@require_safe
+def dataset(request: HttpRequest, dataset_id: str) -> HttpResponse:
+    """A version of a dataset: its import while that runs, then what is in it. htmx polls a running import."""
+    version = version_for(request.user, dataset_id, request.GET.get("version"))
+    found = version.dataset
+    context: dict[str, Any] = {
+        "dataset": found,
+        "version": version,
+        "versions": found.versions.select_related("created_by"),
+        "job": version.jobs.filter(kind="ingest").order_by("-created").first(),
+    }
+    if version.state == DatasetVersion.State.READY:
+        context |= {
+            "figures": profile.figures(version),
+            "facts": profile.facts(version),
+            "classes": profile.classes(version),
+            "splits": profile.splits(version),
+            "charts": profile.charts(version),
+        }
+    return page(request, "datasets/dataset.html", fragment="datasets/_version.html", project=found.project, **context)
