@@ -1,4 +1,7 @@
-"""How good ranked lists are, and whether two ways of making them agree. Ranking is over the whole catalogue, never sampled."""
+"""How good ranked lists are, and whether two ways of making them agree.
+
+The whole catalogue is ranked, never a sample of it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +47,7 @@ def evaluate(
         batch = known.with_nobody[held.rows[rows]]
         cold = batch.sum(axis=1) == 0
         scores = score(batch)
-        scores[cold] = known.counts
+        scores[cold] = known.shares
         leave_out(scores, batch)
         top, values = top_items(scores, DEPTH)
         ranked = values != -np.inf
@@ -66,8 +69,8 @@ def leave_out(scores: np.ndarray, seen: scipy.sparse.csr_array) -> None:
 def measure(hits: np.ndarray, totals: np.ndarray) -> dict[str, float]:
     """Mean recall@k and NDCG@k over users.
 
-    `hits` is bool [users, DEPTH]: whether the list's place holds a held-out item; `totals` counts all held-out items of a
-    user, at least one. Recall divides by that count, NDCG by the ideal list of min(k, count) items.
+    `hits` is bool [users, DEPTH]: whether the list's place holds a held-out item; `totals` counts all held-out items of
+    a user, at least one. Recall divides by that count, NDCG by the ideal list of min(k, count) items.
     """
     if not len(hits):
         return {}
@@ -86,16 +89,16 @@ def coverage(best: np.ndarray, catalogue: int) -> float:
     return len(np.unique(best[best >= 0])) / max(1, catalogue)
 
 
-def popularity(counts: np.ndarray) -> Scorer:
-    """The baseline: every item's count of users, whatever the history."""
-    return lambda batch: np.tile(counts.astype(np.float32), (batch.shape[0], 1))
+def popularity(known: Histories) -> Scorer:
+    """The baseline: the share of users that met an item, whatever the history."""
+    return lambda batch: np.tile(known.shares, (batch.shape[0], 1))
 
 
 def flips(served: list[list[int]], expected: np.ndarray, scores: np.ndarray, tolerance: float) -> int:
     """How many served lists differ from the expected ones beyond ties.
 
-    `expected` is int64 [users, k], -1 where shorter; `scores` float [users, catalogue] are those that `expected` was made
-    from. At each place the two items must be the same or their scores at most `tolerance` apart.
+    `expected` is int64 [users, k], -1 where shorter; `scores` float [users, catalogue] are those that `expected` was
+    made from. At each place the two items must be the same or their scores at most `tolerance` apart.
     """
     count = 0
     for numbers, row, row_scores in zip(served, expected, scores, strict=True):

@@ -2,6 +2,7 @@
 
 from workers.task_templates.base import TaskTemplate
 from workers.task_templates.image_classification import ImageClassification
+from workers.task_templates.recommendation import Recommendation
 from workers.task_templates.text_classification import TextClassification
 
 TEMPLATES: dict[str, TaskTemplate] = {
@@ -9,5 +10,6 @@ TEMPLATES: dict[str, TaskTemplate] = {
     for template in (
         TextClassification(),
         ImageClassification(),
+        Recommendation(),
     )
 }

@@ -1,6 +1,7 @@
 """Alternating least squares for implicit feedback (Hu, Koren and Volinsky 2008).
 
-    minimise Σ_ui c_ui (p_ui − x_u·y_i)² + λ(Σ|x_u|² + Σ|y_i|²),   c = 1 + α·weight and p = 1 where u met i, else c = 1, p = 0
+minimise Σ_ui c_ui (p_ui − x_u·y_i)² + λ(Σ|x_u|² + Σ|y_i|²)
+with c = 1 + α·weight and p = 1 where user u met item i, else c = 1 and p = 0.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,9 +45,7 @@ def solve_rows(matrix: scipy.sparse.csr_array, other: torch.Tensor, alpha: float
     return found
 
 
-def _batches(
-    matrix: scipy.sparse.csr_array, factors: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _batches(matrix: scipy.sparse.csr_array, factors: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Rows that are not empty, by falling length: row numbers [b], columns int64 [b, length] padded with the number of
     columns, weights float32 [b, length] padded with 0."""
     lengths = np.diff(matrix.indptr)
@@ -85,7 +84,7 @@ def als(
 def objective(
     matrix: scipy.sparse.csr_array, users: torch.Tensor, items: torch.Tensor, alpha: float, ridge: float
 ) -> float:
-    """What ALS lowers, per interaction. The sum over all pairs is that of the Gram matrices; only met pairs are visited."""
+    """What ALS lowers, per interaction. The sum over all pairs comes from Gram matrices: only met pairs are visited."""
     everything = ((users.T @ users) * (items.T @ items)).sum().double()
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     met = torch.zeros((), dtype=torch.float64)
@@ -98,7 +97,8 @@ def objective(
         confidence = 1 + alpha * torch.from_numpy(matrix.data[part]).double()
         met += (confidence * (1 - guess) ** 2 - guess**2).sum()
     norm = ridge * ((users**2).sum() + (items**2).sum()).double()
-    return float(everything.cpu() + met + norm.cpu()) / max(1, matrix.nnz)
+    total: float = (everything.cpu() + met + norm.cpu()).item()
+    return total / max(1, int(matrix.nnz))
 
 
 def fold_in(items: torch.Tensor, strength: float) -> torch.Tensor:
@@ -111,4 +111,5 @@ def fold_in(items: torch.Tensor, strength: float) -> torch.Tensor:
     gram = wide.T @ wide
     ridge = max(strength * float(gram.trace()) / len(gram), 1e-12)
     system = gram + ridge * torch.eye(len(gram), dtype=torch.float64, device=gram.device)
-    return torch.linalg.solve(system, wide.T).T.float().contiguous()
+    found: torch.Tensor = torch.linalg.solve(system, wide.T).T.float().contiguous()
+    return found

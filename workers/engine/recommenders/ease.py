@@ -54,7 +54,8 @@ def _inverse(system: np.ndarray, device: "torch.device") -> np.ndarray:
     if failed:
         raise np.linalg.LinAlgError("the Gram matrix with its ridge is not positive definite")
     # Only the lower half was written.
-    return np.where(np.tri(len(inverse), dtype=bool), inverse, inverse.T)
+    whole: np.ndarray = np.where(np.tri(len(inverse), dtype=bool), inverse, inverse.T)
+    return whole
 
 
 def keep_largest(weights: np.ndarray, count: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Interactions as numbers: what is known of users at a time (`Histories`) and what they did later (`HeldOut`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -47,6 +47,11 @@ class Histories:
         return scipy.sparse.vstack([self.matrix, nobody], format="csr")
 
     @cached_property
+    def shares(self) -> np.ndarray:
+        """The share of the users that met an item, float32 [catalogue]: the score of popularity."""
+        return (self.counts / max(1, len(self.users))).astype(np.float32)
+
+    @cached_property
     def learnable(self) -> scipy.sparse.csr_array:
         """`matrix` without the stored zeros: what a model learns from."""
         matrix = self.matrix.copy()
@@ -65,6 +70,19 @@ class HeldOut:
     unknown_items: int
     already_seen: int
 
+    def thinned(self, most: int) -> "HeldOut":
+        """At most `most` of the users, evenly spread over their list."""
+        if len(self.users) <= most:
+            return self
+        chosen = np.linspace(0, len(self.users) - 1, most).astype(np.int64)
+        return replace(
+            self,
+            users=self.users[chosen],
+            rows=self.rows[chosen],
+            relevant=self.relevant[chosen],
+            totals=self.totals[chosen],
+        )
+
 
 class Weighing(NamedTuple):
     """How ratings became weights: in words, and the number that was used."""
@@ -75,7 +93,10 @@ class Weighing(NamedTuple):
 
 
 def read_log(path: Path, ratings: Ratings, min_rating: float | None, seed: int) -> tuple[Log, Weighing]:
-    """Read data.parquet. Where it has no validation rows, a tenth of the train rows becomes validation, by a seeded hash."""
+    """Read data.parquet.
+
+    Where it has no validation rows, a tenth of the train rows becomes validation, by a seeded hash.
+    """
     import pyarrow.compute
     import pyarrow.parquet
 
@@ -120,8 +141,8 @@ def _weigh(
     positive = known[known > 0]
     mean = float(positive.mean()) if len(positive) else 1.0
     text = (
-        f"An interaction weighs its rating divided by the average of {mean:g}, {_MAX_WEIGHT:g} at most; ratings of zero "
-        "or less only mark the item as seen."
+        f"An interaction weighs its rating divided by the average of {mean:g}, {_MAX_WEIGHT:g} at most; ratings of "
+        "zero or less only mark the item as seen."
     )
     scaled = np.clip(values / mean, 0.0, _MAX_WEIGHT)
     return np.where(np.isnan(values), 1.0, scaled), Weighing("weight", mean, text)
