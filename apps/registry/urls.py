@@ -1,5 +1,8 @@
-"""Pages of this app."""
+from django.urls import path
 
-from django.urls import URLPattern
+from apps.registry import views
 
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("projects/<str:project_id>/models", views.models, name="models"),
+    path("models/<str:model_id>", views.model, name="model"),
+]

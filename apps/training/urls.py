@@ -1,5 +1,12 @@
-"""Pages of this app."""
+from django.urls import path
 
-from django.urls import URLPattern
+from apps.training import views
 
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("projects/<str:project_id>/templates", views.gallery, name="gallery"),
+    path("projects/<str:project_id>/jobs", views.jobs, name="jobs"),
+    path("projects/<str:project_id>/jobs/new", views.new, name="new"),
+    path("jobs/<str:job_id>", views.job, name="job"),
+    path("jobs/<str:job_id>/cancel", views.cancel, name="cancel"),
+    path("jobs/<str:job_id>/retry", views.retry, name="retry"),
+]

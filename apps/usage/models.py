@@ -28,11 +28,7 @@ class DeadLetter(models.Model):
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["stream", "position"], name="one_letter_per_entry"
-            )
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["stream", "position"], name="one_letter_per_entry")]
 
     def __str__(self) -> str:
         return f"{self.stream} {self.position}: {self.reason}"

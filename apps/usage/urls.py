@@ -1,5 +1,10 @@
-"""Pages of this app."""
+"""Pages of usage."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.usage import views
+
+urlpatterns = [
+    path("teams/<str:team_id>/usage", views.team, name="team"),
+    path("projects/<str:project_id>/usage", views.project, name="project"),
+]

@@ -1,0 +1,243 @@
+"""What can be done with endpoints and API keys."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.text import slugify
+from django.utils.translation import gettext as _
+
+from apps.core import audit
+from apps.core.ids import new_id
+from apps.endpoints import publish
+from apps.endpoints.models import Endpoint, Revision
+from apps.projects.models import Project
+from apps.registry.models import ModelVersion
+from apps.teams.access import require
+from apps.teams.models import ApiKey, Team, User
+from workers.contracts import keys
+from workers.contracts.errors import UserError
+
+_SLUG_TAIL = 6
+
+
+@transaction.atomic
+def create_endpoint(*, actor: User, project: Project, name: str, model: ModelVersion) -> Endpoint:
+    """A new address with `model` at all of its traffic.
+
+    Raises UserError `not_allowed`, `not_found` (a model of another project), `certificate_missing` or `invalid`.
+    """
+    require(actor, project.team_id, "write")
+    _check_deployable(project, model)
+    name = _clean_name(name)
+    endpoint = Endpoint.objects.create(
+        project=project,
+        name=name,
+        slug=_slug(name),
+        kind=model.kind,
+        template=model.template,
+        created_by=actor,
+    )
+    Revision.objects.create(endpoint=endpoint, number=1, model=model, traffic=100, created_by=actor)
+    audit.record(
+        actor=actor,
+        team=project.team,
+        project=project,
+        event="endpoint.created",
+        noun=endpoint,
+        model=model.pk,
+        slug=endpoint.slug,
+    )
+    transaction.on_commit(publish.publish_soon)
+    return endpoint
+
+
+@transaction.atomic
+def deploy_model(*, actor: User, endpoint: Endpoint, model: ModelVersion, traffic: int = 100) -> Revision:
+    """Give `model` a share of the endpoint's traffic, in percent; the others keep the rest in their proportions.
+
+    Raises UserError `not_allowed`, `not_found`, `certificate_missing`, `model_mismatch` or `invalid`.
+    """
+    require(actor, endpoint.project.team_id, "write")
+    if not 1 <= traffic <= 100:
+        raise UserError("invalid", fields=[{"field": "traffic", "message": _("A whole number from 1 to 100.")}])
+    _check_deployable(endpoint.project, model)
+    if model.template != endpoint.template:
+        raise UserError("model_mismatch")
+    revisions = _locked_revisions(endpoint)
+    revision = next((row for row in revisions if row.model_id == model.pk), None)
+    if revision is None:
+        number = max((row.number for row in revisions), default=0) + 1
+        revision = Revision.objects.create(
+            endpoint=endpoint, number=number, model=model, traffic=0, previous_traffic=0, created_by=actor
+        )
+    others = [row for row in revisions if row.pk != revision.pk]
+    shares = _scaled([row.traffic for row in others], 100 - traffic)
+    _set_traffic([(revision, traffic), *zip(others, shares, strict=True)])
+    audit.record(
+        actor=actor,
+        team=endpoint.project.team,
+        project=endpoint.project,
+        event="endpoint.deployed",
+        noun=endpoint,
+        model=model.pk,
+        traffic=traffic,
+    )
+    transaction.on_commit(publish.publish_soon)
+    return revision
+
+
+@transaction.atomic
+def roll_back(*, actor: User, endpoint: Endpoint) -> Endpoint:
+    """Bring back the shares before the last change; once more brings back the change.
+
+    Raises UserError `not_allowed` or `nothing_to_roll_back`.
+    """
+    require(actor, endpoint.project.team_id, "write")
+    revisions = _locked_revisions(endpoint)
+    if sum(row.previous_traffic for row in revisions) != 100:
+        raise UserError("nothing_to_roll_back")
+    _set_traffic([(row, row.previous_traffic) for row in revisions])
+    shares = {str(row.number): row.traffic for row in revisions}
+    audit.record(
+        actor=actor,
+        team=endpoint.project.team,
+        project=endpoint.project,
+        event="endpoint.rolled_back",
+        noun=endpoint,
+        shares=shares,
+    )
+    transaction.on_commit(publish.publish_soon)
+    return endpoint
+
+
+@transaction.atomic
+def delete_endpoint(*, actor: User, endpoint: Endpoint) -> Endpoint:
+    """Take an endpoint off the air for good. Its usage stays. Raises UserError `not_allowed` or `conflict`."""
+    require(actor, endpoint.project.team_id, "admin")
+    now = timezone.now()
+    if Endpoint.objects.filter(pk=endpoint.pk, deleted=None).update(deleted=now) != 1:
+        raise UserError("conflict")
+    endpoint.deleted = now
+    audit.record(
+        actor=actor, team=endpoint.project.team, project=endpoint.project, event="endpoint.deleted", noun=endpoint
+    )
+    transaction.on_commit(publish.publish_soon)
+    return endpoint
+
+
+@transaction.atomic
+def create_api_key(
+    *,
+    actor: User,
+    team: Team,
+    name: str,
+    endpoints: Sequence[Endpoint] | None = None,
+    expires: datetime | None = None,
+    rate_limit: float | None = None,
+) -> tuple[ApiKey, str]:
+    """A key for the hosted prediction API, and its text, which is nowhere kept.
+
+    `endpoints` None opens all endpoints of the team. Raises UserError `not_allowed`, `not_found` (an endpoint of
+    another team) or `invalid`.
+    """
+    require(actor, team.pk, "admin")
+    return _create_key(actor, team, name, endpoints, expires, rate_limit)
+
+
+@transaction.atomic
+def create_playground_key(*, actor: User, endpoint: Endpoint, expires: datetime) -> tuple[ApiKey, str]:
+    """A short-lived key for one member to try one endpoint in the browser. Raises UserError `not_allowed`."""
+    require(actor, endpoint.project.team_id, "write")
+    name = _("Playground of %(user)s") % {"user": actor.display_name}
+    return _create_key(actor, endpoint.project.team, name, [endpoint], expires, None)
+
+
+def _create_key(
+    actor: User,
+    team: Team,
+    name: str,
+    endpoints: Sequence[Endpoint] | None,
+    expires: datetime | None,
+    rate_limit: float | None,
+) -> tuple[ApiKey, str]:
+    if endpoints is not None and any(e.project.team_id != team.pk or e.deleted for e in endpoints):
+        raise UserError("not_found")
+    if expires is not None and expires <= timezone.now():
+        raise UserError("invalid", fields=[{"field": "expires", "message": _("This time has passed.")}])
+    if rate_limit is not None and not 0 < rate_limit <= 1_000_000:
+        raise UserError("invalid", fields=[{"field": "rate_limit", "message": _("A number above 0.")}])
+    made = keys.new_key(keys.API_KEY)
+    key = ApiKey.objects.create(
+        team=team,
+        name=_clean_name(name),
+        prefix=made.prefix,
+        digest=made.digest,
+        all_endpoints=endpoints is None,
+        rate_limit=rate_limit,
+        expires=expires,
+        created_by=actor,
+    )
+    key.endpoints.set(endpoints or [])
+    scope = None if endpoints is None else [endpoint.pk for endpoint in endpoints]
+    audit.record(actor=actor, team=team, event="key.created", noun=key, key_name=key.name, endpoints=scope)
+    transaction.on_commit(publish.publish_soon)
+    return key, made.text
+
+
+@transaction.atomic
+def revoke_api_key(*, actor: User, key: ApiKey) -> ApiKey:
+    """End a key; it opens nothing within a second. Twice is once. Raises UserError `not_allowed`."""
+    require(actor, key.team_id, "admin")
+    now = timezone.now()
+    if ApiKey.objects.filter(pk=key.pk, revoked=None).update(revoked=now) == 1:
+        key.revoked = now
+        audit.record(actor=actor, team=key.team, event="key.revoked", noun=key, key_name=key.name)
+    transaction.on_commit(publish.publish_soon)
+    return key
+
+
+def _check_deployable(project: Project, model: ModelVersion) -> None:
+    if model.project_id != project.pk:
+        raise UserError("not_found")
+    if not model.is_deployable:
+        raise UserError("certificate_missing")
+
+
+def _clean_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not name or len(name) > 120:
+        raise UserError("invalid", fields=[{"field": "name", "message": _("From 1 to 120 characters.")}])
+    return name
+
+
+def _slug(name: str) -> str:
+    """A readable, unguessed-at name for the address: the name's letters and six random ones."""
+    readable = slugify(name)[:60].strip("-") or "endpoint"
+    return f"{readable}-{new_id('end')[-_SLUG_TAIL:]}"
+
+
+def _locked_revisions(endpoint: Endpoint) -> list[Revision]:
+    """All revisions of an endpoint, held until the end of the transaction: two deployments at once take turns."""
+    Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+    return list(Revision.objects.filter(endpoint=endpoint).order_by("number"))
+
+
+def _scaled(shares: list[int], whole: int) -> list[int]:
+    """Whole shares in the old proportions that sum to `whole` (largest remainders get the rest)."""
+    total = sum(shares)
+    if total == 0:
+        return [0 for _share in shares]
+    exact = [share * whole / total for share in shares]
+    floors = [int(value) for value in exact]
+    by_remainder = sorted(range(len(shares)), key=lambda i: exact[i] - floors[i], reverse=True)
+    for index in by_remainder[: whole - sum(floors)]:
+        floors[index] += 1
+    return floors
+
+
+def _set_traffic(changes: Iterable[tuple[Revision, int]]) -> None:
+    for revision, traffic in changes:
+        revision.previous_traffic, revision.traffic = revision.traffic, traffic
+        revision.save(update_fields=["traffic", "previous_traffic"])

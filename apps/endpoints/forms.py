@@ -1,0 +1,57 @@
+"""Forms of endpoints."""
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from apps.projects.models import Project
+from apps.registry.models import ModelVersion
+
+
+def deployable(project: Project, template: str = "") -> list[ModelVersion]:
+    """Models of a project with a passed certificate, newest first; of one task template if given."""
+    rows = project.models.filter(certificate__passed=True)
+    return list(rows.filter(template=template) if template else rows)
+
+
+class _ModelChoice(forms.Form):
+    model = forms.ChoiceField(label=_("Model"))
+
+    def __init__(self, *args: Any, models: list[ModelVersion], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._models = {model.pk: model for model in models}
+        self.fields["model"].choices = [(m.pk, f"#{m.number} {m.name}") for m in models]  # type: ignore[attr-defined]
+
+    def chosen(self) -> ModelVersion:
+        """The model version that was chosen."""
+        return self._models[self.cleaned_data["model"]]
+
+
+class EndpointForm(_ModelChoice):
+    """A new endpoint for a model."""
+
+    name = forms.CharField(label=_("Name"), max_length=120, help_text=_("It becomes part of the address."))
+    field_order = ("name", "model")
+
+
+class DeployForm(_ModelChoice):
+    """Another model on an endpoint, at a share of its traffic."""
+
+    traffic = forms.IntegerField(
+        label=_("Share of traffic"),
+        min_value=1,
+        max_value=100,
+        initial=100,
+        help_text=_("In percent. 100 replaces what answers now; less tries the model beside it."),
+    )
+
+
+class PlaygroundForm(forms.Form):
+    """One input to try. Which field counts depends on the endpoint's kind."""
+
+    text = forms.CharField(required=False, max_length=20_000, strip=False, widget=forms.Textarea(attrs={"rows": 4}))
+    image = forms.FileField(required=False)
+    user = forms.CharField(required=False, max_length=400)
+    items = forms.CharField(required=False, max_length=20_000)
+    k = forms.IntegerField(required=False, min_value=1, max_value=100, initial=10)

@@ -1,0 +1,109 @@
+"""Publishing routes and keys to the hosted prediction API: one JSON value in Redis, a version, and a call to look."""
+
+import time
+
+import redis
+import structlog
+from django.db.models import Prefetch, Q
+from django.utils import timezone
+
+from apps.core import redis_client
+from apps.endpoints.models import Endpoint, Revision
+from apps.teams.models import ApiKey, Team
+from apps.usage import quota
+from workers.contracts import names
+from workers.contracts.snapshot import KeyEntry, Route, RouteRevision, Snapshot, TeamQuota
+
+log = structlog.get_logger(__name__)
+
+
+def publish_soon() -> None:
+    """After a commit: publish now; where Redis is away, the beat publishes within seconds of its return."""
+    try:
+        publish_snapshot()
+    except redis.RedisError as error:
+        log.warning("snapshot_not_published", reason=type(error).__name__)
+
+
+def publish_snapshot() -> Snapshot:
+    """Publish what the database says now. Raises redis.RedisError.
+
+    The version is taken before the database is read: of two publications at once, the one with the higher version has
+    read later, and serving keeps the highest. The value is replaced only by a higher version.
+    """
+    client = redis_client.client()
+    version = int(client.incr(names.SNAPSHOT_VERSION))
+    snapshot = build(version)
+    if _store(client, snapshot):
+        client.publish(names.SNAPSHOT_CHANNEL, str(version))
+    return snapshot
+
+
+def _store(client: redis_client.Client, snapshot: Snapshot) -> bool:
+    """Replace the stored snapshot unless a later one is there already (WATCH: no scripts on the server)."""
+    with client.pipeline() as pipeline:
+        while True:
+            try:
+                pipeline.watch(names.SNAPSHOT)
+                stored = pipeline.get(names.SNAPSHOT)
+                if stored and Snapshot.model_validate_json(str(stored)).version > snapshot.version:
+                    return False
+                pipeline.multi()
+                pipeline.set(names.SNAPSHOT, snapshot.model_dump_json())
+                pipeline.execute()
+                return True
+            except redis.WatchError:
+                continue
+
+
+def build(version: int) -> Snapshot:
+    """The routes of every live endpoint, every key that holds, and what is left of the teams' quotas."""
+    endpoints = Endpoint.objects.filter(deleted=None).select_related("project")
+    revisions = Prefetch("revisions", Revision.objects.select_related("model").order_by("number"))
+    routes = [_route(endpoint) for endpoint in endpoints.prefetch_related(revisions)]
+    keys = ApiKey.objects.filter(Q(expires=None) | Q(expires__gt=timezone.now()), revoked=None)
+    entries = {key.digest: _key(key) for key in keys.prefetch_related("endpoints")}
+    limited = Team.objects.filter(monthly_requests__isnull=False)
+    used = quota.used_this_month([team.pk for team in limited])
+    quotas = {
+        team.pk: TeamQuota(requests_left=max(0, (team.monthly_requests or 0) - used.get(team.pk, 0)))
+        for team in limited
+    }
+    return Snapshot(version=version, published=time.time(), routes=routes, keys=entries, teams=quotas)
+
+
+def _route(endpoint: Endpoint) -> Route:
+    live = [
+        RouteRevision(
+            revision=revision.pk,
+            model=revision.model_id,
+            number=revision.model.number,
+            traffic=revision.traffic,
+            bundle_key=revision.model.bundle_key,
+            bundle_sha256=revision.model.bundle_sha256,
+            bundle_bytes=revision.model.bundle_bytes,
+        )
+        for revision in endpoint.revisions.all()
+        # A revision that a rollback would bring back stays warm.
+        if revision.traffic or revision.previous_traffic
+    ]
+    return Route(
+        endpoint=endpoint.pk,
+        slug=endpoint.slug,
+        team=endpoint.project.team_id,
+        project=endpoint.project_id,
+        kind=endpoint.kind,  # type: ignore[arg-type]  # a choice field
+        template=endpoint.template,
+        revisions=live,
+        rate_limit=endpoint.rate_limit,
+    )
+
+
+def _key(key: ApiKey) -> KeyEntry:
+    return KeyEntry(
+        key=key.pk,
+        team=key.team_id,
+        endpoints=None if key.all_endpoints else [endpoint.pk for endpoint in key.endpoints.all()],
+        expires=key.expires.timestamp() if key.expires else None,
+        rate_limit=key.rate_limit,
+    )

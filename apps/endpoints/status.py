@@ -1,0 +1,60 @@
+"""What the serving processes say of the revisions that they hold: nothing is called online that does not answer."""
+
+from dataclasses import dataclass
+
+import redis
+from pydantic import ValidationError
+
+from apps.core import redis_client
+from apps.endpoints.models import Endpoint, Revision
+from workers.contracts import names
+from workers.contracts.snapshot import ServingStatus
+
+READY, DEPLOYING, FAILED = "ready", "deploying", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionStatus:
+    """A revision, its state over all serving processes, and why it failed."""
+
+    revision: Revision
+    state: str
+    problem: str = ""
+
+
+def serving_processes() -> list[ServingStatus]:
+    """The serving processes that have spoken within SERVING_TTL_S; none where Redis is away."""
+    try:
+        client = redis_client.client()
+        found = list(client.scan_iter(names.SERVING_PATTERN, count=100))
+        values = client.mget(found) if found else []
+    except redis.RedisError:
+        return []
+    processes = []
+    for value in values:
+        try:
+            processes.append(ServingStatus.model_validate_json(str(value)))
+        except ValidationError:
+            continue
+    return processes
+
+
+def revisions(endpoint: Endpoint, processes: list[ServingStatus] | None = None) -> list[RevisionStatus]:
+    """The revisions of an endpoint, newest first: ready where every serving process says so."""
+    known = serving_processes() if processes is None else processes
+    rows = endpoint.revisions.select_related("model").order_by("-number")
+    return [_revision(row, known) for row in rows]
+
+
+def _revision(revision: Revision, processes: list[ServingStatus]) -> RevisionStatus:
+    said = [process.revisions.get(revision.pk, "") for process in processes]
+    failure = next((text for text in said if text.startswith("failed")), None)
+    if failure is not None:
+        return RevisionStatus(revision, FAILED, failure.removeprefix("failed").lstrip(": "))
+    return RevisionStatus(revision, READY if said and all(text == "ready" for text in said) else DEPLOYING)
+
+
+def endpoint_state(endpoint: Endpoint, processes: list[ServingStatus] | None = None) -> str:
+    """ready, deploying or failed: the worst of the revisions that have traffic."""
+    states = {row.state for row in revisions(endpoint, processes) if row.revision.traffic}
+    return next((state for state in (FAILED, DEPLOYING, READY) if state in states), DEPLOYING)

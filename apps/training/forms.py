@@ -1,0 +1,118 @@
+"""The job form, made from a task template's Params: what the JSON Schema says is what the browser shows."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from apps.datasets.models import Dataset, DatasetVersion
+from apps.projects.models import Project
+from workers.task_templates.base import TaskTemplate
+
+_PREFIX = "param-"
+_PRESETS = [
+    ("fast", _("Fast"), _("A good first answer, usually within two minutes.")),
+    ("balanced", _("Balanced"), _("Stronger, for a few minutes more. A sensible default.")),
+    ("best", _("Best"), _("The strongest model. Takes the longest.")),
+]
+
+
+def ready_datasets(project: Project, kind: str | None = None) -> list[Dataset]:
+    """Datasets of a project that have a ready version, newest first; of one kind if given."""
+    rows = project.datasets.filter(versions__state=DatasetVersion.State.READY).distinct()
+    return list(rows.filter(kind=kind) if kind else rows)
+
+
+class JobForm(forms.Form):
+    """Dataset, preset, name, and one field for each parameter of the template; what is left empty, the preset decides."""
+
+    dataset = forms.ChoiceField(label=_("Dataset"))
+    preset = forms.ChoiceField(label=_("Preset"), widget=forms.RadioSelect, initial="balanced")
+    name = forms.CharField(label=_("Name"), max_length=120, required=False, help_text=_("Left empty: a name is made."))
+
+    def __init__(self, *args: Any, template: TaskTemplate, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.template = template
+        datasets = ready_datasets(project, template.kind)
+        self.fields["dataset"].choices = [(d.pk, d.name) for d in datasets]  # type: ignore[attr-defined]
+        offered = [(key, label) for key, label, _hint in _PRESETS if key in template.presets]
+        self.fields["preset"].choices = offered  # type: ignore[attr-defined]
+        schema = template.params.model_json_schema()
+        self._advanced: list[str] = []
+        self._basic: list[str] = []
+        for name, part in schema.get("properties", {}).items():
+            self.fields[_PREFIX + name] = parameter_field(part, schema.get("$defs", {}))
+            (self._advanced if part.get("advanced") else self._basic).append(_PREFIX + name)
+
+    def basic(self) -> Iterator[forms.BoundField]:
+        """The parameters that everybody may want to set."""
+        return (self[name] for name in self._basic)
+
+    def advanced(self) -> Iterator[forms.BoundField]:
+        """The parameters for experts."""
+        return (self[name] for name in self._advanced)
+
+    @property
+    def advanced_errors(self) -> bool:
+        return any(name in self.errors for name in self._advanced)
+
+    def presets(self) -> list[dict[str, Any]]:
+        """What the presets are, for cards to choose from."""
+        chosen = self["preset"].value()
+        return [
+            {"key": key, "label": label, "hint": hint, "chosen": key == chosen}
+            for key, label, hint in _PRESETS
+            if key in self.template.presets
+        ]
+
+    def parameters(self) -> dict[str, Any]:
+        """What the user set, by parameter name."""
+        return {
+            name.removeprefix(_PREFIX): value
+            for name, value in self.cleaned_data.items()
+            if name.startswith(_PREFIX) and value not in (None, "")
+        }
+
+    def add_problems(self, problems: list[dict[str, Any]]) -> None:
+        """Put the template's own complaints beside the fields they are about."""
+        for problem in problems:
+            name = _PREFIX + str(problem["field"]).split(".")[0]
+            self.add_error(name if name in self.fields else None, problem["message"])
+
+
+def parameter_field(part: dict[str, Any], definitions: dict[str, Any]) -> forms.Field:
+    """A form field for one property of a JSON Schema; never required, since the preset has a value."""
+    part = _without_null(part, definitions)
+    common: dict[str, Any] = {
+        "label": part.get("title", ""),
+        "help_text": part.get("description", ""),
+        "required": False,
+    }
+    if "enum" in part or "const" in part:
+        values = part.get("enum", [part.get("const")])
+        return forms.ChoiceField(choices=[("", _("As the preset says")), *((v, v) for v in values)], **common)
+    if part.get("type") == "boolean":
+        choices = [("", _("As the preset says")), ("true", _("Yes")), ("false", _("No"))]
+        return forms.TypedChoiceField(choices=choices, coerce=lambda text: text == "true", empty_value=None, **common)
+    bounds = {"min_value": part.get("minimum"), "max_value": part.get("maximum")}
+    if part.get("type") == "integer":
+        return forms.IntegerField(widget=_number(part), **bounds, **common)
+    if part.get("type") == "number":
+        return forms.FloatField(widget=_number(part), **bounds, **common)
+    return forms.CharField(max_length=part.get("maxLength", 400), **common)
+
+
+def _number(part: dict[str, Any]) -> forms.NumberInput:
+    return forms.NumberInput(attrs={"placeholder": _("As the preset says"), "step": "any"})
+
+
+def _without_null(part: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an optional field's value: what `anyOf` offers beside null, with `$ref` followed."""
+    for option in part.get("anyOf", []):
+        if option.get("type") != "null":
+            part = {**part, **option}
+            break
+    if "$ref" in part:
+        part = {**definitions[part["$ref"].rsplit("/", 1)[-1]], **part}
+    return part

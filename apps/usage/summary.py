@@ -1,0 +1,120 @@
+"""Usage arranged for pages: today's figures of an endpoint, charts, tables with names instead of ids."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from apps.endpoints.models import Endpoint
+from apps.teams.models import ApiKey, Team
+from apps.usage import quota, reports
+
+
+def today(endpoint: Endpoint) -> dict[str, Any]:
+    """The figures of an endpoint since midnight UTC."""
+    start = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    return reports.total(reports.rollups(endpoint=endpoint.pk, start=start))
+
+
+def measured_split(endpoint: Endpoint) -> dict[str, float]:
+    """Model id → its share of today's answered requests: what really happened to the traffic."""
+    start = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    rows = reports.usage(reports.rollups(endpoint=endpoint.pk, start=start), group="model")
+    answered = {row["model"]: row["requests"] for row in rows if row["model"]}
+    total = sum(answered.values())
+    return {model: count / total for model, count in answered.items()}
+
+
+def requests_chart(rows: list[dict[str, Any]], start: datetime, end: datetime, step: str) -> dict[str, Any]:
+    """ECharts option: requests per step, stacked by answered, refused (4xx) and failed (5xx). `rows` are by status."""
+    kinds = {2: _("answered"), 4: _("refused"), 5: _("failed")}
+    times = _times(start, end, step)
+    counts = {kind: dict.fromkeys(times, 0) for kind in kinds}
+    for row in rows:
+        kind = row["status"] // 100
+        slot = counts.get(kind if kind in kinds else 4, {})
+        if row["start"] in slot:
+            slot[row["start"]] += row["requests"]
+    series = [
+        {"name": name, "type": "bar", "stack": "all", "barMaxWidth": 28, "data": _points(counts[kind])}
+        for kind, name in kinds.items()
+        if kind == 2 or any(counts[kind].values())
+    ]
+    return {
+        "legend": {},
+        "grid": {"top": 36},
+        "tooltip": {"trigger": "axis"},
+        "xAxis": {"type": "time"},
+        "yAxis": {"type": "value", "minInterval": 1},
+        "series": series,
+    }
+
+
+def latency_chart(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """ECharts option: p50, p95 and p99 in milliseconds per step."""
+    series = [
+        {
+            "name": name,
+            "type": "line",
+            "symbolSize": 5,
+            "data": [[row["start"].isoformat(), row[f"{name}_ms"]] for row in rows],
+        }
+        for name in ("p50", "p95", "p99")
+    ]
+    return {
+        "legend": {},
+        "grid": {"top": 36},
+        "tooltip": {"trigger": "axis"},
+        "xAxis": {"type": "time"},
+        "yAxis": {"type": "value"},
+        "series": series,
+    }
+
+
+def _times(start: datetime, end: datetime, step: str) -> list[datetime]:
+    width = timedelta(days=1) if step == "day" else timedelta(hours=1)
+    first = start.replace(hour=0) if step == "day" else start
+    return [first + index * width for index in range(int((end - first) / width) + 1) if first + index * width < end]
+
+
+def _points(counts: dict[datetime, int]) -> list[list[Any]]:
+    return [[moment.isoformat(), count] for moment, count in counts.items()]
+
+
+def by_key(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows grouped by key, with the keys' names; requests without a valid key stand for themselves."""
+    known = {key.pk: key for key in ApiKey.objects.filter(pk__in=[row["key"] for row in rows])}
+    for row in rows:
+        key = known.get(row["key"])
+        row["name"] = key.name if key else (_("Deleted key") if row["key"] else _("Without a valid key"))
+        row["under"] = f"{key.prefix}…" if key else ""
+    return sorted(rows, key=lambda row: -row["requests"])
+
+
+def by_endpoint(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows grouped by endpoint, with names and links."""
+    known = {endpoint.pk: endpoint for endpoint in Endpoint.objects.filter(pk__in=[row["endpoint"] for row in rows])}
+    for row in rows:
+        endpoint = known.get(row["endpoint"])
+        row["name"] = endpoint.name if endpoint else row["endpoint"]
+        live = endpoint is not None and endpoint.deleted is None
+        row["url"] = reverse("endpoints:endpoint", args=[row["endpoint"]]) if live else ""
+        row["under"] = "" if live else _("deleted")
+    return sorted(rows, key=lambda row: -row["requests"])
+
+
+def by_status(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows grouped by status."""
+    for row in rows:
+        row["name"] = str(row["status"])
+    return rows
+
+
+def quota_left(team: Team) -> dict[str, int] | None:
+    """What is left of the team's monthly requests; None where they are not limited."""
+    if team.monthly_requests is None:
+        return None
+    used = quota.used_this_month([team.pk]).get(team.pk, 0)
+    return {"limit": team.monthly_requests, "left": max(0, team.monthly_requests - used)}

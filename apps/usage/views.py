@@ -1,0 +1,59 @@
+"""Pages of usage: of a team and of a project."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET
+
+from apps.core.pages import page
+from apps.endpoints.models import Endpoint
+from apps.projects.access import project_for
+from apps.teams.access import team_for
+from apps.usage import reports, summary
+from apps.usage.forms import SpanForm
+
+
+@login_required
+@require_GET
+def team(request: HttpRequest, team_id: str) -> HttpResponse:
+    """The usage of all endpoints of a team."""
+    found = team_for(request.user, team_id)
+    endpoints = Endpoint.objects.filter(project__team=found)
+    return _page(request, endpoints, {"team": found.pk}, team=found, quota=summary.quota_left(found))
+
+
+@login_required
+@require_GET
+def project(request: HttpRequest, project_id: str) -> HttpResponse:
+    """The usage of a project's endpoints."""
+    found = project_for(request.user, project_id)
+    return _page(request, found.endpoints.all(), {"project": found.pk}, project=found)
+
+
+def _page(request: HttpRequest, endpoints: Any, scope: dict[str, str], **context: Any) -> HttpResponse:
+    form = SpanForm(request.GET, endpoints=[(endpoint.pk, endpoint.name) for endpoint in endpoints])
+    start, end = form.span
+    where = {**scope, **({"endpoint": form.endpoint_id} if form.endpoint_id else {})}
+    rows = reports.rollups(start=start, end=end, **where)
+    total = reports.total(rows)
+    by_status = reports.usage(rows, by=form.step, group="status")
+    query = urlencode({**where, "from": start.isoformat(), "to": end.isoformat(), "by": form.step, "group": "key"})
+    return page(
+        request,
+        "usage/usage.html",
+        fragment="usage/_usage.html",
+        form=form,
+        total={**total, "error_share": total["errors"] / total["requests"] if total["requests"] else 0.0},
+        requests_chart=summary.requests_chart(by_status, start, end, form.step),
+        latency_chart=summary.latency_chart(reports.usage(rows, by=form.step)),
+        step_label=_("per hour") if form.step == "hour" else _("per day"),
+        by_key=summary.by_key(reports.usage(rows, group="key")),
+        by_endpoint=summary.by_endpoint(reports.usage(rows, group="endpoint")),
+        by_status=summary.by_status(reports.usage(rows, group="status")),
+        csv_url=f"{reverse('usage-api:csv')}?{query}",
+        **context,
+    )

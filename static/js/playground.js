@@ -1,0 +1,41 @@
+// The playground of an endpoint: suggestions that fill the form, a photo that is dropped, chosen or picked.
+"use strict";
+document.addEventListener("alpine:init", () => {
+  Alpine.data("playground", () => ({
+    fill() {
+      const { fill, value } = this.$el.dataset;
+      this.$root.querySelector(fill).value = value;
+      this.$root.requestSubmit();
+    },
+    over() { this.$el.classList.add("over"); },
+    away() { this.$el.classList.remove("over"); },
+    drop() {
+      this.away();
+      if (this.$event.dataTransfer.files.length) this.take(this.$event.dataTransfer.files);
+    },
+    show() { this.preview(this.$refs.file.files[0]); },
+    async pick() {
+      const reply = await fetch(this.$el.dataset.url);
+      const photo = await reply.blob();
+      const shelf = new DataTransfer();
+      shelf.items.add(new File([photo], "photo", { type: photo.type }));
+      this.take(shelf.files);
+      this.$root.requestSubmit();
+    },
+    take(files) {
+      this.$refs.file.files = files;
+      this.preview(files[0]);
+    },
+    preview(file) {
+      if (!file) return;
+      const image = this.$refs.preview;
+      if (image.src) URL.revokeObjectURL(image.src);
+      image.src = URL.createObjectURL(file);
+      image.hidden = false;
+      this.$refs.words.textContent = file.name === "photo" ? "" : file.name;
+    },
+  }));
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.target?.id === "answer") document.body.dispatchEvent(new Event("slipway:answered"));
+});
