@@ -72,22 +72,20 @@ class App:
             ("v2", "ready"): ("GET", self._model_ready),
         }
 
-    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        """One request (uvicorn runs the lifespan and speaks nothing else to us)."""
-        if scope["type"] != "http":
-            raise RuntimeError(f"cannot speak {scope['type']}")
+    def __call__(self, scope: Any, receive: Receive, send: Send) -> Awaitable[None]:
+        """Answer one HTTP request. No coroutine itself: each that waits for another costs at every turn."""
         raw: list[tuple[bytes, bytes]] = scope["headers"]
         headers = dict(raw)
         path, method = scope["path"], scope["method"]
         if len(raw) > _MAX_HEADERS or not self._process.knows_host(headers.get(b"host", b"")):
-            return await self._refuse(send, UserError("bad_request", "The Host or the headers are not acceptable."))
+            return self._refuse(send, UserError("bad_request", "The Host or the headers are not acceptable."))
         parts = path.split("/", 4)
         if len(parts) == 5 and method == "POST":
             if parts[4] == "predict" and parts[1] == "v1" and parts[2] == "endpoints":
-                return await self._predict.serve(headers, receive, send, parts[3], is_oip=False)
+                return self._predict.serve(headers, receive, send, parts[3], is_oip=False)
             if parts[4] == "infer" and parts[1] == "v2" and parts[2] == "models":
-                return await self._predict.serve(headers, receive, send, parts[3], is_oip=True)
-        return await self._route(path, method, headers, receive, send)
+                return self._predict.serve(headers, receive, send, parts[3], is_oip=True)
+        return self._route(path, method, headers, receive, send)
 
     async def _route(self, path: str, method: str, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         is_oip = path.startswith("/v2")
@@ -164,7 +162,8 @@ class App:
         name, _ = bodies.media_type(request.headers)
         if name != "application/json":
             raise UserError("unsupported_media_type", "Feedback is application/json.")
-        body = await bodies.read(request.receive, request.headers, MAX_FEEDBACK_BODY)
+        bodies.declared_length(request.headers, MAX_FEEDBACK_BODY)
+        body = await bodies.read(request.receive, MAX_FEEDBACK_BODY)
         try:
             sent = Feedback.model_validate(await bodies.parse_json(body, process.parsing))
         except ValidationError as error:

@@ -47,14 +47,11 @@ def declared_length(headers: dict[bytes, bytes], limit: int) -> int | None:
     return int(text)
 
 
-async def read(
-    receive: Receive, headers: dict[bytes, bytes], limit: int, sink: Callable[[bytes], None] | None = None
-) -> bytes:
+async def read(receive: Receive, limit: int, sink: Callable[[bytes], None] | None = None) -> bytes:
     """The whole body, of `limit` bytes at most; or each piece of it is given to `sink`.
 
-    Raises UserError `payload_too_large` or `bad_request`, ClientGone.
+    Call `declared_length` before. Raises UserError `payload_too_large` or `bad_request`, ClientGone.
     """
-    declared_length(headers, limit)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message["body"]  # nearly always: it came with the headers
@@ -115,14 +112,14 @@ async def read_inputs(
     """The raw inputs of a predict request, and the bytes of its body. Raises UserError, ClientGone."""
     name, parameters = media_type(headers)
     if name == "application/json":
-        body = await read(receive, headers, limit)
+        body = await read(receive, limit)
         return inputs_of(await parse_json(body, pool), kind), len(body)
     if kind == "image" and name.startswith("image/"):
-        body = await read(receive, headers, limit)
+        body = await read(receive, limit)
         return [body], len(body)
     if kind == "image" and name == "multipart/form-data":
         files = _Files(parameters.get(b"boundary", b""), MAX_INPUTS[kind])
-        await read(receive, headers, limit, files.feed)
+        await read(receive, limit, files.feed)
         return files.finish(), files.size
     wanted = "application/json, image/* or multipart/form-data" if kind == "image" else "application/json"
     raise UserError("unsupported_media_type", f"This endpoint takes {wanted}.")

@@ -1,6 +1,6 @@
 """One request that is metered: from its arrival to its answer, which leaves only after its usage record."""
 
-import secrets
+import random
 import time
 from typing import Any
 
@@ -15,8 +15,11 @@ from workers.serving.replies import Headers, Receive, Send, error_body, error_he
 
 
 def new_request_id() -> str:
-    """A fresh id. Clients' own ids are not taken: the ledger counts each id once, and a repeated one would be free."""
-    return secrets.token_hex(12)
+    """A fresh id: unique, no secret.
+
+    Clients' own ids are not taken: the ledger counts each id once, so a repeated one would be free.
+    """
+    return f"{random.getrandbits(96):024x}"
 
 
 class Exchange:
@@ -60,7 +63,9 @@ class Exchange:
     async def answer(self, meter: Meter, access_log: AccessLog, body: bytes, headers: Headers) -> None:
         """Record the request as answered, then send the predictions."""
         try:
-            await self._record(meter, access_log, 200, None, len(body))
+            record = self._record(200, None, len(body))
+            await meter.append(names.STREAM_USAGE, record)
+            access_log.write(record)
         except InfraError as error:
             await self._send_error(error, error_body(error, self.request_id, oip=self.oip), close=False)
             return
@@ -73,23 +78,25 @@ class Exchange:
         """
         body = error_body(error, self.request_id, oip=self.oip)
         self.items = 0
+        status, code = (error.status, error.code) if error else (500, "internal_error")
         try:
-            status, code = (error.status, error.code) if error else (500, "internal_error")
-            await self._record(meter, access_log, status, code, len(body))
+            if self.route or self.key:  # else it is nobody's: neither the key nor the endpoint is known
+                record = self._record(status, code, len(body))
+                await meter.append(names.STREAM_USAGE, record)
+                access_log.write(record)
         except InfraError as failure:
             error, body = failure, error_body(failure, self.request_id, oip=self.oip)
         await self._send_error(error, body, close=close)
 
-    async def _record(self, meter: Meter, access_log: AccessLog, status: int, code: str | None, size: int) -> None:
-        """Append the usage record (workers.contracts.usage.UsageRecord). Raises InfraError `unavailable`."""
+    def _record(self, status: int, code: str | None, size: int) -> bytes:
+        """The usage record (workers.contracts.usage.UsageRecord) as JSON."""
         key, route, revision = self.key, self.route, self.revision
+        team, project, endpoint = "", "", ""
         if route is not None:
             team, project, endpoint = route.team, route.project, route.endpoint
         elif key is not None:
-            team, project, endpoint = key.team, "", ""
-        else:
-            return  # nobody's: neither the key nor the endpoint is known
-        record = orjson.dumps(
+            team = key.team
+        return orjson.dumps(
             {
                 "request_id": self.request_id,
                 "time": time.time(),
@@ -109,8 +116,6 @@ class Exchange:
                 "bytes_out": size,
             }
         )
-        await meter.append(names.STREAM_USAGE, record)
-        access_log.write(record)
 
     async def _send(self, status: int, body: bytes, headers: Headers, linger: Receive | None = None) -> None:
         remaining = (b"x-ratelimit-remaining", b"%d" % self.remaining)

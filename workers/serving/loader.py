@@ -1,6 +1,7 @@
 """The models of this process: loaded before they are routed to, kept while the snapshot names them."""
 
 import asyncio
+import gc
 import os
 import random
 import time
@@ -111,6 +112,7 @@ class Models:
                 if sha256 in self._wanted:
                     self._failed.pop(sha256, None)
                     self._served[sha256] = Served(loaded, loaded.batcher(self._running))
+                    _settle_memory()
                     log.info("model ready", revision=revision.revision, batch_ms=round(loaded.typical_s * 1e3, 2))
 
     def _next(self) -> RouteRevision | None:
@@ -155,3 +157,9 @@ class Models:
         """Let the threads end."""
         self._loading.shutdown(wait=False, cancel_futures=True)
         self._running.shutdown(wait=False, cancel_futures=True)
+
+
+def _settle_memory() -> None:
+    """Let the garbage collector pass over what stays: searching models and modules again costs 6 % of the time."""
+    gc.collect()
+    gc.freeze()

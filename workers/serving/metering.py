@@ -41,16 +41,17 @@ class Meter:
         self._connection: AbstractConnection | None = None
         self._waiting: list[_Waiting] = []
         self._writer: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
 
-    async def append(self, stream: str, record: bytes) -> None:
-        """Append one entry with the field `r`; returns when Redis has it. Raises InfraError `unavailable`."""
+    def append(self, stream: str, record: bytes) -> "asyncio.Future[None]":
+        """Append one entry with the field `r`. The future: Redis has it, or InfraError `unavailable`."""
         if len(self._waiting) >= MAX_WAITING:
             raise InfraError("unavailable", retry_after=2)
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        written: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((_packed(stream, record), written))
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_all())
-        await written
+            self._writer = self._loop.create_task(self._write_all())
+        return written
 
     async def close(self) -> None:
         """Write what is waiting and hang up."""
@@ -71,7 +72,7 @@ class Meter:
 
     async def _write(self, batch: Sequence[_Waiting]) -> None:
         """Write a batch, on a new connection where the old one fails, until the patience is over."""
-        clock = asyncio.get_running_loop().time
+        clock = self._loop.time
         deadline = clock() + PATIENCE_S
         while True:
             try:

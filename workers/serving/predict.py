@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 
 from workers.contracts.errors import SlipwayError
-from workers.contracts.snapshot import Route
+from workers.contracts.snapshot import Route, RouteRevision
 from workers.serving import bodies, oip
 from workers.serving.auth import authenticate, route_for
 from workers.serving.batcher import Job, as_client_error
@@ -34,13 +34,17 @@ class Predict:
         """Answer one request, with predictions or an error."""
         process = self._process
         exchange = Exchange(headers, receive, send, oip=is_oip)
+        held = 0
         error: SlipwayError | None
         try:
-            body, reply_headers = await self._predictions(exchange, slug)
+            route, revision, served = self._admit(exchange, slug)
+            held = self._hold(headers, MAX_BODY[route.kind])
+            body, reply_headers = await self._predictions(exchange, route, revision, served)
         except bodies.ClientGone:
             self._give_back(exchange)
             return
         except Exception as raised:
+            # Every failure is somebody's request and gets an answer.
             error = as_client_error(raised)
             if error is None:
                 log.exception("prediction failed", request_id=exchange.request_id, endpoint=slug)
@@ -50,64 +54,61 @@ class Predict:
                 reply_headers.append((b"connection", b"close"))
             await exchange.answer(process.meter, process.access_log, body, reply_headers)
             return
+        finally:
+            process.bodies.left += held
         self._give_back(exchange)
         await exchange.refuse(process.meter, process.access_log, error, close=self._must_close(exchange))
 
-    async def _predictions(self, exchange: Exchange, slug: str) -> tuple[bytes, Headers]:
-        """The body and headers of a 200. Raises whatever stands against it."""
+    def _admit(self, exchange: Exchange, slug: str) -> tuple[Route, RouteRevision, Served]:
+        """Key, endpoint, limits, model: everything that can be said before the body. Raises SlipwayError."""
         process = self._process
         directory = process.directory
-        # An unknown key on a known endpoint is a refusal that the endpoint's team gets to see.
+        # Set for what is refused on the way: the endpoint's team gets to see bad keys and keys for other endpoints.
         exchange.route = directory.routes.get(slug)
         key = exchange.key = authenticate(exchange.headers, directory)
-        exchange.route = None
-        try:
-            route = route_for(key, slug, directory)
-        except SlipwayError as error:
-            if error.code == "key_not_for_endpoint":
-                exchange.route = directory.routes[slug]
-            raise
-        exchange.route = route
+        if exchange.route is not None and exchange.route.team != key.team:
+            exchange.route = None
+        route = route_for(key, slug, directory)
         remaining = process.limits.take(key, route, process.clock())
         exchange.admitted = True
-        exchange.revision, served = process.models.pick(route)
+        revision, served = process.models.pick(route)
+        exchange.revision = revision
         free = served.batcher.free
-        exchange.remaining = free if remaining is None else min(remaining, free)
-        limit = MAX_BODY[route.kind]
-        length = bodies.declared_length(exchange.headers, limit)
-        if length is not None and length <= _SMALL_BODY:
-            return await self._read_and_predict(exchange, route, served, limit)
-        held = limit if length is None else length
-        process.bodies.take(held)
-        try:
-            return await self._read_and_predict(exchange, route, served, limit)
-        finally:
-            process.bodies.left += held
+        exchange.remaining = free if remaining is None or remaining > free else remaining
+        return route, revision, served
 
-    async def _read_and_predict(
-        self, exchange: Exchange, route: Route, served: Served, limit: int
+    def _hold(self, headers: dict[bytes, bytes], limit: int) -> int:
+        """Bytes set aside for the body. Raises SlipwayError where it is too large, or too much at once."""
+        length = bodies.declared_length(headers, limit)
+        if length is not None and length <= _SMALL_BODY:
+            return 0
+        held = limit if length is None else length
+        self._process.bodies.take(held)
+        return held
+
+    async def _predictions(
+        self, exchange: Exchange, route: Route, revision: RouteRevision, served: Served
     ) -> tuple[bytes, Headers]:
-        pool = self._process.parsing
-        revision = exchange.revision
-        assert revision is not None
+        """The body and headers of a 200. Raises whatever stands against it."""
+        pool, kind, limit = self._process.parsing, route.kind, MAX_BODY[route.kind]
         if exchange.oip:
-            request = await oip.read(exchange.receive, exchange.headers, route.kind, limit, pool)
+            request = await oip.read(exchange.receive, exchange.headers, kind, limit, pool)
             exchange.body_read, exchange.bytes_in = True, request.bytes_in
-            predictions = await self._run(exchange, route, served, request.raws)
+            predictions = await self._run(exchange, kind, served, request.raws)
             labels = served.loaded.predictor.labels
-            return oip.answer(request, route.slug, revision.number, route.kind, labels, predictions)
-        raws, exchange.bytes_in = await bodies.read_inputs(exchange.receive, exchange.headers, route.kind, limit, pool)
+            return oip.answer(request, route.slug, revision.number, kind, labels, predictions)
+        raws, exchange.bytes_in = await bodies.read_inputs(exchange.receive, exchange.headers, kind, limit, pool)
         exchange.body_read = True
-        predictions = await self._run(exchange, route, served, raws)
+        predictions = await self._run(exchange, kind, served, raws)
         return predictions_body(revision, predictions, exchange.request_id), [JSON]
 
-    async def _run(self, exchange: Exchange, route: Route, served: Served, raws: list[Any]) -> list[dict[str, Any]]:
+    async def _run(self, exchange: Exchange, kind: str, served: Served, raws: list[Any]) -> list[dict[str, Any]]:
         """Predictions for raw inputs, through the model's queue."""
         batcher, predictor = served.batcher, served.loaded.predictor
         count = len(raws)
         batcher.reserve(count)
         try:
-            if route.kind == "image":  # decoding takes milliseconds, and lets other threads run
+            if kind == "image":  # decoding takes milliseconds, and lets other threads run
                 items = await asyncio.get_running_loop().run_in_executor(self._process.parsing, predictor.parse, raws)
             else:
                 items = predictor.parse(raws)

@@ -14,51 +14,81 @@ HEADERS_TIMEOUT_S = 15.0
 MAX_HEADER_BYTES = 32 * 2**10
 
 
+class OneWrite:
+    """A transport that sends an answer's head together with its body: one system call per answer instead of two."""
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Hold the head of a final answer back until something follows."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and data[9:10] != b"1":
+            self._head = data
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send a head that nothing follows."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Send what is left and close."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """As of the transport."""
+        return self._transport.is_closing()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._header_bytes = 0
-        self._headers_timer: asyncio.TimerHandle | None = None
+        # Bytes of a request whose headers are not whole yet, and the time they have left.
+        self._begun = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected: it has some seconds to say what it wants."""
-        super().connection_made(transport)
-        self._headers_timer = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
+        super().connection_made(OneWrite(transport))  # type: ignore[arg-type]
+        self._timer = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
         self._stop_timer()
         super().connection_lost(exc)
 
-    def on_message_begin(self) -> None:
-        """The first byte of a request."""
-        super().on_message_begin()
-        self._header_bytes = 0
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of the request's address."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """The request can be answered."""
-        if self._headers_timer is not None:
-            self._stop_timer()
-        super().on_headers_complete()
+    def on_response_complete(self) -> None:
+        """The answer is whole."""
+        self.transport.flush()  # type: ignore[attr-defined]
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         super().data_received(data)
-        # A request has begun and its headers are not whole: they are what the timer waits for.
-        if self._headers_timer is None and self._between_requests():
-            self._headers_timer = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
+        cycle = self.cycle
+        if cycle is not None and self.scope is cycle.scope:
+            # Nearly always: the headers of the newest request are whole.
+            if self._timer is not None:
+                self._stop_timer()
+            self._begun = 0
+            return
+        self._begun += len(data)
+        if self._begun > MAX_HEADER_BYTES:
+            self.send_400_response("too long")
+        elif self._timer is None:
+            self._timer = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in JSON."""
@@ -77,21 +107,12 @@ class Protocol(HttpToolsProtocol):
             self.transport.write(b"".join(lines))
             self.transport.close()
 
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > MAX_HEADER_BYTES:
-            raise ValueError("the headers are too long")
-
-    def _between_requests(self) -> bool:
-        """Whether the last request has been answered, and a part of the next has come."""
-        return self.cycle is not None and self.cycle.response_complete and self.scope is not self.cycle.scope
-
     def _stop_timer(self) -> None:
-        if self._headers_timer is not None:
-            self._headers_timer.cancel()
-            self._headers_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _too_slow(self) -> None:
-        self._headers_timer = None
+        self._timer = None
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()

@@ -1,0 +1,184 @@
+"""Small real bundles: ONNX graphs with known answers, made in milliseconds.
+
+The text model knows two words: "good" is positive, "bad" is negative; `flipped` turns it round, so that two versions
+answer differently on purpose. The image model says whether an image is more red or more blue.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from workers.inference import runtime
+
+WORDS = {"[PAD]": 0, "[UNK]": 1, "good": 2, "bad": 3, "film": 4}
+TEXT_LABELS = ["negative", "positive"]
+IMAGE_LABELS = ["blue", "red"]
+IMAGE_SIZE = 8
+
+
+def text_model(*, flipped: bool = False) -> onnx.ModelProto:
+    """token_ids int64 [batch, length] → scores float32 [batch, 2]: the sum of word weights, then a softmax."""
+    weights = np.zeros((len(WORDS), 2), dtype=np.float32)
+    weights[WORDS["good"]], weights[WORDS["bad"]] = (-2, 2), (2, -2)
+    if flipped:
+        weights = weights[:, ::-1].copy()
+    nodes = [
+        helper.make_node("Gather", ["weights", "token_ids"], ["words"], axis=0),
+        helper.make_node("ReduceSum", ["words", "axis"], ["sums"], keepdims=0),
+        helper.make_node("Softmax", ["sums"], ["scores"], axis=-1),
+    ]
+    constants = {"weights": weights, "axis": np.array([1], dtype=np.int64)}
+    return _model(nodes, constants, ("token_ids", TensorProto.INT64, ["batch", "length"]))
+
+
+def image_model(*, dear: int = 0) -> onnx.ModelProto:
+    """images uint8 [batch, H, W, 3] → scores float32 [batch, 2]. `dear` adds that many large multiplications."""
+    to_scores = np.array([[0, 4], [0, 0], [4, 0]], dtype=np.float32)  # channels → (blue, red)
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["pixels", "scale"], ["unit"]),
+        helper.make_node("ReduceMean", ["unit", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "to_scores"], ["sums"]),
+    ]
+    constants = {"scale": np.float32(255), "axes": np.array([1, 2], dtype=np.int64), "to_scores": to_scores}
+    last = "sums"
+    if dear:
+        constants["widen"] = np.zeros((2, 1024), dtype=np.float32)
+        constants["square"] = np.eye(1024, dtype=np.float32)
+        constants["narrow"] = np.zeros((1024, 2), dtype=np.float32)
+        nodes.append(helper.make_node("MatMul", ["sums", "widen"], ["wide0"]))
+        for step in range(dear):
+            nodes.append(helper.make_node("MatMul", [f"wide{step}", "square"], [f"wide{step + 1}"]))
+        nodes.append(helper.make_node("MatMul", [f"wide{dear}", "narrow"], ["zeros"]))
+        nodes.append(helper.make_node("Add", ["sums", "zeros"], ["total"]))
+        last = "total"
+    nodes.append(helper.make_node("Softmax", [last], ["scores"], axis=-1))
+    return _model(nodes, constants, ("images", TensorProto.UINT8, ["batch", IMAGE_SIZE, IMAGE_SIZE, 3]))
+
+
+def _model(nodes: list[Any], constants: dict[str, Any], source: tuple[str, int, list[Any]]) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(*source)],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 2])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def png(red: int, blue: int, size: int = 16) -> bytes:
+    """A PNG of one colour."""
+    out = io.BytesIO()
+    Image.new("RGB", (size, size), (red, 0, blue)).save(out, "PNG")
+    return out.getvalue()
+
+
+def word_tokenizer() -> Tokenizer:
+    """One id per word of WORDS."""
+    tokenizer = Tokenizer(models.WordLevel(WORDS, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
+
+
+def text_bundle(
+    path: Path,
+    *,
+    flipped: bool = False,
+    model: onnx.ModelProto | None = None,
+    tokenizer: Tokenizer | None = None,
+    **changes: Any,
+) -> Path:
+    """A text bundle at `path`. `changes` replace fields of the manifest."""
+    files = {
+        "model.onnx": (model or text_model(flipped=flipped)).SerializeToString(),
+        "tokenizer.json": (tokenizer or word_tokenizer()).to_str().encode(),
+    }
+    manifest = _manifest("text", "text-labels", TEXT_LABELS, {"max_chars": 1000, "max_tokens": 64})
+    return _write(path, files, {**manifest, **changes}, ["good film", "bad film"])
+
+
+def image_bundle(path: Path, *, dear: int = 0, **changes: Any) -> Path:
+    """An image bundle at `path`."""
+    files = {"model.onnx": image_model(dear=dear).SerializeToString()}
+    manifest = _manifest("image", "image-labels", IMAGE_LABELS, {"height": IMAGE_SIZE, "width": IMAGE_SIZE})
+    images = [{"image": base64.b64encode(png(*colours)).decode()} for colours in ((255, 0), (0, 255))]
+    return _write(path, files, {**manifest, **changes}, images)
+
+
+def _manifest(kind: str, predictor: str, labels: list[str], preprocessing: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "manifest_version": 1,
+        "name": "test",
+        "template": f"{kind}-classification",
+        "kind": kind,
+        "predictor": predictor,
+        "input_schema": {"type": "string"},
+        "output_schema": {"type": "object"},
+        "preprocessing": preprocessing,
+        "labels": labels,
+        "metrics": {},
+        "certificate": {
+            "examples": 2,
+            "label_flips": 0,
+            "max_abs_difference": 0.0,
+            "tolerance": 1e-4,
+            "passed": True,
+        },
+        "provenance": {
+            "job": "job_" + "a" * 24,
+            "attempt": 1,
+            "dataset": "dst_" + "a" * 24,
+            "dataset_version": "dsv_" + "a" * 24,
+            "dataset_number": 1,
+            "dataset_hash": "0" * 64,
+            "template": f"{kind}-classification",
+            "preset": "fast",
+            "parameters": {},
+            "seed": 0,
+            "code_version": "test",
+            "torch_version": "none",
+            "trained_at": "2026-01-01T00:00:00Z",
+            "device": "cpu",
+        },
+    }
+
+
+def _write(path: Path, files: dict[str, bytes], manifest: dict[str, Any], inputs: list[Any]) -> Path:
+    """The zip, with reference cases answered by the model itself where it loads."""
+    files["reference.json"] = json.dumps({"cases": _answered(files, manifest, inputs)}).encode()
+    facts = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr("manifest.json", json.dumps({"files": facts, **manifest}))
+        for name, data in files.items():
+            bundle.writestr(name, data)
+    return path
+
+
+def _answered(files: dict[str, bytes], manifest: dict[str, Any], inputs: list[Any]) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, data in {**files, "manifest.json": json.dumps(manifest).encode()}.items():
+            (folder / file).write_bytes(data)
+        try:
+            predictor = runtime.load(folder, threads=1)
+            answers = predictor.predict(predictor.parse(inputs))
+        except Exception:  # a model that is broken on purpose: whatever its cases say, it must be refused before
+            answers = [{"label": "none"} for _ in inputs]
+    return [{"input": raw, "prediction": answer} for raw, answer in zip(inputs, answers, strict=True)]
+
+
+def sha256(path: Path) -> str:
+    """Of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
