@@ -128,6 +128,8 @@ def _postgres(home: Path, found: Addresses, *, durable: bool) -> Server:
     if not (data / "PG_VERSION").exists():
         _initialise(data, binaries, user, found.owner_password, durable=durable)
     settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "timezone": "UTC"}
+    # Failed statements are logged by whoever sent them; here their values would be in clear.
+    settings["log_min_messages"] = "fatal"
     if not durable:
         settings.update(fsync="off", synchronous_commit="off", full_page_writes="off")
     command = [str(binaries / "postgres"), "-D", str(data), "-p", str(urlsplit(found.database_url).port)]

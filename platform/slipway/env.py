@@ -44,6 +44,7 @@ class Env:
     redis_url: str | None
     storage: str  # a folder or s3://bucket/prefix
     max_upload_bytes: int  # of one uploaded file
+    ledger_days: int  # how long single requests are kept; their sums per minute stay
     runners: int  # CPU runner slots on this machine; a GPU adds its own
     secret_key: str | None
     debug: bool
@@ -80,6 +81,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         redis_url=redis_url or running.get("redis_url"),
         storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
         max_upload_bytes=_number(env, "SLIPWAY_MAX_UPLOAD_BYTES", 5 * 2**30, low=1, high=2**50),
+        ledger_days=_number(env, "SLIPWAY_LEDGER_DAYS", 400, low=1, high=10_000),
         runners=_number(env, "SLIPWAY_RUNNERS", 1, low=0, high=256),
         secret_key=env.get("SLIPWAY_SECRET_KEY") or None,
         debug=_flag(env, "SLIPWAY_DEBUG"),

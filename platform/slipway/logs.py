@@ -54,6 +54,7 @@ def config(*, json: bool) -> dict[str, Any]:
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "django.server": {"handlers": [], "propagate": True},
             "uvicorn": {"handlers": [], "propagate": True},
+            "uvicorn.access": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},  # not two lines for each beat
             "celery.beat": {"level": "WARNING"},
         },

@@ -109,7 +109,11 @@ async def _databases(env: Env, supervisor: Supervisor) -> dict[str, str]:
     found = dict(given)
     for server in await asyncio.to_thread(lambda: embedded.prepare(env.home, **wanted)):
         child = Child(
-            server.name, server.command, stop_signal=server.stop_signal, options=embedded.spawn_arguments(server)
+            server.name,
+            server.command,
+            stop_signal=server.stop_signal,
+            quiet=True,
+            options=embedded.spawn_arguments(server),
         )
         await supervisor.start(child)
         await asyncio.to_thread(embedded.wait_ready, server, lambda child=child: child.alive)  # type: ignore[misc]
@@ -161,7 +165,7 @@ def processes(env: Env, environ: dict[str, str]) -> list[Child]:
         name: value for name, value in environ.items() if name in _WORKER_VARIABLES or name.startswith(_WORKER_PREFIXES)
     }
     worker_environ |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    celery = [_PYTHON, "-m", "celery"]
+    celery = [_PYTHON, "-m", "celery", "--quiet"]  # without its banner
     quiet = ["--loglevel=WARNING", "--without-gossip", "--without-mingle"]
     control = [
         *celery,
@@ -175,10 +179,13 @@ def processes(env: Env, environ: dict[str, str]) -> list[Child]:
     web = [_PYTHON, "-m", "uvicorn", "slipway.asgi:application", "--host=127.0.0.1", f"--port={env.port}"]
     web += ["--no-access-log", "--no-server-header", "--lifespan=off", "--timeout-graceful-shutdown=5"]
     web += ["--proxy-headers"] if env.proxies else ["--no-proxy-headers"]
+    # Containers run as root, and tasks are JSON: what celery warns of there, pickled tasks, cannot come in.
+    for variables in (environ, worker_environ):
+        variables["PYTHONWARNINGS"] = "ignore:You're running the worker with superuser privileges"
     children = [
         Child("web", web, environ),
         Child("worker", [*control, *quiet, "--hostname=control@%h"], environ),
-        Child("beat", [*celery, "-A", "slipway", "beat", "--loglevel=WARNING", "--pidfile="], environ),
+        Child("beat", [*celery, "-A", "slipway", "beat", "--loglevel=WARNING", "--pidfile="], environ, quiet=True),
         Child("recorder", [_PYTHON, str(ROOT / "manage.py"), "record"], environ),
         Child("serving", [_PYTHON, "-m", "workers.serving"], worker_environ, patience_s=25),
     ]

@@ -184,6 +184,7 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 # --- Uploads ---
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 SLIPWAY_MAX_UPLOAD_BYTES = ENV.max_upload_bytes
+SLIPWAY_LEDGER_DAYS = ENV.ledger_days
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # form and JSON bodies; files stream to disk
 
 # --- Control API ---

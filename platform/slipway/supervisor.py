@@ -21,6 +21,10 @@ CRASH_WINDOW_S = 60.0
 LONGEST_LINE = 1 << 20
 
 
+# write(name, line, quiet)
+Write = Callable[[str, str, bool], None]
+
+
 class TooManyCrashes(Exception):
     """A child cannot be kept running."""
 
@@ -34,6 +38,7 @@ class Child:
     env: dict[str, str] | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     patience_s: float = 15.0  # from the stop signal to SIGKILL
+    quiet: bool = False  # its lines go to its log file alone
     options: dict[str, Any] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
     crashes: deque[float] = field(default_factory=deque)
@@ -47,7 +52,7 @@ class Child:
 class Supervisor:
     """Keeps children running. Use from one event loop in the main thread: a child dies with the thread that made it."""
 
-    def __init__(self, write: Callable[[str, str], None]) -> None:
+    def __init__(self, write: Write) -> None:
         self.write = write
         self.children: list[Child] = []
         self.stopping = False
@@ -80,9 +85,9 @@ class Supervisor:
         await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb", 0)
         )
-        self._tasks.append(asyncio.create_task(self._relay(child.name, reader)))
+        self._tasks.append(asyncio.create_task(self._relay(child, reader)))
 
-    async def _relay(self, name: str, reader: asyncio.StreamReader) -> None:
+    async def _relay(self, child: Child, reader: asyncio.StreamReader) -> None:
         """Print a child's lines until its output is closed."""
         while True:
             try:
@@ -91,7 +96,7 @@ class Supervisor:
                 line = b"(a line too long to show)\n"
             if not line:
                 return
-            self.write(name, line.decode("utf-8", "replace").rstrip())
+            self.write(child.name, line.decode("utf-8", "replace").rstrip(), child.quiet)
 
     async def _keep(self, child: Child) -> None:
         try:
@@ -113,12 +118,12 @@ class Supervisor:
         if len(child.crashes) >= CRASHES_ALLOWED:
             raise TooManyCrashes(f"{said}, the {CRASHES_ALLOWED}th time within a minute.")
         pause = 0.25 * 2 ** (len(child.crashes) - 1)
-        self.write("slipway", f"{said}; starting it again in {pause:g} s")
+        self._say(f"{said}; starting it again in {pause:g} s")
         await asyncio.sleep(pause)
         if not self.stopping:
             await self._spawn(child)
             assert child.process
-            self.write("slipway", f"{child.name} runs again (pid {child.process.pid})")
+            self._say(f"{child.name} runs again (pid {child.process.pid})")
         reap(self._pids() | self._not_ours)
 
     async def stop(self, first: list[Child]) -> None:
@@ -136,6 +141,9 @@ class Supervisor:
         # Orphans of children that crashed earlier.
         await asyncio.to_thread(kill, [process for process in below() if process.pid not in self._not_ours])
 
+    def _say(self, line: str) -> None:
+        self.write("slipway", line, False)
+
     def _pids(self) -> set[int]:
         return {child.process.pid for child in self.children if child.process}
 
@@ -147,7 +155,7 @@ class Supervisor:
         try:
             await asyncio.wait_for(child.process.wait(), child.patience_s)
         except TimeoutError:
-            self.write("slipway", f"{child.name} did not stop within {child.patience_s:g} s and is killed")
+            self._say(f"{child.name} did not stop within {child.patience_s:g} s and is killed")
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.process.pid, signal.SIGKILL)
             await child.process.wait()
@@ -163,12 +171,13 @@ def describe_exit(code: int) -> str:
         return f"signal {-code}"
 
 
-def line_writer(folder: Path) -> Callable[[str, str], None]:
-    """Prints "name | line" and appends the line to folder/name.log, which is started anew at 10 MB."""
+def line_writer(folder: Path) -> Write:
+    """Prints "name | line", unless it is quiet, and appends the line to folder/name.log, started anew at 10 MB."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def write(name: str, line: str) -> None:
-        print(f"{name:<9}| {line}", flush=True)
+    def write(name: str, line: str, quiet: bool = False) -> None:
+        if not quiet:
+            print(f"{name:<9}| {line}", flush=True)
         path = folder / f"{name}.log"
         with contextlib.suppress(OSError):
             if path.exists() and path.stat().st_size > 10_000_000:

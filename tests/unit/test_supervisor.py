@@ -23,7 +23,7 @@ class Lines:
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
 
-    def __call__(self, name: str, line: str) -> None:
+    def __call__(self, name: str, line: str, quiet: bool) -> None:
         self.seen.append((name, line))
 
     def count(self, name: str, part: str) -> int:
@@ -96,7 +96,7 @@ def test_children_die_with_a_supervisor_that_is_killed() -> None:
         "import asyncio, sys\n"
         "from slipway.supervisor import Child, Supervisor\n"
         "async def main():\n"
-        "    supervisor = Supervisor(lambda name, line: print(line, flush=True))\n"
+        "    supervisor = Supervisor(lambda name, line, quiet: print(line, flush=True))\n"
         f"    await supervisor.start(Child('a', [sys.executable, '-c', {SLEEPS!r}]))\n"
         "    await supervisor.failure\n"
         "asyncio.run(main())\n"
@@ -123,6 +123,8 @@ async def test_a_line_too_long_is_not_the_end_of_the_lines() -> None:
 
 def test_lines_are_printed_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write = line_writer(tmp_path / "logs")
-    write("web", "hello")
-    assert "web" in capsys.readouterr().out
-    assert (tmp_path / "logs" / "web.log").read_text() == "hello\n"
+    write("web", "hello", False)
+    write("redis", "hello", True)
+    printed = capsys.readouterr().out
+    assert "web" in printed and "redis" not in printed
+    assert [path.read_text() for path in (tmp_path / "logs").iterdir()] == ["hello\n"] * 2
