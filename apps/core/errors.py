@@ -81,6 +81,8 @@ class GateMiddleware(_Middleware):
         refusal = _refusal(request)
         if refusal is None:
             return self.get_response(request)
+        # CommonMiddleware, which would say it, stands further in.
+        refusal.headers["Content-Length"] = str(len(refusal.content))
         return self._answer(refusal) if self.is_async else refusal
 
     async def _answer(self, response: HttpResponse) -> HttpResponse:

@@ -19,7 +19,9 @@ from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import IngestResult
 from workers.ingest.run import run
 
-REVIEWS = b"text,label\n" + b"".join(b"a good film number %d,good\na bad film number %d,bad\n" % (n, n) for n in range(20))
+REVIEWS = b"text,label\n" + b"".join(
+    b"a good film number %d,good\na bad film number %d,bad\n" % (n, n) for n in range(20)
+)
 
 
 @pytest.fixture(autouse=True)

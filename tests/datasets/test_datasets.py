@@ -89,9 +89,7 @@ def test_rows_are_paged_and_searched(client: APIClient, cast: Cast, imported: Im
     assert client.get(address, {"label__startswith": "b"}).status_code == 422
 
 
-def test_a_correction_makes_a_new_version_and_leaves_the_old(
-    client: APIClient, cast: Cast, imported: Imported
-) -> None:
+def test_a_correction_makes_a_new_version_and_leaves_the_old(client: APIClient, cast: Cast, imported: Imported) -> None:
     dataset = send(client, cast).json()["id"]
     old = imported(Dataset.objects.get(pk=dataset).latest)
     row = client.get(f"{DATASETS}/{dataset}/rows", {"label": "good"}).json()["results"][0]
@@ -228,9 +226,7 @@ def photos() -> bytes:
     return buffer.getvalue()
 
 
-def test_images_are_shown_as_rasters_of_ours(
-    client: APIClient, cast: Cast, imported: Imported, photos: bytes
-) -> None:
+def test_images_are_shown_as_rasters_of_ours(client: APIClient, cast: Cast, imported: Imported, photos: bytes) -> None:
     reply = send(client, cast, photos, "photos.zip", kind="image")
     version = imported(newest(reply))
     image = client.get(f"{DATASETS}/{version.dataset_id}/rows/3/image", {"size": 128})

@@ -208,7 +208,11 @@ def test_others_do_not_find_it(client: APIClient, cast: Cast, api_of: ApiOf) -> 
     address = begin(client, 6)["Location"]
     for user in (cast.alice, cast.charlie):
         other = api_of(user)
-        replies = [other.head(address, headers=TUS), patch(other, address, 0, b"abc"), other.delete(address, headers=TUS)]
+        replies = [
+            other.head(address, headers=TUS),
+            patch(other, address, 0, b"abc"),
+            other.delete(address, headers=TUS),
+        ]
         assert [reply.status_code for reply in replies] == [404, 404, 404]
     assert client.head(address, headers=TUS)["Upload-Offset"] == "0"
 

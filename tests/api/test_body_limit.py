@@ -1,0 +1,82 @@
+"""Bodies are refused before they are read, whatever they say of their length."""
+
+import json
+import re
+import socket
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.cast import Cast, make_token
+
+MEGABYTE = b"x" * (1 << 20)
+
+
+class Wire:
+    """A connection on which a test says exactly what it wants."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.host = parts.netloc
+        self.socket = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20)
+
+    def begin(self, method: str, path: str, *headers: str) -> None:
+        head = [f"{method} {path} HTTP/1.1", f"Host: {self.host}", *headers, "", ""]
+        self.socket.sendall("\r\n".join(head).encode())
+
+    def answer(self) -> tuple[int, dict[str, object]]:
+        """Status and JSON body; the server has closed the connection after them."""
+        received = b""
+        while chunk := self.socket.recv(65536):
+            received += chunk
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert re.search(rb"(?i)x-request-id: \S+", head)
+        assert b"nosniff" in head.lower()
+        return int(head.split()[1]), json.loads(body)
+
+
+@pytest.fixture
+def wire(web_server: str) -> Wire:
+    return Wire(web_server)
+
+
+def test_a_length_over_the_limit_is_refused_without_a_byte_of_it(wire: Wire, cast: Cast) -> None:
+    token = f"Authorization: Bearer {make_token(cast.bob)}"
+    wire.begin("POST", "/api/v1/projects", token, "Content-Type: application/json", "Content-Length: 10000000000")
+    status, body = wire.answer()
+    assert (status, body["error"]["code"]) == (413, "payload_too_large")  # type: ignore[index]
+
+
+def test_an_upload_over_the_limit_is_refused_without_a_byte_of_it(wire: Wire) -> None:
+    wire.begin(
+        "POST", "/api/v1/datasets", "Content-Type: multipart/form-data; boundary=b", f"Content-Length: {6 << 30}"
+    )
+    assert wire.answer()[0] == 413
+
+
+def test_a_body_without_a_length_is_cut_off_at_the_limit(wire: Wire) -> None:
+    wire.begin("POST", "/api/v1/projects", "Content-Type: application/json", "Transfer-Encoding: chunked")
+    sent, deadline = 0, time.monotonic() + 20
+    try:
+        while time.monotonic() < deadline:
+            wire.socket.sendall(b"%x\r\n%s\r\n" % (len(MEGABYTE), MEGABYTE))
+            sent += len(MEGABYTE)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    # The limit of 6 MB, and what the kernel holds on both sides.
+    assert 6 << 20 <= sent < 40 << 20
+
+
+def test_a_small_body_passes(wire: Wire, cast: Cast) -> None:
+    body = json.dumps({"name": "Small"}).encode()
+    wire.begin(
+        "POST",
+        "/api/v1/projects",
+        f"Authorization: Bearer {make_token(cast.bob)}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    )
+    wire.socket.sendall(body)
+    assert wire.answer()[0] == 201
