@@ -13,14 +13,7 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
     raise error
 
 
-def _replace_surrogates(error: UnicodeError) -> tuple[str, int]:
-    if isinstance(error, UnicodeEncodeError):
-        return "\ufffd" * (error.end - error.start), error.end
-    raise error
-
-
 codecs.register_error("mark_undecodable", _mark)
-codecs.register_error("replace_surrogates", _replace_surrogates)
 
 
 class Lines:

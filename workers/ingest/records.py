@@ -1,5 +1,6 @@
 """What readers yield: records, each with its line and, where something is wrong, what."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -74,14 +75,11 @@ def text_problem(fields: list[str]) -> Problem | None:
 # Lone surrogates never come out of a decoder, so they can carry a mark.
 UNDECODABLE = "\udcff"
 CUT = "\udfff"
+_UNPRINTABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
     """The text with marks, half surrogate pairs and zero bytes replaced: safe for files, JSON and Postgres."""
-    if "\0" in text:
-        text = text.replace("\0", "\ufffd")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.replace(CUT, "…").encode("utf-8", "replace_surrogates").decode()
-    return text
+    if text.isascii() and "\0" not in text:
+        return text
+    return _UNPRINTABLE.sub("\ufffd", text.replace(CUT, "…"))
