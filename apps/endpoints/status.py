@@ -11,6 +11,7 @@ from workers.contracts import names
 from workers.contracts.snapshot import ServingStatus
 
 READY, DEPLOYING, FAILED = "ready", "deploying", "failed"
+STATES = (READY, DEPLOYING, FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,12 @@ def _revision(revision: Revision, processes: list[ServingStatus]) -> RevisionSta
     return RevisionStatus(revision, READY if said and all(text == "ready" for text in said) else DEPLOYING)
 
 
-def endpoint_state(endpoint: Endpoint, processes: list[ServingStatus] | None = None) -> str:
+def worst(rows: list[RevisionStatus]) -> str:
     """ready, deploying or failed: the worst of the revisions that have traffic."""
-    states = {row.state for row in revisions(endpoint, processes) if row.revision.traffic}
+    states = {row.state for row in rows if row.revision.traffic}
     return next((state for state in (FAILED, DEPLOYING, READY) if state in states), DEPLOYING)
+
+
+def endpoint_state(endpoint: Endpoint, processes: list[ServingStatus] | None = None) -> str:
+    """The state of an endpoint: the worst of its revisions."""
+    return worst(revisions(endpoint, processes))

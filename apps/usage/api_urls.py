@@ -1,5 +1,10 @@
-"""Control API of this app."""
+"""Control API of usage."""
 
-from django.urls import URLPattern
+from django.urls import path
 
-urlpatterns: list[URLPattern] = []
+from apps.usage import api
+
+urlpatterns = [
+    path("usage", api.usage, name="usage"),
+    path("usage.csv", api.usage_csv, name="csv"),
+]

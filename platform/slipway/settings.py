@@ -212,6 +212,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": None,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "ENUM_NAME_OVERRIDES": {
+        "EndpointState": "apps.endpoints.status.STATES",
         "DatasetKind": "apps.datasets.models.Kind",
         "JobKind": "apps.training.models.Job.Kind",
         "JobState": "apps.training.models.Job.State",

@@ -1,4 +1,4 @@
-"""The recorder counts every record once: twice delivered, replayed from the start, killed on the way, or among poison."""
+"""The recorder counts every record once: delivered twice, replayed from the start, killed halfway, among poison."""
 
 import json
 import time
