@@ -7,7 +7,7 @@ from django.views.decorators.http import require_safe
 from apps.core.pages import current_team
 
 EXAMPLE = """\
-$ curl https://predict.example.com/v1/endpoints/tickets/predict \\
+$ curl $SLIPWAY_URL/v1/endpoints/tickets/predict \\
     -H "Authorization: Bearer $SLIPWAY_KEY" \\
     -d '{"inputs": ["The invoice shows the wrong amount"]}'
 

@@ -1,14 +1,13 @@
 """Pages of a team: its home, settings and audit log."""
 
-from datetime import UTC
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
@@ -20,7 +19,8 @@ from apps.teams.access import team_for
 from apps.teams.forms import TeamForm
 from apps.teams.models import Team
 from apps.training.models import Job
-from apps.usage.models import MinuteRollup
+from apps.usage import reports
+from apps.usage.quota import month_start
 
 
 @login_required
@@ -50,15 +50,9 @@ def _projects(team: Team) -> QuerySet[Project]:
     )
 
 
-def _usage_of_month(team: Team) -> dict[str, int]:
-    start = timezone.now().astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    rollups = MinuteRollup.objects.filter(team_id=team.pk, minute__gte=start)
-    sums = rollups.aggregate(
-        requests=Sum("requests", default=0),
-        items=Sum("items", default=0),
-        errors=Sum("requests", filter=Q(status__gte=400), default=0),
-    )
-    return {**sums, "limit": team.monthly_requests or 0}
+def _usage_of_month(team: Team) -> dict[str, Any]:
+    sums = reports.total(reports.rollups(team=team.pk, start=month_start()))
+    return {**sums, "limit": team.monthly_requests}
 
 
 def _active_jobs(team: Team) -> QuerySet[Job]:

@@ -13,6 +13,14 @@ document.addEventListener("alpine:init", () => {
     },
   }));
 
+  Alpine.data("password", () => ({
+    shown: false,
+    toggle() {
+      this.shown = !this.shown;
+      this.$root.querySelector("input").type = this.shown ? "text" : "password";
+    },
+  }));
+
   Alpine.data("theme", () => ({
     dark: window.slipwayTheme.current() === "dark",
     get light() { return !this.dark; },

@@ -64,7 +64,7 @@ def state(value: str, label: str = "") -> dict[str, str]:
 
 
 @register.inclusion_tag("components/field.html")
-def field(bound: BoundField, optional: bool = True, autofocus: bool = False) -> dict[str, Any]:
+def field(bound: BoundField, optional: bool = True, autofocus: bool = False, placeholder: bool = True) -> dict[str, Any]:
     """A form field with label, control, help and errors, tied together for screen readers."""
     kind = getattr(bound.field.widget, "input_type", bound.field.widget.__class__.__name__.lower())
     classes = {
@@ -79,6 +79,8 @@ def field(bound: BoundField, optional: bool = True, autofocus: bool = False) -> 
         css += " is-invalid"
     own = bound.field.widget.attrs.get("class")
     attrs: dict[str, Any] = {"class": f"{own} {css}" if own else css}
+    if not placeholder:
+        attrs["placeholder"] = False
     if autofocus:
         attrs["autofocus"] = True
     return {
