@@ -13,13 +13,13 @@ import torch
 class LinearRecommender(torch.nn.Module):
     """Weights are rounded to float16 at once: what is evaluated is what is stored and served. Sums are float32."""
 
-    gather: torch.Tensor  # P, float16 [catalogue, width]
-    spread: torch.Tensor | None  # Q, float16 [catalogue, width]; None where width is the catalogue
+    gather: torch.Tensor  # P, float32 of float16 precision [catalogue, width]
+    spread: torch.Tensor | None  # Q, the same [catalogue, width]; None where width is the catalogue
 
     def __init__(self, gather: torch.Tensor, spread: torch.Tensor | None = None) -> None:
         super().__init__()
-        self.register_buffer("gather", gather.half())
-        self.register_buffer("spread", None if spread is None else spread.half())
+        self.register_buffer("gather", gather.half().float())
+        self.register_buffer("spread", None if spread is None else spread.half().float())
 
     @property
     def width(self) -> int:
@@ -29,17 +29,8 @@ class LinearRecommender(torch.nn.Module):
     def forward(self, items: torch.Tensor, starts: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Scores, float32 [users, catalogue], of histories that lie end to end: `items` int64 and `weights` float32
         [interactions], `starts` int64 [users]."""
-        taste = torch.nn.functional.embedding_bag(
-            items, self._wide("gather"), starts, mode="sum", per_sample_weights=weights
-        )
-        return taste if self.spread is None else taste @ self._wide("spread").T
-
-    def _wide(self, name: str) -> torch.Tensor:
-        """A float32 copy of a buffer, made once."""
-        cache: dict[str, torch.Tensor] = self.__dict__.setdefault("_wide_copies", {})
-        if name not in cache:
-            cache[name] = getattr(self, name).float()
-        return cache[name]
+        taste = torch.nn.functional.embedding_bag(items, self.gather, starts, mode="sum", per_sample_weights=weights)
+        return taste if self.spread is None else taste @ self.spread.T
 
     @torch.inference_mode()
     def scores(self, histories: scipy.sparse.csr_array) -> np.ndarray:
@@ -62,7 +53,7 @@ def write_onnx(model: LinearRecommender, path: Path) -> None:
 
     catalogue, width = model.gather.shape
     # Row number `catalogue` is what shorter histories are padded with.
-    padded = np.vstack([model.gather.cpu().numpy(), np.zeros((1, width), np.float16)])
+    padded = np.vstack([model.gather.half().cpu().numpy(), np.zeros((1, width), np.float16)])
     tensors = [numpy_helper.from_array(padded, "gather"), numpy_helper.from_array(np.array([1]), "middle")]
     nodes = [
         helper.make_node("Gather", ["gather", "history"], ["half_rows"]),
@@ -73,7 +64,8 @@ def write_onnx(model: LinearRecommender, path: Path) -> None:
         helper.make_node("Squeeze", ["sums", "middle"], ["scores" if model.spread is None else "taste"]),
     ]
     if model.spread is not None:
-        tensors.append(numpy_helper.from_array(np.ascontiguousarray(model.spread.cpu().numpy().T), "half_spread"))
+        spread = np.ascontiguousarray(model.spread.half().cpu().numpy().T)
+        tensors.append(numpy_helper.from_array(spread, "half_spread"))
         nodes.append(helper.make_node("Cast", ["half_spread"], ["spread"], to=TensorProto.FLOAT))
         nodes.append(helper.make_node("MatMul", ["taste", "spread"], ["scores"]))
     graph = helper.make_graph(

@@ -46,7 +46,8 @@ class TrainedRecommender(Trained):
 
     def __init__(self, run: "Run", study: Study, model: LinearRecommender) -> None:
         self.labels = []
-        self._run, self._study, self._model = run, study, model
+        self.model = model
+        self._run, self._study = run, study
 
     def evaluate(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Metrics per split, each with those of popularity, and the report of the model's page."""
@@ -60,7 +61,7 @@ class TrainedRecommender(Trained):
             splits["validation"] = _facts(study.validation, baseline)
         report: dict[str, Any] = {}
         if len(study.test.users):
-            found = evaluate(self._model.scores, study.known, study.test)
+            found = evaluate(self.model.scores, study.known, study.test)
             baseline = evaluate(popularity(study.known), study.known, study.test)
             metrics["test"] = {**found.metrics, "popularity": baseline.metrics}
             splits["test"] = _facts(study.test, found)
@@ -133,7 +134,7 @@ class TrainedRecommender(Trained):
     def export(self, folder: Path) -> dict[str, Any]:
         """model.onnx, items.json, users.json and histories.npz."""
         study, known = self._study, self._study.known
-        write_onnx(self._model, folder / "model.onnx")
+        write_onnx(self.model, folder / "model.onnx")
         names = {
             "items.json": [study.log.items[i] for i in known.items],
             "users.json": [study.log.users[u] for u in known.users],
@@ -148,7 +149,7 @@ class TrainedRecommender(Trained):
         if np.any(known.matrix.data != 1):
             arrays["weights"] = known.matrix.data
         np.savez(folder / "histories.npz", **arrays)
-        return {"k": cast(RecommendationParams, self._run.params).k, "width": self._model.width}
+        return {"k": cast(RecommendationParams, self._run.params).k, "width": self.model.width}
 
     def certify(self, predictor: Predictor) -> Certificate:
         """All users of the test split (of validation, where there is none) by name through the served path."""
@@ -167,7 +168,7 @@ class TrainedRecommender(Trained):
             answers = predictor.predict(queries)
             served = [[number[entry["item"]] for entry in answer["items"]] for answer in answers]
             batch = known.with_nobody[rows[part]]
-            scores = self._model.scores(batch)
+            scores = self.model.scores(batch)
             scores[batch.sum(axis=1) == 0] = known.shares
             # Sums of float32 differ in their last digits: long histories with large weights by more than short ones.
             scale = max(scale, float(np.abs(scores).max(initial=0.0)))
