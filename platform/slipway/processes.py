@@ -17,7 +17,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -87,15 +86,17 @@ async def _start(env: Env, supervisor: Supervisor, started: list[Child]) -> None
     }
     environ |= {"SLIPWAY_HOME": str(env.home), "SLIPWAY_STORAGE": env.storage}
     environ |= await _databases(env, supervisor)
-    await _manage(environ, "migrate", "--noinput", "--verbosity=0", SLIPWAY_STATEMENT_TIMEOUT="0")
-    if _static_files_changed(env):
-        await _manage(environ, "collectstatic", "--noinput", "--clear", "--verbosity=0")
-    if env.local:
-        await _manage(environ, "create_demo")
-    for child in processes(env, environ):
+    # The workers need no database: they come up while it is being prepared.
+    since = time.time()
+    runners = runner_processes(env, environ)
+    for child in [serving_process(environ), *runners]:
         started.append(child)
         await supervisor.start(child)
-    await _until_ready(env, environ["REDIS_URL"], runners=sum(child.name.startswith("runner") for child in started))
+    await _prepare(environ)
+    for child in control_processes(env, environ):
+        started.append(child)
+        await supervisor.start(child)
+    await _until_ready(env, environ["REDIS_URL"], len(runners), since)
     print(f"Slipway is ready: {env.url}", flush=True)
 
 
@@ -123,14 +124,15 @@ async def _databases(env: Env, supervisor: Supervisor) -> dict[str, str]:
     return found
 
 
-async def _manage(environ: dict[str, str], command: str, *arguments: str, **extra: str) -> None:
-    """Run a management command. Raises StartError with what it printed."""
+async def _prepare(environ: dict[str, str]) -> None:
+    """Bring database and static files up to date. Raises StartError with what was printed."""
     process = await asyncio.create_subprocess_exec(
-        *(_PYTHON, str(ROOT / "manage.py"), command, *arguments),
-        env={**environ, **extra},
+        *(_PYTHON, str(ROOT / "manage.py"), "prepare"),
+        env={**environ, "SLIPWAY_STATEMENT_TIMEOUT": "0"},  # a migration may take long
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        preexec_fn=dies_with_parent(signal.SIGKILL),
         start_new_session=True,
     )
     try:
@@ -139,61 +141,56 @@ async def _manage(environ: dict[str, str], command: str, *arguments: str, **extr
         process.kill()
         raise
     if process.returncode:
-        raise StartError(f"manage.py {command} failed:\n{output.decode('utf-8', 'replace')}")
-
-
-def _static_files_changed(env: Env) -> bool:
-    """Whether a source of static files is newer than what was collected."""
-    manifest = env.home / "static" / "staticfiles.json"
-    sources = [
-        ROOT / "package-lock.json",
-        ROOT / "node_modules" / ".package-lock.json",
-        Path(__file__).parent / "settings.py",
-    ]
-    sources += (ROOT / "static").rglob("*")
-    return not manifest.exists() or any(
-        path.stat().st_mtime > manifest.stat().st_mtime for path in sources if path.exists()
-    )
+        raise StartError(f"manage.py prepare failed:\n{output.decode('utf-8', 'replace')}")
 
 
 # --- Processes ---
 
 
-def processes(env: Env, environ: dict[str, str]) -> list[Child]:
-    """Every process of this machine, in the order of their start."""
-    worker_environ = {
-        name: value for name, value in environ.items() if name in _WORKER_VARIABLES or name.startswith(_WORKER_PREFIXES)
-    }
-    worker_environ |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    celery = [_PYTHON, "-m", "celery", "--quiet"]  # without its banner
-    quiet = ["--loglevel=WARNING", "--without-gossip", "--without-mingle"]
-    control = [
-        *celery,
-        "-A",
-        "slipway",
-        "worker",
-        f"--queues={names.QUEUE_CONTROL}",
-        "--pool=threads",
-        "--concurrency=2",
-    ]
+_CELERY = [_PYTHON, "-m", "celery", "--quiet"]  # without its banner
+_CELERY_WORKER = ["--pool=threads", "--loglevel=WARNING", "--without-gossip", "--without-mingle"]
+# Containers run as root, and tasks are JSON: pickled ones, which celery warns of there, cannot come in.
+_CELERY_VARIABLES = {"PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges"}
+
+
+def control_processes(env: Env, environ: dict[str, str]) -> list[Child]:
+    """What holds the database: web, the control plane's own tasks, their clock, and the recorder."""
     web = [_PYTHON, "-m", "uvicorn", "slipway.asgi:application", "--host=127.0.0.1", f"--port={env.port}"]
     web += ["--no-access-log", "--no-server-header", "--lifespan=off", "--timeout-graceful-shutdown=5"]
     web += ["--proxy-headers"] if env.proxies else ["--no-proxy-headers"]
-    # Containers run as root, and tasks are JSON: what celery warns of there, pickled tasks, cannot come in.
-    for variables in (environ, worker_environ):
-        variables["PYTHONWARNINGS"] = "ignore:You're running the worker with superuser privileges"
-    children = [
+    worker = [*_CELERY, "-A", "slipway", "worker", *_CELERY_WORKER, f"--queues={names.QUEUE_CONTROL}"]
+    worker += ["--concurrency=2", "--hostname=control@%h"]
+    beat = [*_CELERY, "-A", "slipway", "beat", "--loglevel=WARNING", "--pidfile="]
+    return [
         Child("web", web, environ),
-        Child("worker", [*control, *quiet, "--hostname=control@%h"], environ),
-        Child("beat", [*celery, "-A", "slipway", "beat", "--loglevel=WARNING", "--pidfile="], environ, quiet=True),
+        Child("worker", worker, {**environ, **_CELERY_VARIABLES}),
         Child("recorder", [_PYTHON, str(ROOT / "manage.py"), "record"], environ),
-        Child("serving", [_PYTHON, "-m", "workers.serving"], worker_environ, patience_s=25),
+        Child("beat", beat, environ, quiet=True),
     ]
+
+
+def serving_process(environ: dict[str, str]) -> Child:
+    """The hosted prediction API."""
+    # It drains before it stops.
+    return Child("serving", [_PYTHON, "-m", "workers.serving"], _worker_environ(environ), patience_s=25)
+
+
+def runner_processes(env: Env, environ: dict[str, str]) -> list[Child]:
+    """The runners of this machine: its CPU slots, and one for each GPU."""
+    children = []
     for name, queues, device in _slots(env):
-        runner = [*celery, "-A", "workers.runner.app", "worker", f"--queues={','.join(queues)}"]
-        runner += ["--pool=threads", "--concurrency=1", f"--hostname={name}@%h", *quiet]
-        children.append(Child(name, runner, {**worker_environ, **device}))
+        command = [*_CELERY, "-A", "workers.runner.app", "worker", *_CELERY_WORKER, f"--queues={','.join(queues)}"]
+        command += ["--concurrency=1", f"--hostname={name}@%h"]
+        children.append(Child(name, command, {**_worker_environ(environ), **_CELERY_VARIABLES, **device}))
     return children
+
+
+def _worker_environ(environ: dict[str, str]) -> dict[str, str]:
+    """What a worker may know of our environment."""
+    found = {
+        name: value for name, value in environ.items() if name in _WORKER_VARIABLES or name.startswith(_WORKER_PREFIXES)
+    }
+    return {**found, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 def _slots(env: Env) -> Iterator[tuple[str, list[str], dict[str, str]]]:
@@ -216,9 +213,8 @@ def _gpus() -> list[str]:
 # --- Readiness ---
 
 
-async def _until_ready(env: Env, redis_url: str, *, runners: int) -> None:
+async def _until_ready(env: Env, redis_url: str, runners: int, since: float) -> None:
     """Wait until web and serving answer and every runner has said that it is there."""
-    since = time.time()
     waits: dict[str, Callable[[], bool]] = {
         "web": lambda: _answers(f"http://127.0.0.1:{env.port}/readyz"),
         "serving": lambda: _answers(f"http://127.0.0.1:{env.predict_port}/v2/health/ready"),
