@@ -1,6 +1,5 @@
 """What people do with jobs. An action is one transaction with its audit entry; broker and storage come after commit."""
 
-from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -104,7 +103,7 @@ def cancel_job(*, actor: User, job: Job) -> Job:
         audit.record(actor=actor, team=job.project.team, project=job.project, event="job.cancelled", noun=job)
         if job.state == Job.State.QUEUED:
             outcomes.cancel(job, timezone.now())
-        transaction.on_commit(partial(dispatch.tell_cancelled, job.pk), robust=True)
+        transaction.on_commit(lambda: dispatch.tell_cancelled(job.pk), robust=True)
     return job
 
 

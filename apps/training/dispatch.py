@@ -3,7 +3,6 @@
 Losing the message loses nothing: the job's row says `queued`, and the reaper sends again.
 """
 
-from functools import partial
 from typing import Final
 
 import redis
@@ -31,7 +30,9 @@ CANCEL_TTL_S: Final = 7 * 24 * 3600
 
 def send_on_commit(job: Job) -> None:
     """Send the job's present attempt when the transaction is safe."""
-    transaction.on_commit(partial(send, job.pk, job.attempt), robust=True)
+    job_id, attempt = job.pk, job.attempt
+    # No partial: Django names the function when it fails.
+    transaction.on_commit(lambda: send(job_id, attempt), robust=True)
 
 
 def send(job_id: str, attempt: int) -> bool:

@@ -1,7 +1,6 @@
 """How attempts and jobs end, by the recorder or the reaper. Everything runs inside the caller's transaction."""
 
 from datetime import datetime
-from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -111,7 +110,8 @@ def _end_attempt(job: Job, outcome: str, at: datetime, reason: str = "") -> None
     attempt = job.attempts.filter(number=job.attempt).first()
     if attempt:
         _close(attempt, outcome, at, reason)
-    transaction.on_commit(partial(dispatch.withdraw_spec, job.pk), robust=True)
+    job_id = job.pk
+    transaction.on_commit(lambda: dispatch.withdraw_spec(job_id), robust=True)
 
 
 def _close(attempt: Attempt, outcome: str, at: datetime, reason: str) -> None:

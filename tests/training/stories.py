@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from apps.datasets.models import DatasetVersion
@@ -41,7 +42,8 @@ class Teller:
 
     def say(self, type: str, **fields: Any) -> Job:
         """Tell the next event and apply it; the job after it."""
-        apply_entry(self.entry(type, **fields))
+        with transaction.atomic():
+            apply_entry(self.entry(type, **fields))
         self.job.refresh_from_db()
         return self.job
 
