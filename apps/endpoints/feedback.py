@@ -1,32 +1,40 @@
-"""Applying feedback (stream slipway:feedback): the right answers that clients report later."""
+"""Feedback (stream slipway:feedback): the right answers that clients tell later."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
-from apps.endpoints.models import Endpoint, Feedback
+from apps.endpoints.models import Feedback
+from apps.usage.models import LedgerEntry
 from workers.contracts.usage import FeedbackRecord
 
 
-class PoisonFeedback(ValueError):
-    """A record that can never be applied."""
+def apply(entries: Sequence[tuple[str, Mapping[bytes, bytes]]]) -> None:
+    """Store feedback on predictions that the ledger knows; the last word on a prediction counts.
 
-
-def apply(entries: Iterable[tuple[str, Mapping[bytes, bytes]]]) -> None:
-    """Apply (position, fields) entries; a second answer for the same prediction replaces the first."""
-    for _position, fields in entries:
-        try:
-            record = FeedbackRecord.model_validate_json(fields[b"r"])
-        except (ValidationError, KeyError) as error:
-            raise PoisonFeedback(f"{type(error).__name__}: {error}"[:400]) from error
-        if "\x00" in record.label + record.request_id or len(record.label) > 400 or len(record.request_id) > 64:
-            raise PoisonFeedback("a field is too long or holds a NUL character")
-        if not Endpoint.objects.filter(pk=record.endpoint, project__team=record.team).exists():
-            raise PoisonFeedback("there is no such endpoint")
-        Feedback.objects.update_or_create(
+    Whoever names a request that this endpoint never answered has nothing to say about it: dropped, not an error.
+    Raises ValueError, KeyError or DataError for an entry that is no record.
+    """
+    records = [FeedbackRecord.model_validate_json(fields[b"r"]) for _, fields in entries]
+    wanted = {record.request_id for record in records}
+    answered = {
+        (entry.request_id, entry.endpoint_id): entry.items
+        for entry in LedgerEntry.objects.filter(request_id__in=wanted, status=200)
+    }
+    kept = {
+        (record.endpoint, record.request_id, record.index): Feedback(
             endpoint_id=record.endpoint,
             request_id=record.request_id,
             index=record.index,
-            defaults={"label": record.label, "key": record.key, "time": datetime.fromtimestamp(record.time, UTC)},
+            label=record.label,
+            key=record.key,
+            time=datetime.fromtimestamp(record.time, UTC),
         )
+        for record in records
+        if 0 <= record.index < answered.get((record.request_id, record.endpoint), 0)
+    }
+    Feedback.objects.bulk_create(
+        kept.values(),
+        update_conflicts=True,
+        unique_fields=["endpoint", "request_id", "index"],
+        update_fields=["label", "key", "time"],
+    )

@@ -1,17 +1,19 @@
-"""The recorder: applies job events, usage records and feedback from Redis streams to the database, each exactly once.
+"""The recorder: applies what runners and serving processes say in Redis streams to the database, exactly once.
 
-How far a stream has been applied is kept in Postgres and moves in the transaction that applies the entries: a recorder
-that dies anywhere goes on where the database is. Two recorders at once take turns on the position's row, and the one
-that comes second finds it moved and reads again; so no lock service and no consumer group is needed.
+How far a stream has been applied is written in the transaction that applied it. After a crash at any point the entries
+are either applied and passed, or neither. One recorder works at a time: each transaction takes a lock, and checks that
+the position is still the one it has read from.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import redis
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from apps.endpoints import feedback
 from apps.training import recording
@@ -21,132 +23,163 @@ from workers.contracts import names
 
 log = structlog.get_logger(__name__)
 
-Entry = tuple[str, Mapping[bytes, bytes]]
-# stream → what applies its entries; each raises ValueError for an entry that can never be applied.
-STREAMS: Final[dict[str, Callable[[Sequence[Entry]], None]]] = {
-    names.STREAM_EVENTS: recording.apply,
-    names.STREAM_USAGE: ledger.apply,
-    names.STREAM_FEEDBACK: feedback.apply,
-}
-START: Final = "0-0"
-_BATCH: Final = 1000
-_WAIT_MS: Final = 500
-_BACK_OFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+Entries = Sequence[tuple[str, Mapping[bytes, bytes]]]
+
+BATCH: Final = 1000
+BLOCK_MS: Final = 1000
+_LOCK: Final = 0x736C6970  # "slip"
+_BEGINNING: Final = "0-0"
+_MAX_PAUSE_S: Final = 5.0
+# How often to look whether a stream began anew, in seconds.
+_RESTART_CHECK_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A stream, and what applies a batch of its entries. `apply` raises for an entry that can never be applied."""
+
+    stream: str
+    apply: Callable[[Entries], None]
+
+
+USAGE: Final = Source(names.STREAM_USAGE, ledger.apply)
+FEEDBACK: Final = Source(names.STREAM_FEEDBACK, feedback.apply)
+SOURCES: Final = (Source(names.STREAM_EVENTS, recording.apply), USAGE, FEEDBACK)
+
+
+class Standby(Exception):
+    """Another recorder is at work."""
 
 
 class Recorder:
-    """Reads the streams of one Redis until told to stop."""
+    """Reads, applies, commits, trims; over and over."""
 
-    def __init__(self, client: "redis.Redis[bytes]") -> None:
-        self._redis = client
-        self._positions: dict[str, str] = {}
-        self._stopping = False
+    def __init__(self, client: redis.Redis, sources: Sequence[Source] = SOURCES) -> None:
+        self._client = client
+        self._sources = sources
+        self._stop = threading.Event()
+        self._checked = 0.0
 
     def stop(self) -> None:
-        """Finish the batch at hand, then return from `run`."""
-        self._stopping = True
+        """End after the batch at hand."""
+        self._stop.set()
 
     def run(self) -> None:
-        """Apply entries as they come. Outages of Redis and Postgres are waited out; nothing is skipped for them."""
-        failures = 0
-        while not self._stopping:
+        """Work until `stop`. Redis and Postgres may come and go."""
+        pause = 0.1
+        while not self._stop.is_set():
             try:
                 self.step()
-                failures = 0
+                pause = 0.1
+                continue
+            except Standby:
+                log.debug("standby")
+                pause = 1.0
             except (redis.RedisError, OperationalError, InterfaceError) as error:
-                pause = _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]
-                log.warning("recorder_waits", reason=f"{type(error).__name__}: {error}"[:300], seconds=pause)
-                failures += 1
-                self._positions.clear()
-                close_old_connections()
-                self._rest(pause)
+                log.warning("recorder waits", reason=f"{type(error).__name__}: {error}"[:300], seconds=pause)
+                connection.close()
+            self._stop.wait(pause)
+            pause = min(_MAX_PAUSE_S, pause * 2)
 
-    def _rest(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not self._stopping and time.monotonic() < end:
-            time.sleep(0.05)
-
-    def step(self, wait_ms: int = _WAIT_MS) -> int:
-        """Read once and apply what was read; how many entries that was."""
-        for stream in STREAMS:
-            if stream not in self._positions:
-                self._positions[stream] = self._known_position(stream)
-        found: Any = self._redis.xread(dict(self._positions), count=_BATCH, block=wait_ms)
-        pairs = found.items() if isinstance(found, dict) else found
+    def step(self, block_ms: int = BLOCK_MS) -> int:
+        """Apply what has come, or wait a moment for it; the number of entries. Raises Standby, errors of both stores."""
+        positions = self._positions()
+        if time.monotonic() - self._checked > _RESTART_CHECK_S:
+            self._checked = time.monotonic()
+            positions = self._restarted(positions)
+        # One command for all streams: whatever feedback it brings, the usage that came before is in the same answer.
+        answer: Any = self._client.xread(dict(positions), count=BATCH, block=block_ms)
+        found = {stream.decode(): [(position.decode(), fields) for position, fields in rows] for stream, rows in answer}
         applied = 0
-        for stream, entries in pairs:
-            name = stream.decode()
-            applied += self._apply(name, [(position.decode(), fields) for position, fields in _flat(entries)])
+        for source in self._sources:
+            entries = found.get(source.stream)
+            if not entries:
+                continue
+            if source is FEEDBACK and len(found.get(USAGE.stream, ())) == BATCH:
+                continue  # the usage it refers to may still be on its way: next time
+            self._apply(source, positions[source.stream], entries)
+            self._client.xtrim(source.stream, minid=entries[-1][0], approximate=False)
+            applied += len(entries)
         return applied
 
-    def _known_position(self, stream: str) -> str:
-        """Where the database is; the start where the stream is younger than that (Redis has lost its data)."""
-        row, _ = StreamPosition.objects.get_or_create(stream=stream)
-        try:
-            last: bytes = self._redis.xinfo_stream(stream)["last-generated-id"]
-        except redis.ResponseError:
-            return row.position  # no such stream yet
-        if _order(last.decode()) >= _order(row.position):
-            return row.position
-        # What is read again is known by its request id or sequence number, and counts once.
-        log.warning("stream_began_anew", stream=stream, position=row.position, last=last.decode())
-        StreamPosition.objects.filter(pk=stream).update(position=START)
-        return START
+    def _positions(self) -> dict[str, str]:
+        known = dict(StreamPosition.objects.values_list("stream", "position"))
+        return {source.stream: known.get(source.stream, _BEGINNING) for source in self._sources}
 
-    def _apply(self, stream: str, entries: list[Entry]) -> int:
-        try:
-            moved = self._in_transaction(stream, entries, STREAMS[stream])
-        except (OperationalError, InterfaceError):
-            raise
-        except (ValueError, DatabaseError) as error:
-            log.warning("batch_failed", stream=stream, entries=len(entries), reason=str(error)[:300])
-            moved = self._in_transaction(stream, entries, lambda batch: _one_by_one(stream, batch))
-        if not moved:
-            self._positions.pop(stream)
-            return 0
-        self._positions[stream] = entries[-1][0]
-        self._redis.xtrim(stream, minid=entries[-1][0], approximate=True)
-        return len(entries)
+    def _restarted(self, positions: dict[str, str]) -> dict[str, str]:
+        """Positions, back at the beginning where a stream's newest entry is older than they are.
 
-    def _in_transaction(self, stream: str, entries: list[Entry], apply: Callable[[list[Entry]], None]) -> bool:
-        """Apply and move the position; False, with nothing done, if another recorder has moved it meanwhile."""
-        with transaction.atomic():
-            row = StreamPosition.objects.select_for_update().get(pk=stream)
-            if row.position != self._positions[stream]:
-                return False
-            apply(entries)
-            StreamPosition.objects.filter(pk=stream).update(position=entries[-1][0])
-        return True
+        Then Redis has lost its data, and its clock may have been set back. Applying an entry twice is harmless; passing
+        over it is not.
+        """
+        for stream, position in positions.items():
+            try:
+                facts: Any = self._client.xinfo_stream(stream)
+            except redis.ResponseError:
+                continue  # no such stream yet
+            newest = facts["last-generated-id"].decode()
+            if _order(newest) < _order(position):
+                log.warning("stream began anew", stream=stream, position=position, newest=newest)
+                StreamPosition.objects.filter(stream=stream, position=position).update(position=_BEGINNING)
+                positions = {**positions, stream: _BEGINNING}
+        return positions
 
-
-def _one_by_one(stream: str, entries: list[Entry]) -> None:
-    """Apply each entry by itself; the ones that cannot be applied become dead letters."""
-    for entry in entries:
+    def _apply(self, source: Source, position: str, entries: Entries) -> None:
+        """Apply a batch and move the position, in one transaction; entry by entry where the batch fails."""
         try:
             with transaction.atomic():
-                STREAMS[stream]([entry])
+                self._claim(source, position)
+                source.apply(entries)
+                self._move(source, entries)
+        except (OperationalError, InterfaceError, Standby):
+            raise
+        except Exception as error:
+            log.warning("batch failed", stream=source.stream, entries=len(entries), reason=_reason(error))
+            with transaction.atomic():
+                self._claim(source, position)
+                for entry in entries:
+                    self._apply_one(source, entry)
+                self._move(source, entries)
+
+    def _apply_one(self, source: Source, entry: tuple[str, Mapping[bytes, bytes]]) -> None:
+        """Apply an entry, or set it aside."""
+        try:
+            with transaction.atomic():
+                source.apply([entry])
         except (OperationalError, InterfaceError):
             raise
-        except (ValueError, DatabaseError) as error:
-            _set_aside(stream, entry, error)
+        except Exception as error:
+            log.error("dead letter", stream=source.stream, position=entry[0], reason=_reason(error))
+            letter = {"entry": _readable(entry[1]), "reason": _reason(error)}
+            DeadLetter.objects.get_or_create(stream=source.stream, position=entry[0], defaults=letter)
 
+    def _claim(self, source: Source, position: str) -> None:
+        """Be the only recorder until the end of the transaction, and still be where the entries were read from."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+            if cursor.fetchone() != (True,):
+                raise Standby
+        row, _ = StreamPosition.objects.select_for_update().get_or_create(stream=source.stream)
+        if row.position != position:
+            raise Standby
 
-def _set_aside(stream: str, entry: Entry, error: Exception) -> None:
-    position, fields = entry
-    text = repr({name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in fields.items()})
-    reason = f"{type(error).__name__}: {error}".replace("\x00", "\\0")[:400]
-    log.error("dead_letter", stream=stream, position=position, reason=reason)
-    DeadLetter.objects.get_or_create(
-        stream=stream, position=position, defaults={"entry": text.replace("\x00", "\\0")[:10_000], "reason": reason}
-    )
-
-
-def _flat(entries: Any) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
-    """Entries as pairs, however deep the protocol version nests them; deleted ones come without fields."""
-    rows = entries[0] if entries and isinstance(entries[0], list) else entries
-    return [(position, fields) for position, fields in rows if fields]
+    def _move(self, source: Source, entries: Entries) -> None:
+        StreamPosition.objects.filter(stream=source.stream).update(position=entries[-1][0])
 
 
 def _order(position: str) -> tuple[int, int]:
-    milliseconds, _, number = position.partition("-")
-    return int(milliseconds), int(number or 0)
+    milliseconds, _, sequence = position.partition("-")
+    return int(milliseconds), int(sequence or 0)
+
+
+def _reason(error: Exception) -> str:
+    # Of a database error only the first line: the others quote the statement.
+    text = str(error).split("\n")[0] if isinstance(error, DatabaseError) else str(error)
+    return f"{type(error).__name__}: {text}".replace("\x00", "\\0")[:400]
+
+
+def _readable(fields: Mapping[bytes, bytes]) -> str:
+    text = " ".join(
+        f"{name.decode('utf-8', 'replace')}={value.decode('utf-8', 'replace')}" for name, value in fields.items()
+    )
+    return text.replace("\x00", "\\0")[:10_000]

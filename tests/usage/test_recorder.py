@@ -1,165 +1,162 @@
-"""The recorder counts every record once: delivered twice, replayed from the start, killed halfway, among poison."""
+"""The recorder applies each entry of the streams once, whatever happens."""
 
 import json
-import time
-from collections.abc import Iterator
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 
-from apps.usage import ledger, reports
+from apps.endpoints.models import Feedback
+from apps.usage import recorder as module
 from apps.usage.models import DeadLetter, LedgerEntry, MinuteRollup, StreamPosition
-from apps.usage.recorder import STREAMS, Recorder
+from apps.usage.recorder import Recorder, Standby
+from tests.cast import Cast
+from tests.usage.checkers import check_ledger, check_sums
+from tests.usage.records import record, send, send_feedback
 from workers.contracts import names
 
-pytestmark = pytest.mark.django_db
-
-NOW = 1_790_000_000.0
+Client = redis.Redis
 
 
-def record(number: int, **changes: Any) -> dict[str, Any]:
-    """A usage record like those of the serving process."""
-    return {
-        "request_id": f"request-{number:06d}",
-        "time": NOW + number,
-        "team": "tem_a",
-        "project": "prj_a",
-        "endpoint": "end_a",
-        "revision": "rev_a",
-        "model": "mdl_a",
-        "key": "key_a",
-        "status": 200,
-        "items": 2,
-        "compute_us": 100,
-        "latency_us": 1000 + number,
-        **changes,
-    }
+def work(client: Client) -> int:
+    """Apply everything that is there; the number of entries."""
+    recorder = Recorder(client)
+    total = 0
+    while count := recorder.step(block_ms=1):
+        total += count
+    return total
 
 
-def send(client: "redis.Redis[bytes]", *records: dict[str, Any] | str | bytes) -> None:
-    for one in records:
-        client.xadd(names.STREAM_USAGE, {"r": json.dumps(one) if isinstance(one, dict) else one})
+def test_records_become_ledger_entries_and_sums(cast: Cast, redis_client: Client) -> None:
+    records = [record(cast.ours, items=2, latency_us=us) for us in (900, 1000, 40_000)]
+    records.append(record(cast.ours, status=422, code="input_invalid", items=0))
+    send(redis_client, *records)
+    assert work(redis_client) == 4
+    check_ledger((one.request_id, one.status) for one in records)
+    check_sums()
+    (good,) = MinuteRollup.objects.filter(status=200)
+    assert (good.requests, good.items, good.compute_us) == (3, 6, 1500)
 
 
-def drain(recorder: Recorder) -> None:
-    while recorder.step(wait_ms=1):
-        pass
+def test_a_repeated_record_is_counted_once(cast: Cast, redis_client: Client) -> None:
+    one = record(cast.ours)
+    send(redis_client, one, one)
+    work(redis_client)
+    send(redis_client, one)
+    work(redis_client)
+    check_ledger([(one.request_id, 200)])
+    check_sums()
 
 
-def requests_in_rollups() -> int:
-    return sum(row.requests for row in MinuteRollup.objects.all())
-
-
-@pytest.fixture
-def recorder(redis_client: "redis.Redis[bytes]") -> Iterator[Recorder]:
-    yield Recorder(redis_client)
-
-
-def test_each_record_is_in_the_ledger_and_in_the_sums(recorder: Recorder, redis_client: "redis.Redis[bytes]") -> None:
-    send(redis_client, *(record(n) for n in range(150)), record(200, status=429, items=0, code="rate_limited"))
-    drain(recorder)
-    assert LedgerEntry.objects.count() == 151
-    total = reports.total(reports.rollups(endpoint="end_a"))
-    assert (total["requests"], total["items"], total["errors"], total["compute_ms"]) == (151, 300, 1, 15.1)
-    assert total["p50_ms"] == pytest.approx(1.075, rel=0.1)
-    assert {row["status"]: row["requests"] for row in reports.usage(reports.rollups(), group="status")} == {
-        200: 150,
-        429: 1,
-    }
-    assert all(sum(row.latency_histogram) == row.requests for row in MinuteRollup.objects.all())
-
-
-def test_a_record_that_comes_twice_counts_once(recorder: Recorder, redis_client: "redis.Redis[bytes]") -> None:
-    send(redis_client, record(1), record(1), record(2))
-    drain(recorder)
-    send(redis_client, record(2, time=NOW - 3600), record(3))
-    drain(recorder)
-    assert LedgerEntry.objects.count() == requests_in_rollups() == 3
-
-
-def test_a_replay_from_the_start_changes_nothing(recorder: Recorder, redis_client: "redis.Redis[bytes]") -> None:
-    entries = [record(n) for n in range(40)]
-    send(redis_client, *entries)
-    drain(recorder)
-    before = list(MinuteRollup.objects.order_by("id").values())
+def test_replaying_the_whole_stream_changes_nothing(cast: Cast, redis_client: Client) -> None:
+    records = [record(cast.ours) for _ in range(30)]
+    send(redis_client, *records)
+    kept = redis_client.xrange(names.STREAM_USAGE)
+    work(redis_client)
+    before = list(MinuteRollup.objects.values().order_by("pk"))
     redis_client.delete(names.STREAM_USAGE)
-    send(redis_client, *entries)
+    for position, fields in kept:
+        redis_client.xadd(names.STREAM_USAGE, fields, id=position)
     StreamPosition.objects.update(position="0-0")
-    drain(Recorder(redis_client))
-    assert list(MinuteRollup.objects.order_by("id").values()) == before
+    assert work(redis_client) == 30
+    assert list(MinuteRollup.objects.values().order_by("pk")) == before
+    check_ledger((one.request_id, 200) for one in records)
 
 
-def test_poison_is_set_aside_and_the_next_record_counts(recorder: Recorder, redis_client: "redis.Redis[bytes]") -> None:
-    poison = [
-        "no json",
-        b"\xff\xfe",
-        "{}",
-        json.dumps(record(8, team="a\x00b")),
-        record(9, latency_us=2**70),
-        record(10, endpoint="x" * 500),
-        '{"request_id": "request-1e308", "time": 1e308}',
-    ]
-    send(redis_client, record(1), *poison, record(2))
-    redis_client.xadd(names.STREAM_USAGE, {"wrong": "field"})
-    send(redis_client, record(3))
-    drain(recorder)
-    assert set(LedgerEntry.objects.values_list("request_id", flat=True)) == {f"request-00000{n}" for n in (1, 2, 3)}
-    assert DeadLetter.objects.count() == len(poison) + 1
-    assert requests_in_rollups() == 3
-
-
-def test_a_recorder_that_dies_before_the_commit_loses_and_doubles_nothing(
-    recorder: Recorder, redis_client: "redis.Redis[bytes]", monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {b"r": b"no json"},
+        {b"other": b"field"},
+        {b"r": b"\xff\xfe"},
+        {b"r": json.dumps({"request_id": "12345678", "time": 1, "team": "a\x00b", "status": 200}).encode()},
+        {b"r": b"{}"},
+        {b"r": ("[" * 100_000).encode()},
+    ],
+)
+def test_a_poison_entry_is_set_aside_and_the_next_is_applied(
+    cast: Cast, redis_client: Client, poison: dict[bytes, bytes]
 ) -> None:
-    send(redis_client, *(record(n) for n in range(10)))
-
-    class Killed(BaseException):
-        """Not an Exception: nothing may catch it, as nothing catches SIGKILL."""
-
-    def apply_and_die(entries: Any) -> None:
-        ledger.apply(entries)
-        raise Killed
-
-    monkeypatch.setitem(STREAMS, names.STREAM_USAGE, apply_and_die)
-    with pytest.raises(Killed):
-        recorder.step(wait_ms=1)
-    monkeypatch.undo()
-    assert LedgerEntry.objects.count() == requests_in_rollups() == 0
-    drain(Recorder(redis_client))
-    assert LedgerEntry.objects.count() == requests_in_rollups() == 10
+    first, last = record(cast.ours), record(cast.ours)
+    send(redis_client, first)
+    redis_client.xadd(names.STREAM_USAGE, poison)
+    send(redis_client, last)
+    assert work(redis_client) == 3
+    check_ledger([(first.request_id, 200), (last.request_id, 200)])
+    (letter,) = DeadLetter.objects.all()
+    assert letter.stream == names.STREAM_USAGE and letter.reason
 
 
-def test_two_recorders_take_turns(recorder: Recorder, redis_client: "redis.Redis[bytes]") -> None:
-    other = Recorder(redis_client)
-    send(redis_client, record(1))
-    recorder.step(wait_ms=1)
-    other.step(wait_ms=1)
-    send(redis_client, record(2))
-    recorder.step(wait_ms=1)
-    other.step(wait_ms=1)
-    drain(other)
-    assert LedgerEntry.objects.count() == requests_in_rollups() == 2
+@pytest.mark.parametrize("change", [{"key": "k\x00"}, {"team": "t" * 33}, {"items": 2**40}, {"latency_us": 2**80}])
+def test_what_the_database_refuses_is_set_aside(cast: Cast, redis_client: Client, change: dict[str, object]) -> None:
+    good = record(cast.ours)
+    send(redis_client, record(cast.ours, **change), good)
+    work(redis_client)
+    check_ledger([(good.request_id, 200)])
+    check_sums()
+    assert DeadLetter.objects.count() == 1
 
 
-def test_after_redis_lost_its_data_new_records_count(recorder: Recorder, redis_client: "redis.Redis[bytes]") -> None:
-    send(redis_client, record(1))
-    drain(recorder)
-    # A Redis that begins anew with its clock set back gives positions before those that are known.
-    redis_client.delete(names.STREAM_USAGE)
-    redis_client.xadd(names.STREAM_USAGE, {"r": json.dumps(record(2))}, id="5-1")
-    drain(Recorder(redis_client))
-    assert LedgerEntry.objects.count() == requests_in_rollups() == 2
+@pytest.mark.parametrize("said", [1e308, -1e308, 0.0, 4e9])
+def test_a_clock_that_is_far_off_is_not_believed(cast: Cast, redis_client: Client, said: float) -> None:
+    send(redis_client, record(cast.ours, time=said))
+    work(redis_client)
+    entry = LedgerEntry.objects.get()
+    assert abs(entry.time - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_a_record_from_next_year_is_put_into_this_one(recorder: Recorder, redis_client: "redis.Redis[bytes]") -> None:
-    send(redis_client, record(1, time=time.time() + 365 * 86400))
-    drain(recorder)
-    assert LedgerEntry.objects.get().time.timestamp() < time.time() + 400
+def test_what_was_applied_is_trimmed_and_nothing_else(cast: Cast, redis_client: Client) -> None:
+    send(redis_client, *[record(cast.ours) for _ in range(10)])
+    work(redis_client)
+    assert redis_client.xlen(names.STREAM_USAGE) == 1
+    (after,) = send(redis_client, record(cast.ours))
+    assert [position.decode() for position, _ in redis_client.xrange(names.STREAM_USAGE)][-1] == after
 
 
-def test_applied_entries_leave_the_stream(recorder: Recorder, redis_client: "redis.Redis[bytes]") -> None:
-    send(redis_client, *(record(n) for n in range(3000)))
-    drain(recorder)
-    assert LedgerEntry.objects.count() == 3000
-    assert redis_client.xlen(names.STREAM_USAGE) < 300
+def test_a_second_recorder_stands_by(cast: Cast, redis_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has read the same entries, and finds that the position has moved on."""
+    one = record(cast.ours)
+    send(redis_client, one)
+    second = Recorder(redis_client)
+    positions = second._positions()
+    monkeypatch.setattr(second, "_positions", lambda: positions)
+    send(redis_client, record(cast.ours))
+    work(redis_client)
+    send(redis_client, record(cast.ours))
+    with pytest.raises(Standby):
+        second.step(block_ms=1)
+    assert LedgerEntry.objects.count() == 2
+    check_sums()
+
+
+def test_a_stream_that_began_anew_is_read_from_its_beginning(cast: Cast, redis_client: Client) -> None:
+    """After Redis lost its data, with its clock set back."""
+    StreamPosition.objects.create(stream=names.STREAM_USAGE, position="99999999999999-0")
+    one = record(cast.ours)
+    send(redis_client, one)
+    assert work(redis_client) == 1
+    check_ledger([(one.request_id, 200)])
+
+
+def test_feedback_counts_only_for_predictions_of_the_same_endpoint(cast: Cast, redis_client: Client) -> None:
+    mine, foreign, refused = record(cast.ours, items=2), record(cast.theirs), record(cast.ours, status=422)
+    send(redis_client, mine, foreign, refused)
+    send_feedback(redis_client, cast.ours, mine.request_id, index=1, label="bad")
+    send_feedback(redis_client, cast.ours, mine.request_id, index=1, label="good")
+    send_feedback(redis_client, cast.ours, mine.request_id, index=2)
+    for other in (foreign.request_id, refused.request_id, "0" * 24):
+        send_feedback(redis_client, cast.ours, other)
+    work(redis_client)
+    assert list(Feedback.objects.values_list("request_id", "index", "label")) == [(mine.request_id, 1, "good")]
+    assert not DeadLetter.objects.exists()
+
+
+def test_feedback_waits_for_usage_that_has_not_been_read(
+    cast: Cast, redis_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 4)
+    records = [record(cast.ours) for _ in range(9)]
+    send(redis_client, *records)
+    send_feedback(redis_client, cast.ours, records[-1].request_id)
+    work(redis_client)
+    assert Feedback.objects.get().request_id == records[-1].request_id
