@@ -29,7 +29,7 @@ def figures(version: DatasetVersion) -> list[dict[str, str]]:
         {
             "label": _("Rejected"),
             "value": number(version.rejected),
-            "under": _("of %(rows)s in the file") % {"rows": number(in_file)} if version.rejected else _("none"),
+            "under": _("of %(rows)s in the file") % {"rows": number(in_file)} if version.rejected else "",
         },
     ]
     if version.dataset.kind == Kind.RECOMMENDATION:
@@ -91,40 +91,39 @@ def _day(text: str) -> str:
 
 
 def charts(version: DatasetVersion) -> list[dict[str, Any]]:
-    """Histograms as ECharts options: id, title, what a screen reader hears, option."""
+    """Histograms as ECharts options: title, what a screen reader hears, option."""
     profile = version.profile
     found: list[dict[str, Any] | None] = []
     if version.dataset.kind == Kind.TEXT:
-        found.append(_histogram("text-length", _("Length of the texts, in characters"), profile.get("text_length")))
+        found.append(_histogram(_("Length of the texts, in characters"), profile.get("text_length")))
     elif version.dataset.kind == Kind.IMAGE:
-        found.append(_histogram("width", _("Width, in pixels"), profile.get("width")))
-        found.append(_histogram("height", _("Height, in pixels"), profile.get("height")))
+        found.append(_histogram(_("Width, in pixels"), profile.get("width")))
+        found.append(_histogram(_("Height, in pixels"), profile.get("height")))
     else:
-        found.append(_doubling("per-user", _("Interactions per user"), profile.get("per_user")))
-        found.append(_doubling("per-item", _("Interactions per item"), profile.get("per_item")))
+        found.append(_doubling(_("Interactions per user"), profile.get("per_user")))
+        found.append(_doubling(_("Interactions per item"), profile.get("per_item")))
     return [chart for chart in found if chart]
 
 
-def _histogram(key: str, title: str, summary: dict[str, Any] | None) -> dict[str, Any] | None:
+def _histogram(title: str, summary: dict[str, Any] | None) -> dict[str, Any] | None:
     if not summary or not summary.get("histogram") or len(summary["histogram"]["counts"]) < 2:
         return None
     edges, counts = summary["histogram"]["edges"], summary["histogram"]["counts"]
     names = [f"{number(int(low))}–{number(int(high))}" for low, high in pairwise(edges)]
-    return _bars(key, title, names, counts, summary)
+    return _bars(title, names, counts, summary)
 
 
-def _doubling(key: str, title: str, summary: dict[str, Any] | None) -> dict[str, Any] | None:
+def _doubling(title: str, summary: dict[str, Any] | None) -> dict[str, Any] | None:
     if not summary or not (summary.get("doubling") or {}).get("counts"):
         return None
     starts, counts = summary["doubling"]["from"], summary["doubling"]["counts"]
     names = [number(low) if low == 1 else f"{number(low)}–{number(2 * low - 1)}" for low in starts]
-    return _bars(key, title, names, counts, summary)
+    return _bars(title, names, counts, summary)
 
 
-def _bars(key: str, title: str, names: list[str], counts: list[int], summary: dict[str, Any]) -> dict[str, Any]:
+def _bars(title: str, names: list[str], counts: list[int], summary: dict[str, Any]) -> dict[str, Any]:
     middle, top = number(round(summary["median"])), number(round(summary["max"]))
     return {
-        "id": f"chart-{key}",
         "title": title,
         "text": _("median %(median)s, largest %(max)s") % {"median": middle, "max": top},
         "option": {

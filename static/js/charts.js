@@ -1,5 +1,5 @@
 // Charts in the colours of the page. A view leaves the ECharts option as JSON:
-//   {{ option|json_script:"history-data" }}  <div class="chart" data-chart="history-data" role="img" aria-label="…"></div>
+//   {% chart option _("Requests per day") %}   (on whole pages also {{ option|json_script:"x" }} and data-chart="x")
 // Axes, grid, fonts and colours are set here, so an option holds data and little else. Redrawn when the theme changes
 // and when htmx swaps. `slipwayChart(element, option)` is for pages that feed a chart live; it returns the ECharts object.
 "use strict";
@@ -74,9 +74,9 @@
   }
 
   function drawAll(root) {
-    for (const element of root.querySelectorAll("[data-chart]")) {
-      const data = document.getElementById(element.dataset.chart);
-      if (data && !live.has(element)) slipwayChart(element, JSON.parse(data.textContent));
+    for (const element of root.querySelectorAll("[data-chart], [data-option]")) {
+      const data = element.dataset.option || document.getElementById(element.dataset.chart)?.textContent;
+      if (data && !live.has(element)) slipwayChart(element, JSON.parse(data));
     }
     for (const [element, { chart }] of live) {
       if (!element.isConnected) { chart.dispose(); live.delete(element); }

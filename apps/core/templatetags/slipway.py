@@ -1,10 +1,12 @@
 """Template tags of the dashboard. They only format; what is shown is decided in views."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import template
 from django.contrib.humanize.templatetags.humanize import intcomma, naturaltime
+from django.core.serializers.json import DjangoJSONEncoder
 from django.forms import BoundField
 from django.templatetags.static import static
 from django.utils import timezone
@@ -64,7 +66,9 @@ def state(value: str, label: str = "") -> dict[str, str]:
 
 
 @register.inclusion_tag("components/field.html")
-def field(bound: BoundField, optional: bool = True, autofocus: bool = False, placeholder: bool = True) -> dict[str, Any]:
+def field(
+    bound: BoundField, optional: bool = True, autofocus: bool = False, placeholder: bool = True
+) -> dict[str, Any]:
     """A form field with label, control, help and errors, tied together for screen readers."""
     kind = getattr(bound.field.widget, "input_type", bound.field.widget.__class__.__name__.lower())
     classes = {
@@ -96,6 +100,18 @@ def field(bound: BoundField, optional: bool = True, autofocus: bool = False, pla
 def copyable(text: str, label: str = "") -> dict[str, str]:
     """A small identifier with a button that copies it."""
     return {"text": text, "label": label or _("Copy")}
+
+
+@register.simple_tag
+def chart(option: dict[str, Any], label: str, css: str = "") -> SafeString:
+    """An ECharts chart (static/js/charts.js draws it); `label` is what a screen reader hears."""
+    # In an attribute, not in a script element: htmx drops scripts from what it swaps in.
+    return format_html(
+        '<div class="chart {}" data-option="{}" role="img" aria-label="{}"></div>',
+        css,
+        json.dumps(option, cls=DjangoJSONEncoder),
+        label,
+    )
 
 
 @register.filter
@@ -159,6 +175,12 @@ def moment(seconds: int | None) -> str:
     if seconds is None:
         return "–"
     return date_format(datetime.fromtimestamp(seconds, UTC), "j M Y, H:i")
+
+
+@register.filter
+def basename(path: str) -> str:
+    """The last part of a path."""
+    return path.rsplit("/", 1)[-1]
 
 
 @register.filter
