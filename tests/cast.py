@@ -4,6 +4,7 @@ Charlie is a stranger with a team of his own in which every text holds the canar
 A pytest plugin: `pytest_plugins = ["tests.cast"]` in conftest.py.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from apps.core.artifacts import storage
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.endpoints.models import Endpoint, Revision
 from apps.projects.models import Project
@@ -217,7 +219,9 @@ def make_job(version: DatasetVersion, *, name: str, **fields: Any) -> Job:
 
 
 def make_model(job: Job, **fields: Any) -> ModelVersion:
-    """The certified model version of a job; its bundle is in no storage."""
+    """The certified model version of a job. Its bundle is in storage, but no model is in it."""
+    bundle, key = f"bundle of {job.pk}".encode(), f"{names.attempt_prefix(job.pk, job.attempt)}/output/bundle.zip"
+    storage().put_bytes(bundle, key)
     certificate = {
         "examples": 2,
         "label_flips": 0,
@@ -239,9 +243,9 @@ def make_model(job: Job, **fields: Any) -> ModelVersion:
         "report": report,
         "certificate": certificate,
         "manifest": {"labels": report["labels"]},
-        "bundle_key": f"{names.attempt_prefix(job.pk, job.attempt)}/output/bundle.zip",
-        "bundle_sha256": "0" * 64,
-        "bundle_bytes": 1,
+        "bundle_key": key,
+        "bundle_sha256": hashlib.sha256(bundle).hexdigest(),
+        "bundle_bytes": len(bundle),
     }
     return ModelVersion.objects.create(
         project=job.project, job=job, dataset_version=job.dataset_version, **{**defaults, **fields}

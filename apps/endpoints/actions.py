@@ -1,5 +1,6 @@
 """What can be done with endpoints and API keys."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from django.utils.text import slugify
 from django.utils.translation import gettext as _
 
 from apps.core import audit
+from apps.core.artifacts import storage
 from apps.core.ids import new_id
 from apps.endpoints import publish
 from apps.endpoints.models import Endpoint, Revision
@@ -17,75 +19,79 @@ from apps.registry.models import ModelVersion
 from apps.teams.access import require
 from apps.teams.models import ApiKey, Team, User
 from workers.contracts import keys
-from workers.contracts.errors import UserError
+from workers.contracts.errors import JobError, UserError
 
 _SLUG_TAIL = 6
 
 
-@transaction.atomic
 def create_endpoint(*, actor: User, project: Project, name: str, model: ModelVersion) -> Endpoint:
     """A new address with `model` at all of its traffic.
 
-    Raises UserError `not_allowed`, `not_found` (a model of another project), `certificate_missing` or `invalid`.
+    Raises UserError `not_allowed`, `not_found` (a model of another project), `certificate_missing`, `bundle_invalid` or
+    `invalid`.
     """
     require(actor, project.team_id, "write")
     _check_deployable(project, model)
     name = _clean_name(name)
-    endpoint = Endpoint.objects.create(
-        project=project,
-        name=name,
-        slug=_slug(name),
-        kind=model.kind,
-        template=model.template,
-        created_by=actor,
-    )
-    Revision.objects.create(endpoint=endpoint, number=1, model=model, traffic=100, created_by=actor)
-    audit.record(
-        actor=actor,
-        team=project.team,
-        project=project,
-        event="endpoint.created",
-        noun=endpoint,
-        model=model.pk,
-        slug=endpoint.slug,
-    )
-    transaction.on_commit(publish.publish_soon)
-    return endpoint
+    with transaction.atomic():
+        endpoint = Endpoint.objects.create(
+            project=project,
+            name=name,
+            slug=_slug(name),
+            kind=model.kind,
+            template=model.template,
+            created_by=actor,
+        )
+        Revision.objects.create(endpoint=endpoint, number=1, model=model, traffic=100, created_by=actor)
+        audit.record(
+            actor=actor,
+            team=project.team,
+            project=project,
+            event="endpoint.created",
+            noun=endpoint,
+            model=model.pk,
+            slug=endpoint.slug,
+        )
+        transaction.on_commit(publish.publish_soon)
+        return endpoint
 
 
-@transaction.atomic
 def deploy_model(*, actor: User, endpoint: Endpoint, model: ModelVersion, traffic: int = 100) -> Revision:
     """Give `model` a share of the endpoint's traffic, in percent; the others keep the rest in their proportions.
 
-    Raises UserError `not_allowed`, `not_found`, `certificate_missing`, `model_mismatch` or `invalid`.
+    Raises UserError `not_allowed`, `not_found`, `certificate_missing`, `bundle_invalid`, `model_mismatch`
+    or `invalid`.
     """
     require(actor, endpoint.project.team_id, "write")
     if not 1 <= traffic <= 100:
         raise UserError("invalid", fields=[{"field": "traffic", "message": _("A whole number from 1 to 100.")}])
-    _check_deployable(endpoint.project, model)
     if model.template != endpoint.template:
         raise UserError("model_mismatch")
-    revisions = _locked_revisions(endpoint)
-    revision = next((row for row in revisions if row.model_id == model.pk), None)
-    if revision is None:
-        number = max((row.number for row in revisions), default=0) + 1
-        revision = Revision.objects.create(
-            endpoint=endpoint, number=number, model=model, traffic=0, previous_traffic=0, created_by=actor
+    _check_deployable(endpoint.project, model)
+    with transaction.atomic():
+        revisions = _locked_revisions(endpoint)
+        revision = next((row for row in revisions if row.model_id == model.pk), None)
+        if revision is None:
+            number = max((row.number for row in revisions), default=0) + 1
+            revision = Revision.objects.create(
+                endpoint=endpoint, number=number, model=model, traffic=0, previous_traffic=0, created_by=actor
+            )
+        others = [row for row in revisions if row.pk != revision.pk]
+        if not any(row.traffic for row in others):
+            traffic = 100  # nobody is there to take the rest
+        shares = _scaled([row.traffic for row in others], 100 - traffic)
+        _set_traffic([(revision, traffic), *zip(others, shares, strict=True)])
+        audit.record(
+            actor=actor,
+            team=endpoint.project.team,
+            project=endpoint.project,
+            event="endpoint.deployed",
+            noun=endpoint,
+            model=model.pk,
+            traffic=traffic,
         )
-    others = [row for row in revisions if row.pk != revision.pk]
-    shares = _scaled([row.traffic for row in others], 100 - traffic)
-    _set_traffic([(revision, traffic), *zip(others, shares, strict=True)])
-    audit.record(
-        actor=actor,
-        team=endpoint.project.team,
-        project=endpoint.project,
-        event="endpoint.deployed",
-        noun=endpoint,
-        model=model.pk,
-        traffic=traffic,
-    )
-    transaction.on_commit(publish.publish_soon)
-    return revision
+        transaction.on_commit(publish.publish_soon)
+        return revision
 
 
 @transaction.atomic
@@ -188,13 +194,16 @@ def _create_key(
 
 @transaction.atomic
 def revoke_api_key(*, actor: User, key: ApiKey) -> ApiKey:
-    """End a key; it opens nothing within a second. Twice is once. Raises UserError `not_allowed`."""
+    """End a key; it opens nothing within a second. Twice is once.
+
+    Raises UserError `not_allowed`; InfraError where the key is ended but serving processes could not be told yet.
+    """
     require(actor, key.team_id, "admin")
     now = timezone.now()
     if ApiKey.objects.filter(pk=key.pk, revoked=None).update(revoked=now) == 1:
         key.revoked = now
         audit.record(actor=actor, team=key.team, event="key.revoked", noun=key, key_name=key.name)
-    transaction.on_commit(publish.publish_soon)
+    transaction.on_commit(publish.publish_or_fail)
     return key
 
 
@@ -203,6 +212,18 @@ def _check_deployable(project: Project, model: ModelVersion) -> None:
         raise UserError("not_found")
     if not model.is_deployable:
         raise UserError("certificate_missing")
+    _check_bundle(model)
+
+
+def _check_bundle(model: ModelVersion) -> None:
+    """The stored bundle is still the one that was certified. Raises UserError `bundle_invalid`, InfraError."""
+    try:
+        with storage().open(model.bundle_key) as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+    except JobError:
+        raise UserError("bundle_invalid", _("The model's bundle is gone from storage.")) from None
+    if digest != model.bundle_sha256:
+        raise UserError("bundle_invalid")
 
 
 def _clean_name(name: str) -> str:
@@ -219,8 +240,12 @@ def _slug(name: str) -> str:
 
 
 def _locked_revisions(endpoint: Endpoint) -> list[Revision]:
-    """All revisions of an endpoint, held until the end of the transaction: two deployments at once take turns."""
-    Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+    """All revisions of an endpoint, held until the end of the transaction: two deployments at once take turns.
+
+    Raises UserError `not_found` where the endpoint has been deleted meanwhile.
+    """
+    if not Endpoint.objects.select_for_update().filter(pk=endpoint.pk, deleted=None).exists():
+        raise UserError("not_found")
     return list(Revision.objects.filter(endpoint=endpoint).order_by("number"))
 
 

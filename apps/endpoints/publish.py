@@ -12,6 +12,7 @@ from apps.endpoints.models import Endpoint, Revision
 from apps.teams.models import ApiKey, Team
 from apps.usage import quota
 from workers.contracts import names
+from workers.contracts.errors import InfraError
 from workers.contracts.snapshot import KeyEntry, Route, RouteRevision, Snapshot, TeamQuota
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,32 @@ def publish_soon() -> None:
         log.warning("snapshot_not_published", reason=type(error).__name__)
 
 
+def publish_or_fail() -> None:
+    """After a commit that takes a right away: whoever asked must not believe that it is gone before it is.
+
+    Raises InfraError `unavailable`; asking again is safe.
+    """
+    try:
+        publish_snapshot()
+    except redis.RedisError as error:
+        log.warning("snapshot_not_published", reason=type(error).__name__)
+        raise InfraError("unavailable", retry_after=5) from error
+
+
+def publish_if_changed() -> bool:
+    """Publish unless what is published already says the same; whether it was needed. Raises redis.RedisError."""
+    client = redis_client.client()
+    stored, counted = client.mget([names.SNAPSHOT, names.SNAPSHOT_VERSION])
+    if stored and counted:
+        published = Snapshot.model_validate_json(str(stored))
+        now = build(published.version)
+        same = now.model_copy(update={"published": published.published}) == published
+        if same and str(counted) == str(published.version):
+            return False
+    publish_snapshot()
+    return True
+
+
 def publish_snapshot() -> Snapshot:
     """Publish what the database says now. Raises redis.RedisError.
 
@@ -32,6 +59,8 @@ def publish_snapshot() -> Snapshot:
     read later, and serving keeps the highest. The value is replaced only by a higher version.
     """
     client = redis_client.client()
+    # A counter that was lost begins above every number that it ever gave.
+    client.set(names.SNAPSHOT_VERSION, int(time.time() * 1000), nx=True)
     version = int(client.incr(names.SNAPSHOT_VERSION))
     snapshot = build(version)
     if _store(client, snapshot):

@@ -8,4 +8,4 @@ from apps.endpoints import publish
 @shared_task(name="endpoints.publish_snapshot")
 def publish_snapshot() -> None:
     """Publish again: a Redis that lost its data, a missed publication and expired keys mend within seconds."""
-    publish.publish_snapshot()
+    publish.publish_if_changed()

@@ -15,9 +15,12 @@ def month_start(now: datetime | None = None) -> datetime:
 
 
 def used_this_month(team_ids: Sequence[str]) -> dict[str, int]:
-    """Requests per team since the month began. Refusals count too, except those for the quota itself."""
+    """Answered requests per team since the month began.
+
+    Refusals do not count: strangers without a key would use up the quota.
+    """
     if not team_ids:
         return {}
-    rows = MinuteRollup.objects.filter(team_id__in=team_ids, minute__gte=month_start())
+    rows = MinuteRollup.objects.filter(team_id__in=team_ids, minute__gte=month_start(), status__lt=400)
     sums = rows.values("team_id").annotate(total=Sum("requests"))
     return {row["team_id"]: row["total"] for row in sums}

@@ -82,13 +82,13 @@ class Recorder:
             pause = min(_MAX_PAUSE_S, pause * 2)
 
     def step(self, block_ms: int = BLOCK_MS) -> int:
-        """Apply what has come, or wait a moment for it; the number of entries. Raises Standby, errors of both stores."""
-        positions = self._positions()
+        """Apply what has come, or wait a moment for it; how many entries. Raises Standby, errors of both stores."""
+        positions: Any = self._positions()
         if time.monotonic() - self._checked > _RESTART_CHECK_S:
             self._checked = time.monotonic()
             positions = self._restarted(positions)
         # One command for all streams: whatever feedback it brings, the usage that came before is in the same answer.
-        answer: Any = self._client.xread(dict(positions), count=BATCH, block=block_ms)
+        answer: Any = self._client.xread(positions, count=BATCH, block=block_ms)
         found = {stream.decode(): [(position.decode(), fields) for position, fields in rows] for stream, rows in answer}
         applied = 0
         for source in self._sources:

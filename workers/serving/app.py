@@ -136,28 +136,34 @@ class App:
 
     # --- Endpoints ---
 
-    def _allowed(self, request: Request) -> tuple[KeyEntry, Route]:
-        key = authenticate(request.headers, self._process.directory)
-        return key, route_for(key, request.slug, self._process.directory)
+    async def _allowed(self, request: Request) -> tuple[KeyEntry, Route]:
+        directory = self._process.directory
+        try:
+            key = authenticate(request.headers, directory)
+            return key, route_for(key, request.slug, directory)
+        except UserError:
+            await self._process.watch.look()
+            key = authenticate(request.headers, directory)
+            return key, route_for(key, request.slug, directory)
 
     async def _describe(self, request: Request) -> None:
-        _, route = self._allowed(request)
+        _, route = await self._allowed(request)
         await request.reply(describe.endpoint(route, self._process.models))
 
     async def _metadata(self, request: Request) -> None:
-        _, route = self._allowed(request)
+        _, route = await self._allowed(request)
         _, served = self._process.models.pick(route)
         versions = [str(revision.number) for revision in route.revisions if revision.traffic]
         await request.reply(oip.metadata(route.slug, route.kind, served.loaded.predictor.labels, versions))
 
     async def _model_ready(self, request: Request) -> None:
-        _, route = self._allowed(request)
+        _, route = await self._allowed(request)
         self._process.models.pick(route)
         await request.reply({"name": route.slug, "ready": True})
 
     async def _feedback(self, request: Request) -> None:
         process = self._process
-        key, route = self._allowed(request)
+        key, route = await self._allowed(request)
         process.limits.take_rate(key, route, process.clock())
         name, _ = bodies.media_type(request.headers)
         if name != "application/json":

@@ -88,7 +88,7 @@ class Models:
         if not ready:
             raise InfraError("endpoint_not_ready", retry_after=2)
         shares = [revision.traffic for revision in ready]
-        chosen = random.choices(ready, shares)[0] if any(shares) else ready[0]
+        chosen = random.choices(ready, shares)[0] if any(shares) else ready[-1]
         return chosen, self._served[chosen.bundle_sha256]
 
     async def run(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from workers.contracts.errors import SlipwayError
+from workers.contracts.errors import SlipwayError, UserError
 from workers.contracts.snapshot import Route, RouteRevision
 from workers.serving import bodies, oip
 from workers.serving.auth import authenticate, route_for
@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 # Smaller bodies are in memory already, or soon: they are read past rather than refused by hanging up.
 _SMALL_BODY = 64 * 2**10
+# Refusals that a look at the newest snapshot may turn round.
+_MAYBE_NEW = frozenset({"key_invalid", "endpoint_not_found"})
 
 
 class Predict:
@@ -37,7 +39,13 @@ class Predict:
         held = 0
         error: SlipwayError | None
         try:
-            route, revision, served = self._admit(exchange, slug)
+            try:
+                route, revision, served = self._admit(exchange, slug)
+            except UserError as refused:
+                if refused.code not in _MAYBE_NEW:
+                    raise
+                await process.watch.look()
+                route, revision, served = self._admit(exchange, slug)
             held = self._hold(headers, MAX_BODY[route.kind])
             body, reply_headers = await self._predictions(exchange, route, revision, served)
         except bodies.ClientGone:

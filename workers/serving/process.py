@@ -34,6 +34,7 @@ class Process:
         self.name = f"srv-{secrets.token_hex(4)}"
         self.redis = Redis.from_url(config.redis_url, socket_timeout=2.0, socket_connect_timeout=1.0)
         self.directory = Directory()
+        self.watch = Watch(self.redis, self.directory, self._on_snapshot)
         self.limits = Limits()
         self.meter = Meter(config.redis_url)
         self.models = Models(open_storage(config.storage), config.cache)
@@ -62,8 +63,7 @@ class Process:
 
     def start(self) -> None:
         """Begin to watch, to load and to say how it goes."""
-        watch = Watch(self.redis, self.directory, self._on_snapshot)
-        for work in (watch.run(), self.models.run(), self._tell()):
+        for work in (self.watch.run(), self.models.run(), self._tell()):
             task = asyncio.create_task(work)
             task.add_done_callback(_complain)
             self._work.append(task)

@@ -48,6 +48,7 @@ class Watch:
         self._directory = directory
         self._on_change = on_change
         self._told = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Watch until cancelled. Redis may come and go."""
@@ -64,6 +65,19 @@ class Watch:
                 self._told.clear()
         finally:
             listener.cancel()
+
+    async def look(self) -> None:
+        """Refresh now, for a request that names what is not known: it may have been made a moment ago.
+
+        However many ask, one looks.
+        """
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        with contextlib.suppress(RedisError, OSError, TimeoutError, ValidationError):
+            await self.refresh()
 
     async def refresh(self) -> None:
         """Compare versions; read and install the snapshot when they differ."""
