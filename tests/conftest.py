@@ -26,6 +26,7 @@ os.environ.update(
     SLIPWAY_EMBEDDED_DATABASE="1",
     SLIPWAY_HOME=str(_HOME),
 )
+(_HOME / "static").mkdir()  # whitenoise warns of a folder that is not there
 django.setup()
 
 pytest_plugins = ["tests.cast", "tests.stack"]
