@@ -99,10 +99,12 @@ def code_version() -> str:
     return done.stdout.strip()[:12]
 
 
-def _reference(predictor: runtime.Predictor, trained: Trained) -> list[dict[str, Any]]:
+def _reference(predictor: runtime.Predictor, trained: Trained) -> dict[str, Any]:
+    """A few inputs with their answers: whoever loads the bundle can see whether it answers as it did here."""
     cases = trained.reference_cases()
     predictions = predictor.predict(predictor.parse(cases))
-    return [{"input": case, "prediction": answer} for case, answer in zip(cases, predictions, strict=True)]
+    pairs = zip(cases, predictions, strict=True)
+    return {"cases": [{"input": case, "prediction": answer} for case, answer in pairs]}
 
 
 def _write_json(path: Path, content: Any) -> None:
