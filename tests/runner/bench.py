@@ -31,15 +31,15 @@ def until(probe: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
     return found
 
 
-def make_spec(behaviour: str, attempt: int = 1, **fields: Any) -> JobSpec:
+def make_spec(behaviour: str, attempt: int = 1, job: str = JOB, **fields: Any) -> JobSpec:
     """An ingest job whose child behaves as told."""
     return JobSpec(
-        job=JOB,
+        job=job,
         attempt=attempt,
         team=TEAM,
         kind="ingest",
         inputs=[InputFile(name="source", key=SOURCE)],
-        output_prefix=names.attempt_prefix(JOB, attempt),
+        output_prefix=names.attempt_prefix(job, attempt),
         ingest=IngestSpec(kind="text", filename=behaviour),
         **fields,
     )

@@ -105,6 +105,14 @@ def _many_lines(job: JobDir) -> None:
     _succeed(job)
 
 
+def _slow(job: JobDir) -> None:
+    """A line every 50 ms, for three seconds."""
+    for number in range(60):
+        job.log(f"line {number}")
+        time.sleep(0.05)
+    _succeed(job)
+
+
 def _environment(job: JobDir) -> None:
     job.log(json.dumps(dict(os.environ)))
     _succeed(job)
