@@ -40,7 +40,7 @@ PATIENCE_S: Final = 3.0
 _CHECKPOINT_PATIENCE_S: Final = 30.0
 _CHECKPOINT_PATIENCE_STOPPING_S: Final = 4.0
 # Signals that say nothing about the job: it was killed, by a person or for want of memory. Others are crashes.
-_KILLED: Final = {-9: "SIGKILL", -15: "SIGTERM", -2: "SIGINT", -1: "SIGHUP"}
+_KILLED: Final = {-9: "SIGKILL", -15: "SIGTERM", 143: "SIGTERM", -2: "SIGINT", -1: "SIGHUP"}
 
 
 @dataclass(slots=True)
