@@ -80,6 +80,27 @@ def test_sigkill_takes_the_child_along_and_the_next_runner_clears_up(
     assert list((bench.home / "jobs").iterdir()) == []
 
 
+def test_a_runner_that_sleeps_past_its_lease_wakes_up_to_silence(bench: Bench, workers: Callable[..., Worker]) -> None:
+    sleeper = workers()
+    bench.queue(make_spec("hang_then_succeed"))
+    send(bench.url, JOB)
+    pid = bench.child_pid()
+    until(lambda: "checkpoint" in bench.types(), "a checkpoint")
+    sleeper.process.send_signal(signal.SIGSTOP)
+    bench.client.delete(names.lease_key(JOB))  # it runs out
+    bench.queue(make_spec("hang_then_succeed", attempt=2))
+    workers(node="runner-2")
+    send(bench.url, JOB, attempt=2)
+    until(lambda: "succeeded" in bench.types(), "the second attempt to succeed")
+    said = len(bench.entries())
+    sleeper.process.send_signal(signal.SIGCONT)
+    until(lambda: is_gone(pid), "the first engine to be gone", 10)
+    until(lambda: until(sleeper.status, "the status").job is None, "the first runner to be free")
+    assert [entry["attempt"] for entry in bench.entries()[said:]] == []
+    assert not bench.storage.exists(f"{names.attempt_prefix(JOB, 1)}/result.json")
+    assert bench.storage.exists(f"{names.attempt_prefix(JOB, 2)}/result.json")
+
+
 def test_a_busy_runner_leaves_messages_for_others(bench: Bench, workers: Callable[..., Worker]) -> None:
     workers()
     bench.queue(make_spec("hang"))
