@@ -33,7 +33,11 @@ def test_text_and_label_are_found(columns: list[str], mapping: dict[str, str]) -
             {"user": "userId", "item": "movieId", "rating": "rating", "timestamp": "timestamp"},
         ),
         (["user", "artist", "split"], ["3", "4", "train"], {"user": "user", "item": "artist", "split": "split"}),
-        (["customer_id", "sku", "date"], ["c", "s", "2024-01-31"], {"user": "customer_id", "item": "sku", "timestamp": "date"}),
+        (
+            ["customer_id", "sku", "date"],
+            ["c", "s", "2024-01-31"],
+            {"user": "customer_id", "item": "sku", "timestamp": "date"},
+        ),
         # A column that is called rating and holds words is none.
         (["user", "item", "rating"], ["u", "i", "superb"], {"user": "user", "item": "item"}),
     ],

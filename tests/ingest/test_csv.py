@@ -90,7 +90,10 @@ def test_blank_lines_are_no_rows(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text_cost_their_row_only(tmp_path: Path) -> None:
     source = as_csv([(f"schön {n}", ("a", "b")[n % 2]) for n in range(40)]).encode()
     done = import_file(tmp_path, source + b"broken \xff\xfe,a\nzero \x00 byte,b\n")
-    assert [(row["line"], row["code"]) for row in done.rejected] == [("42", "row_undecodable"), ("43", "row_undecodable")]
+    assert [(row["line"], row["code"]) for row in done.rejected] == [
+        ("42", "row_undecodable"),
+        ("43", "row_undecodable"),
+    ]
     assert done.rejected[0]["text"] == "broken \ufffd\ufffd"
 
 

@@ -48,7 +48,9 @@ def test_small_uneven_and_similar_classes_are_told(tmp_path: Path) -> None:
     rows = reviews(200) + [(f"rare {n}", "Good") for n in range(4)]
     done = import_file(tmp_path, as_csv(rows))
     assert done.issue("class_small")["examples"] == [{"line": 202, "value": "Good: 4"}]
-    assert "good: 100, Good: 4" in done.issue("class_imbalance")["examples"][0]["value"] or done.issue("class_imbalance")
+    assert "good: 100, Good: 4" in done.issue("class_imbalance")["examples"][0]["value"] or done.issue(
+        "class_imbalance"
+    )
     assert done.issue("class_similar")["examples"][0]["value"] == "Good / good"
 
 
@@ -62,7 +64,9 @@ def test_repeated_interactions_are_counted_once_and_the_last_by_time_stays(tmp_p
     done = import_file(tmp_path, as_csv(rows, header=("user", "item", "rating", "time")), kind="recommendation")
     assert done.result.rows == 50
     assert done.result.profile["merged"] == 2
-    assert done.result.rows + done.result.rejected + done.result.profile["merged"] == done.result.profile["rows_in_file"]
+    assert (
+        done.result.rows + done.result.rejected + done.result.profile["merged"] == done.result.profile["rows_in_file"]
+    )
     assert [row["rating"] for row in done.rows if (row["user"], row["item"]) == ("u0", "i0")] == [5.0]
     assert done.issue("interaction_repeated")["count"] == 2
 
@@ -75,8 +79,16 @@ def test_an_interaction_in_train_and_test_stays_in_train(tmp_path: Path) -> None
 
 def test_bad_cells_of_interactions_are_told(tmp_path: Path) -> None:
     good = [(f"u{n % 5}", f"i{n}", "4", "2024-01-31T12:00:00Z") for n in range(30)]
-    bad = [("", "i", "1", "1"), ("u", " ", "1", "1"), ("u", "i", "five", "1"), ("u", "i", "nan", "1"), ("u", "i", "1", "soon")]
-    done = import_file(tmp_path, as_csv([*good, *bad], header=("user", "item", "rating", "time")), kind="recommendation")
+    bad = [
+        ("", "i", "1", "1"),
+        ("u", " ", "1", "1"),
+        ("u", "i", "five", "1"),
+        ("u", "i", "nan", "1"),
+        ("u", "i", "1", "soon"),
+    ]
+    done = import_file(
+        tmp_path, as_csv([*good, *bad], header=("user", "item", "rating", "time")), kind="recommendation"
+    )
     assert [row["code"] for row in done.rejected] == [
         *("user_missing", "item_missing", "rating_invalid", "rating_invalid", "timestamp_invalid")
     ]
@@ -84,9 +96,7 @@ def test_bad_cells_of_interactions_are_told(tmp_path: Path) -> None:
 
 def test_the_profile_of_interactions_tells_sizes_density_and_dates(tmp_path: Path) -> None:
     rows = [(f"u{user}", f"i{item}", f"2024-01-{item + 1:02}") for user in range(10) for item in range(user + 1)]
-    profile = import_file(
-        tmp_path, as_csv(rows, header=("user", "item", "date")), kind="recommendation"
-    ).result.profile
+    profile = import_file(tmp_path, as_csv(rows, header=("user", "item", "date")), kind="recommendation").result.profile
     assert (profile["users"], profile["items"], profile["density"]) == (10, 10, 0.55)
     assert profile["dates"] == {"from": "2024-01-01T00:00:00+00:00", "to": "2024-01-10T00:00:00+00:00"}
     assert profile["per_user"]["doubling"] == {"from": [1, 2, 4, 8], "counts": [1, 2, 4, 3]}
@@ -134,7 +144,16 @@ def test_times_are_read_as_seconds_of_utc(cell: str, seconds: int | None) -> Non
 
 @pytest.mark.parametrize(
     ("cell", "value"),
-    [("3.5", 3.5), ("3,5", 3.5), (" -1 ", -1.0), ("1e2", 100.0), ("1_000", None), ("1,000", None), ("inf", None), ("1e39", None)],
+    [
+        ("3.5", 3.5),
+        ("3,5", 3.5),
+        (" -1 ", -1.0),
+        ("1e2", 100.0),
+        ("1_000", None),
+        ("1,000", None),
+        ("inf", None),
+        ("1e39", None),
+    ],
 )
 def test_ratings_are_plain_finite_numbers(cell: str, value: float | None) -> None:
     assert cells.rating(cell) == value

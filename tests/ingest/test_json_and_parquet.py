@@ -33,7 +33,9 @@ def test_json_lines_are_read_whatever_the_order_of_fields(tmp_path: Path) -> Non
 
 
 def test_each_bad_line_of_json_is_told(tmp_path: Path) -> None:
-    source = as_json_lines(OBJECTS) + '{"text": "cut\n[1]\n\n{"label": "good"}\n{"text": "half \\ud800", "label": "bad"}\n'
+    source = (
+        as_json_lines(OBJECTS) + '{"text": "cut\n[1]\n\n{"label": "good"}\n{"text": "half \\ud800", "label": "bad"}\n'
+    )
     done = import_file(tmp_path, source)
     assert [(row["line"], row["code"]) for row in done.rejected] == [
         ("41", "row_malformed"),
@@ -111,6 +113,7 @@ GOOD = as_parquet(pa.table({"text": [f"t{n}" for n in range(100)], "label": ["a"
         b"PAR1" + b"\0" * 40 + (2**31 - 1).to_bytes(4, "little") + b"PAR1",
         b"PAR1PAR1",
     ],
+    ids=lambda value: str(len(value)),
 )
 def test_damaged_encrypted_and_lying_parquet_is_unreadable(tmp_path: Path, source: bytes) -> None:
     assert failure(tmp_path, source).code == "file_unreadable"

@@ -58,7 +58,11 @@ def test_a_file_with_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
 
 
 def test_small_classes_are_in_every_split_that_their_items_reach(tmp_path: Path) -> None:
-    rows = [(f"{size} {copy} of {label}", label) for label, size in (("one", 1), ("two", 2), ("three", 3), ("ten", 10)) for copy in range(size)]
+    rows = [
+        (f"{size} {copy} of {label}", label)
+        for label, size in (("one", 1), ("two", 2), ("three", 3), ("ten", 10))
+        for copy in range(size)
+    ]
     for start in range(12):
         done = import_file(tmp_path, as_csv([*rows, *((f"{start} {text}", label) for text, label in reviews(60))]))
         found = done.split_of("label")
@@ -72,9 +76,7 @@ def test_small_classes_are_in_every_split_that_their_items_reach(tmp_path: Path)
     st.integers(0, 5),
     st.sampled_from([None, "train", "train test", "train validation"]),
 )
-def test_splitting_never_tears_identical_items_apart(
-    rows: list[tuple[int, int]], seed: int, own: str | None
-) -> None:
+def test_splitting_never_tears_identical_items_apart(rows: list[tuple[int, int]], seed: int, own: str | None) -> None:
     hashes = np.array([item * 0x9E3779B97F4A7C15 % 2**64 for item, _ in rows], np.uint64)
     labels = np.array([label for _, label in rows], np.int64)
     names = own.split() if own else []

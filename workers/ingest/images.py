@@ -48,11 +48,13 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
     format = magic(data)
     if format is None:
         return Problem("image_format", "The file is not a JPEG, PNG, WebP, GIF or BMP image.", value=data[:16].hex(" "))
+    opened = format == "WEBP"  # Its decoder works while opening.
     try:
         with warnings.catch_warnings():
             # Pillow warns of large images; the limit here is ours.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=(format,)) as image:
+                opened = True
                 width, height = image.size
                 if width * height > max_pixels:
                     message = f"The image has {width} × {height} pixels; {max_pixels:,} are allowed."
@@ -64,7 +66,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
         return Problem("image_too_large", "Decoding the image takes more memory than an import may use.")
     except _DAMAGED as error:
         text = str(error).lower()
-        if any(word in text for word in _MESSAGES_OF_TRUNCATION) or _ends_early(data, format):
+        if opened and (any(word in text for word in _MESSAGES_OF_TRUNCATION) or _ends_early(data, format)):
             return Problem("image_truncated", "The image ends too early.")
         return Problem("image_unreadable", "The image cannot be decoded.", value=str(error)[:200])
     return Decoded(FORMATS[format], width, height)

@@ -47,7 +47,8 @@ class RejectFile:
 
     def __init__(self, path: Path, columns: list[str]) -> None:
         self._stream = open(path, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed by close()
-        self._writer = csv.writer(self._stream, lineterminator="\n")
+        # With \r\n as line end the writer quotes a lone \r too, which readers would take for one.
+        self._writer = csv.writer(self._stream, lineterminator="\r\n")
         self._width = len(columns)
         self._writer.writerow([*LEADING, *(neutralise(name) for name in columns)])
         self.count = 0

@@ -97,16 +97,16 @@ class TarArchive(Archive):
                 self._ledger.entry()
                 yield _TarEntry(self, number, shown, kind, length)
             self._skip(self._left)
-            # The last entry's padding may be missing.
             self.take(self._padding)
 
     def _header(self) -> bytes | None:
         """The next header block; None at the end of the archive. Raises JobError."""
         header = self.take(_BLOCK)
-        if not header or not header.strip(b"\0"):
-            return None
         if len(header) < _BLOCK:
+            # Without the closing block nobody can know that nothing is missing.
             raise JobError("archive_unreadable", "The archive ends too early.", hint="Upload it again, whole.")
+        if not header.strip(b"\0"):
+            return None
         unsigned = sum(header) - sum(header[148:156]) + 8 * 32
         if _number(header[148:156]) != unsigned:
             raise JobError("archive_unreadable", "The archive is no tar, or damaged: a header's checksum is wrong.")

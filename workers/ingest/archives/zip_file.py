@@ -153,8 +153,8 @@ def _extents(everything: list[Member], directory_start: int) -> dict[int, int]:
     """
     ordered = sorted(everything, key=lambda one: one.offset)
     ends: dict[int, int] = {}
-    for here, after in zip(ordered, [*ordered[1:], None], strict=True):
-        end = after.offset if after else directory_start
+    for place, here in enumerate(ordered, 1):
+        end = ordered[place].offset if place < len(ordered) else directory_start
         if here.offset + _LOCAL.size + len(here.raw_name) + here.packed > end:
             inconsistent(f"{here.name[:200]}: it overlaps another entry.")
         ends[here.offset] = end

@@ -85,7 +85,7 @@ def parse(lines: Iterable[str], dialect: Dialect, max_field_chars: int) -> Itera
         except (csv.Error, _UnclosedError) as error:
             yield _broken(feed.line, feed.keep_first(), dialect, error)
             continue
-        if not fields or (len(fields) == 1 and not fields[0].strip()):
+        if len(fields) < 2 and not "".join(feed.record).strip():
             continue
         yield Record(feed.line, fields, text_problem(fields))
 

@@ -1,0 +1,111 @@
+"""Whatever a file holds: no crash, no row lost."""
+
+import csv
+import io
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.ingest.importing import Outcome, as_csv, import_file
+from workers.contracts.errors import JobError
+from workers.ingest import rejects
+from workers.ingest.dialects import Dialect
+from workers.ingest.images import decode
+from workers.ingest.preview import preview
+from workers.ingest.readers.csv_records import parse
+
+FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+PIECES = st.sampled_from(
+    ['"', ",", "\n", "\r\n", "a", "b b", '""', "'", ";", "\t", "é", "好", " ", "\\", "=1", "train"]
+)
+NASTY = st.lists(PIECES, max_size=60).map("".join)
+
+
+def attempt(source: bytes, **spec: object) -> Outcome | JobError:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            return import_file(Path(folder), source, **spec)  # type: ignore[arg-type]
+        except JobError as error:
+            return error
+
+
+@FUZZ
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=12, max_size=16), st.sampled_from([",", ";", "\t"]))
+def test_every_row_that_a_csv_writer_wrote_is_kept_or_told(rows: list[tuple[str, str]], delimiter: str) -> None:
+    # Enough good rows that the dialect is beyond doubt; what follows is anything.
+    sure = [(f"good text {n}", "ab"[n % 2]) for n in range(300)]
+    source = as_csv([*sure, *rows], delimiter=delimiter, quoting=csv.QUOTE_ALL)
+    done = attempt(source.encode())
+    assert isinstance(done, Outcome)
+    assert done.result.rows + done.result.rejected == 300 + len(rows)
+    usable = [(text, " ".join(label.split())) for text, label in rows if text.strip() and label.strip()]
+    assert len([row for row in done.rows if not row["text"].startswith("good text ")]) <= len(usable)
+    assert [row["text"] for row in done.rows[300:]] == [text for text, _ in usable]
+
+
+@FUZZ
+@given(NASTY)
+def test_every_line_belongs_to_exactly_one_record(text: str) -> None:
+    lines = io.StringIO(text, newline="").readlines()
+    records = list(parse(lines, Dialect(","), 1000))
+    starts = [record.line for record in records]
+    assert starts == sorted(set(starts))
+    covered = set(starts)
+    for record in records:
+        inner = sum(field.count("\n") + field.count("\r") - field.count("\r\n") for field in record.fields)
+        if record.problem is None:
+            covered |= set(range(record.line, record.line + inner + 1))
+    for number, line in enumerate(lines, 1):
+        assert number in covered or not line.strip()
+
+
+@FUZZ
+@given(NASTY, st.sampled_from(["text", "recommendation"]))
+def test_anything_after_good_rows_ends_in_a_result_that_adds_up(tail: str, kind: str) -> None:
+    good = as_csv([(f"u{n % 9} text", f"i{n % 30}") for n in range(120)])
+    done = attempt(
+        (good + tail).encode(), kind=kind, mapping={"user": "text", "item": "label"} if kind != "text" else {}
+    )
+    if isinstance(done, Outcome):
+        profile = done.result.profile
+        assert done.result.rows + done.result.rejected + profile.get("merged", 0) == profile["rows_in_file"] >= 120
+
+
+@FUZZ
+@given(st.binary(max_size=400), st.sampled_from(["text", "recommendation", "image"]))
+def test_any_bytes_end_in_a_result_or_a_card(source: bytes, kind: str) -> None:
+    for prefix in (b"", b"text,label\n", b'{"text":', b"PAR1", b"PK\x03\x04", b"\x1f\x8b\x08", b"\xff\xfe"):
+        attempt(prefix + source, kind=kind)
+
+
+@FUZZ
+@given(st.binary(max_size=400) | NASTY.map(str.encode))
+def test_the_preview_of_any_bytes_is_an_answer_or_an_error_with_a_code(head: bytes) -> None:
+    try:
+        preview(head, "x.csv")
+    except JobError as error:
+        assert error.code in error.card().code
+
+
+@FUZZ
+@given(
+    st.sampled_from([b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF\0\0\0\0WEBP"]),
+    st.binary(max_size=600),
+)
+def test_any_bytes_after_an_image_mark_are_an_image_or_a_problem(magic: bytes, rest: bytes) -> None:
+    decode(magic + rest, 10**6)
+
+
+@FUZZ
+@given(
+    st.text(max_size=12)
+    | st.lists(st.sampled_from(["'", "=", "-", "1", "a", "\t", "＝", "."]), max_size=6).map("".join)
+)
+def test_a_neutralised_cell_is_no_formula_and_can_be_restored(cell: str) -> None:
+    safe = rejects.neutralise(cell)
+    assert rejects.restore(safe) == cell or not safe.startswith("'")
+    if safe[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        float(safe.replace(",", "."))
