@@ -125,7 +125,7 @@ class Recommendation(TaskTemplate):
         "balanced": {"trials": 6, "factors": 128},
         "best": {"trials": 12, "factors": 256, "iterations": 15},
     }
-    main_metric = "ndcg@10"
+    main_metric = "recall@20"
     input_schema: ClassVar[dict[str, Any]] = {
         "title": "User or items",
         "type": "object",

@@ -21,14 +21,14 @@ from workers.engine.recommenders.linear import LinearRecommender
 from workers.engine.recommenders.search import Settings, Trial, best_trial, propose
 from workers.engine.recommenders.solvers import Part, Solver, choose
 from workers.engine.recommenders.trained import Study, TrainedRecommender
-from workers.task_templates.recommendation import RecommendationParams
+from workers.task_templates.recommendation import Recommendation, RecommendationParams
 
 if TYPE_CHECKING:
     from workers.engine.run import Run
 
-METRIC = "ndcg@10"
+METRIC = Recommendation.main_metric
 # Users that settings are compared on; more would hardly change the order and take long on large data.
-_JUDGES = 20_000
+_JUDGES = 10_000
 # Share of the progress bar for evaluation, export and the parity check.
 _AFTERWARDS = 0.15
 

@@ -14,7 +14,7 @@ from workers.engine.recommenders.linear import LinearRecommender, write_onnx
 from workers.engine.recommenders.search import Settings, Trial, best_trial
 from workers.engine.run import Trained
 from workers.inference.runtime import Predictor, RankedItems, top_items
-from workers.task_templates.recommendation import RecommendationParams
+from workers.task_templates.recommendation import Recommendation, RecommendationParams
 
 if TYPE_CHECKING:
     from workers.engine.run import Run
@@ -56,7 +56,7 @@ class TrainedRecommender(Trained):
         splits: dict[str, Any] = {}
         if study.trials:
             baseline = evaluate(popularity(study.first), study.first, study.validation)
-            chosen = best_trial(study.trials, "ndcg@10")["metrics"]
+            chosen = best_trial(study.trials, Recommendation.main_metric)["metrics"]
             metrics["validation"] = {**chosen, "popularity": baseline.metrics}
             splits["validation"] = _facts(study.validation, baseline)
         report: dict[str, Any] = {}
@@ -119,7 +119,7 @@ class TrainedRecommender(Trained):
                     "user": study.log.users[study.test.users[place]],
                     "history": [self._name(number) for number in history[:_SHOWN]],
                     "history_size": len(history),
-                    "recommended": [
+                    "recommendations": [
                         {"item": self._name(number), "hit": bool(hit)}
                         for number, hit in zip(best, found.hits[place], strict=False)
                     ],
