@@ -43,7 +43,7 @@ def _suggestions(version: DatasetVersion, kind: str) -> list[str]:
 
 
 def _rows(version: DatasetVersion, split: str) -> list[dict[str, Any]]:
-    return browse.page_rows(version, split=split, page_size=_SPREAD)["rows"]
+    return browse.page_rows(version, split=split, page_size=_SPREAD).rows
 
 
 def _varied(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:

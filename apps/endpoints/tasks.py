@@ -7,5 +7,5 @@ from apps.endpoints import publish
 
 @shared_task(name="endpoints.publish_snapshot")
 def publish_snapshot() -> None:
-    """Publish again: a Redis that lost its data, a missed publication and expired keys mend within seconds."""
+    """Mend what is published: after a lost Redis, a missed publication, a key that expired."""
     publish.publish_if_changed()

@@ -50,7 +50,7 @@ def new(request: HttpRequest, project_id: str) -> HttpResponse:
         if job:
             return go(request, reverse("training:job", args=[job.pk]))
     status = 422 if form.errors else 200
-    return page(request, "training/new.html", project=project, template=template, form=form, status=status)
+    return page(request, "training/new.html", project=project, task=template, form=form, status=status)
 
 
 def _template(key: str, kind: str) -> TaskTemplate | None:
@@ -102,7 +102,7 @@ def job(request: HttpRequest, job_id: str) -> HttpResponse:
         fragment="training/_job.html",
         job=found,
         model=getattr(found, "model", None),
-        template=TEMPLATES.get(found.template),
+        task=TEMPLATES.get(found.template),
         situation=live.situation(found),
         attempts=list(found.attempts.all()),
         headline=_headline(found),
