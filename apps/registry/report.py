@@ -68,6 +68,7 @@ def context(model: ModelVersion) -> dict[str, Any]:
     return {
         "headline": headline(model),
         "metrics": metric_rows(model),
+        "parameters": [(name, value) for name, value in sorted(model.parameters.items()) if value is not None],
         "is_ranking": model.kind == "recommendation",
         "report_split": split,
         "per_class": part.get("per_class") or [],
@@ -79,7 +80,7 @@ def context(model: ModelVersion) -> dict[str, Any]:
 
 
 def confusion_chart(labels: list[str], matrix: list[list[int]]) -> dict[str, Any]:
-    """ECharts option of a confusion matrix: true labels downwards, predicted to the right, shaded by share of the row."""
+    """ECharts option of a confusion matrix: true labels downwards, predicted to the right, shaded by row share."""
     cells = []
     for true, row in enumerate(matrix):
         total = sum(row) or 1

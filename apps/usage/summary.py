@@ -30,6 +30,7 @@ def measured_split(endpoint: Endpoint) -> dict[str, float]:
 def requests_chart(rows: list[dict[str, Any]], start: datetime, end: datetime, step: str) -> dict[str, Any]:
     """ECharts option: requests per step, stacked by answered, refused (4xx) and failed (5xx). `rows` are by status."""
     kinds = {2: _("answered"), 4: _("refused"), 5: _("failed")}
+    colours = {2: "--sw-chart-1", 4: "--sw-chart-3", 5: "--sw-bad"}
     times = _times(start, end, step)
     counts = {kind: dict.fromkeys(times, 0) for kind in kinds}
     for row in rows:
@@ -38,7 +39,14 @@ def requests_chart(rows: list[dict[str, Any]], start: datetime, end: datetime, s
         if row["start"] in slot:
             slot[row["start"]] += row["requests"]
     series = [
-        {"name": name, "type": "bar", "stack": "all", "barMaxWidth": 28, "data": _points(counts[kind])}
+        {
+            "name": name,
+            "type": "bar",
+            "stack": "all",
+            "barMaxWidth": 28,
+            "color": colours[kind],
+            "data": _points(counts[kind]),
+        }
         for kind, name in kinds.items()
         if kind == 2 or any(counts[kind].values())
     ]

@@ -56,6 +56,8 @@
       const many = Array.isArray(out[name]) ? out[name] : [out[name]];
       out[name] = many.map((one) => merge(base.axis, one));
     }
+    // A series may ask for a colour of the page by its token: "--sw-bad".
+    for (const one of [out.series ?? []].flat()) if (one.color?.startsWith("--")) one.color = resolve(one.color);
     if (!option.legend) delete out.legend;
     return out;
   }

@@ -6,6 +6,7 @@
   const log = root.querySelector("[data-log]");
   const charts = [...root.querySelectorAll("[data-series]")];
   const POINTS = 400;
+  let over = root.dataset.over === "true";
 
   // At most one call per interval, and never an event forgotten.
   function throttled(action, interval) {
@@ -25,6 +26,8 @@
       const drawn = series.filter(({ points }) => points.length);
       element.hidden = drawn.length === 0;
       element.nextElementSibling.hidden = drawn.length > 0;
+      // Some tasks have no such series: when the job is over, an empty card has nothing to wait for.
+      element.closest(".card").hidden = over && drawn.length === 0;
       if (drawn.length) window.slipwayChart(element, option(drawn));
     }
   }
@@ -61,7 +64,7 @@
 
   draw();
   log.scrollTop = log.scrollHeight;
-  if (root.dataset.over === "true") return;
+  if (over) return;
 
   // The stream tells the job's whole story from the start, and after a broken connection what came since.
   const stream = new EventSource(`${api}/events`);
@@ -72,7 +75,8 @@
   for (const type of ["started", "progress", "device", "checkpoint"]) listen(type, () => {});
   // The last frame of a job that is over: without closing, the browser would connect again and again.
   listen("state", ({ state }) => {
+    over = ["succeeded", "failed", "cancelled"].includes(state);
     redraw();
-    if (["succeeded", "failed", "cancelled"].includes(state)) stream.close();
+    if (over) stream.close();
   });
 })();
