@@ -32,7 +32,7 @@ def test_an_image_is_taken_as_a_file_as_several_files_and_in_base64(stage: Stage
 
 def test_an_answer_is_in_the_stream_before_it_leaves(stage: Stage) -> None:
     reply = stage.predict(["good", "bad"])
-    (record,) = stage.control.records()
+    record = stage.record(reply)
     assert record["request_id"] == reply.json()["request_id"]
     assert (record["status"], record["items"], record["code"]) == (200, 2, None)
     assert record["endpoint"] == stage.text.endpoint and record["team"] == stage.control.team

@@ -1,0 +1,128 @@
+"""Batching by itself: order, bounds, neighbours, deadlines."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from workers.contracts.errors import InfraError
+from workers.inference.runtime import InputError
+from workers.serving.batcher import LOOP_BUDGET_S, Batcher
+
+POISON = -1
+
+
+class Echo:
+    """Predicts each input as itself, and keeps the sizes of its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def __call__(self, items: Sequence[Any]) -> list[dict[str, Any]]:
+        self.batches.append(len(items))
+        if POISON in items:
+            raise InputError(list(items).index(POISON), "poison")
+        return [{"value": item} for item in items]
+
+
+@pytest.fixture(params=["loop", "thread"])
+def typical_s(request: pytest.FixtureRequest) -> float:
+    """Cheap enough for the event loop, or not."""
+    return 0.0 if request.param == "loop" else LOOP_BUDGET_S * 1000
+
+
+async def ask(batcher: Batcher, items: list[int]) -> list[int]:
+    batcher.reserve(len(items))
+    try:
+        return [prediction["value"] for prediction in await batcher.submit(items).future]
+    finally:
+        batcher.release(len(items))
+
+
+async def test_everyone_gets_their_own_answers_over_many_interleavings(typical_s: float) -> None:
+    model, rng = Echo(), random.Random(1)
+    with ThreadPoolExecutor(2) as pool:
+        batcher = Batcher(model, pool, typical_s=typical_s, max_waiting=10**6)
+
+        async def client(number: int) -> None:
+            for _ in range(rng.randrange(3)):
+                await asyncio.sleep(0)
+            items = [number * 10 + place for place in range(rng.randrange(1, 9))]
+            assert await ask(batcher, items) == items
+
+        await asyncio.gather(*(client(number) for number in range(10_000)))
+    assert batcher.free == 10**6
+    assert max(model.batches) <= 64 and len(model.batches) < 5_000
+
+
+async def test_what_waits_is_taken_together_and_nobody_waits_for_more(typical_s: float) -> None:
+    model = Echo()
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(model, pool, typical_s=typical_s)
+        await asyncio.gather(*(ask(batcher, [number]) for number in range(10)))
+        await ask(batcher, [1])
+    assert model.batches == [10, 1]
+
+
+async def test_a_poisoned_input_fails_only_its_own_request(typical_s: float) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(Echo(), pool, typical_s=typical_s)
+        asked = [ask(batcher, [number]) for number in range(31)] + [ask(batcher, [5, POISON])]
+        *good, bad = await asyncio.gather(*asked, return_exceptions=True)
+    assert good == [[number] for number in range(31)]
+    assert isinstance(bad, InputError) and bad.index == 1
+
+
+async def test_a_model_that_answers_too_little_fails(typical_s: float) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(lambda items: [{}] * (len(items) - 1), pool, typical_s=typical_s)
+        with pytest.raises(RuntimeError, match="1 predictions for 2 inputs"):
+            await ask(batcher, [1, 2])
+        assert batcher.free == 1024
+
+
+async def test_the_queue_counts_inputs_and_is_bounded() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(Echo(), pool, max_waiting=10)
+        waiting = asyncio.gather(*(ask(batcher, [1, 2]) for _ in range(5)))
+        await asyncio.sleep(0)
+        with pytest.raises(InfraError) as caught:
+            batcher.reserve(1)
+        assert (caught.value.code, caught.value.params) == ("overloaded", {"retry_after": 1})
+        await waiting
+        assert batcher.free == 10
+        # Alone, a request larger than the queue is served.
+        assert len(await ask(batcher, list(range(30)))) == 30
+
+
+async def test_whoever_waited_too_long_is_not_computed() -> None:
+    model = Echo()
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(model, pool, deadline_s=-1.0)
+        with pytest.raises(InfraError) as caught:
+            await ask(batcher, [1])
+    assert caught.value.code == "deadline_exceeded" and model.batches == []
+
+
+async def test_whoever_has_left_is_passed_over() -> None:
+    model = Echo()
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(model, pool)
+        job, other = batcher.submit([1, 2, 3]), batcher.submit([4])
+        job.future.cancel()
+        assert await other.future == [{"value": 4}]
+    assert model.batches == [1]
+
+
+async def test_a_model_that_becomes_dear_leaves_the_event_loop_and_comes_back() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(Echo(), pool)
+        assert batcher.on_loop
+        batcher._learn(1.0)
+        assert not batcher.on_loop
+        for _ in range(100):
+            batcher._learn(0.0)
+        assert batcher.on_loop
