@@ -1,5 +1,6 @@
 """README.md of a bundle: the model card (Mitchell et al. 2019), in words for the people who will use the model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from workers.contracts.manifest import Manifest
@@ -13,8 +14,8 @@ def escaped(text: Any) -> str:
     return "".join(f"\\{letter}" if letter in _SPECIAL else letter for letter in line)
 
 
-def model_card(manifest: Manifest) -> str:
-    """The card as Markdown."""
+def model_card(manifest: Manifest, notes: Sequence[str] = ()) -> str:
+    """The card as Markdown. `notes` say how the metrics were measured."""
     source, certificate = manifest.provenance, manifest.certificate
     lines = [
         f"# {escaped(manifest.name)}",
@@ -33,6 +34,8 @@ def model_card(manifest: Manifest) -> str:
         "",
         *_metric_table(manifest.metrics),
         "",
+        *(f"- {escaped(note)}" for note in notes),
+        *([""] if notes else []),
         f"Parity certificate: {certificate.examples} examples of the {certificate.split} split went through this very "
         f"bundle and through the trained network; {certificate.label_flips} answers differ, and no score by more than "
         f"{certificate.max_abs_difference:.2g} (allowed: {certificate.tolerance:.2g}).",

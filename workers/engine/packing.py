@@ -57,7 +57,7 @@ def pack(run: Run, template: TaskTemplate, trained: Trained, metrics: dict[str, 
     _write_json(folder / "reference.json", _reference(predictor, trained))
     shutil.copyfile(runtime.__file__, folder / "predict.py")
     whole = draft.model_copy(update={"certificate": certificate})
-    (folder / "README.md").write_text(model_card(whole), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(whole, trained.notes), encoding="utf-8")
     names = sorted(path.name for path in folder.iterdir() if path.name != "manifest.json")
     files = {name: file_ref(folder / name).model_dump(exclude={"name"}) for name in names}
     whole = whole.model_copy(update={"files": files})

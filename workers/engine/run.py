@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,8 @@ class Trained(ABC):
 
     labels: list[str]
     """The classes in the order of the scores; [] for recommendation."""
+    notes: Sequence[str] = ()
+    """What the reader of the metrics should know, for the model card."""
 
     @abstractmethod
     def evaluate(self) -> tuple[dict[str, Any], dict[str, Any]]:

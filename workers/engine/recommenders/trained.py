@@ -23,6 +23,14 @@ TOLERANCE = 1e-4
 _PARITY_BATCH = 256
 _EXAMPLES = 5
 _SHOWN = 10
+_PROTOCOL = (
+    "Settings were chosen on the validation rows by a model of the train rows: the validation metrics are its. The model "
+    "of this bundle then learned from train and validation rows, and the test metrics are its own.",
+    "Each user's list is ranked from the whole catalogue without the items of their history: train rows for validation, "
+    "train and validation rows for test, as served.",
+    "Recall divides by all held-out items of a user, those outside the catalogue too; NDCG by the ideal list. Users "
+    "without a history get the popularity list and are counted.",
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class TrainedRecommender(Trained):
         self.labels = []
         self.model = model
         self._run, self._study = run, study
+        self.notes = [*_PROTOCOL, study.weighing.explanation]
 
     def evaluate(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Metrics per split, each with those of popularity, and the report of the model's page."""
@@ -71,23 +80,12 @@ class TrainedRecommender(Trained):
             "splits": splits,
             "examples": [],
             **report,
-            "notes": self._notes(),
+            "notes": self.notes,
             "catalogue": {"items": len(study.known.items), "users": len(study.known.users)},
             "algorithm": {"name": study.algorithm, **study.settings, **study.variant},
             "trials": study.trials,
             "ratings": study.weighing._asdict(),
         }
-
-    def _notes(self) -> list[str]:
-        return [
-            "Settings were chosen on the validation rows by a model of the train rows: the validation metrics are its. "
-            "The model of this bundle then learned from train and validation rows, and the test metrics are its own.",
-            "Each user's list is ranked from the whole catalogue without the items of their history: train rows for "
-            "validation, train and validation rows for test, as served.",
-            "Recall divides by all held-out items of a user, those outside the catalogue too; NDCG by the ideal list. "
-            "Users without a history get the popularity list and are counted.",
-            self._study.weighing.explanation,
-        ]
 
     def _most_recommended(self, found: Evaluation) -> list[dict[str, Any]]:
         best = found.best[:, :COVERAGE_AT]
