@@ -1,6 +1,6 @@
 """Recommendation on Last.fm, beside implicit's ALS and BPR, by one protocol, in one run on one machine.
 
-    python benchmarks/training/recommendation.py ../shared/data/lastfm.csv
+    python -m benchmarks.training.recommendation ../shared/data/lastfm.csv
 
 The file has the columns user, artist and split (train, test). Slipway's figures are those of whole jobs: reading, a
 search on validation rows of its own, final fit, evaluation, export, parity check. The peer is installed in an

@@ -24,10 +24,10 @@ _PARITY_BATCH = 256
 _EXAMPLES = 5
 _SHOWN = 10
 _PROTOCOL = (
-    "Settings were chosen on the validation rows by a model of the train rows: the validation metrics are its. The model "
-    "of this bundle then learned from train and validation rows, and the test metrics are its own.",
-    "Each user's list is ranked from the whole catalogue without the items of their history: train rows for validation, "
-    "train and validation rows for test, as served.",
+    "Settings were chosen on the validation rows by a model of the train rows: the validation metrics are its. The "
+    "model of this bundle then learned from train and validation rows, and the test metrics are its own.",
+    "Each user's list is ranked from the whole catalogue without the items of their history: train rows for "
+    "validation, train and validation rows for test, as served.",
     "Recall divides by all held-out items of a user, those outside the catalogue too; NDCG by the ideal list. Users "
     "without a history get the popularity list and are counted.",
 )
