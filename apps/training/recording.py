@@ -71,11 +71,12 @@ def _apply(job_id: str, attempt: int, seq: int, event: Event) -> None:
     if attempt < job.attempt:
         log.info("stale_event", job_id=job_id, attempt=attempt, seq=seq)
         return
-    at = datetime.fromtimestamp(event.time, UTC)
-    known = {"type": event.type, "time": at, "data": _shown(event)}
-    _, is_new = JobEvent.objects.get_or_create(job=job, attempt=attempt, seq=seq, defaults=known)
-    if not is_new:
+    # `last_seq` is the highest that was applied: only below it can an entry have been here before.
+    newest = seq > job.last_seq
+    if not newest and job.events.filter(attempt=attempt, seq=seq).exists():
         return
+    at = datetime.fromtimestamp(event.time, UTC)
+    JobEvent.objects.create(job=job, attempt=attempt, seq=seq, type=event.type, time=at, data=_shown(event))
     if job.is_over:
         # The end is decided; what was measured on the way is still worth keeping.
         if isinstance(event, events.Metric):
@@ -83,12 +84,16 @@ def _apply(job_id: str, attempt: int, seq: int, event: Event) -> None:
         return
     if seq > job.last_seq + 1:
         log.warning("events_missing", job_id=job_id, attempt=attempt, after=job.last_seq, before=seq)
-    newest = seq > job.last_seq
-    if newest:
-        Job.objects.filter(pk=job.pk).update(last_seq=seq, last_event=at)
-    if event.type not in events.TERMINAL and job.state == Job.State.QUEUED:
+    told = {"last_seq": seq, "last_event": at} if newest else {}
+    if event.type in events.TERMINAL:
+        Job.objects.filter(pk=job.pk).update(**told)
+        _END[type(event)](job, event, at)
+        return
+    if job.state == Job.State.QUEUED:
         transition(job, to=Job.State.RUNNING, expect=(Job.State.QUEUED,), started=job.started or at)
-    _APPLY[type(event)](job, event, at, newest)
+    changes = _COURSE[type(event)](job, event, at)
+    if newest:
+        Job.objects.filter(pk=job.pk).update(**told, **changes)
 
 
 def _shown(event: Event) -> dict[str, Any]:
@@ -97,31 +102,30 @@ def _shown(event: Event) -> dict[str, Any]:
     return event.model_dump(mode="json", exclude=left_out, exclude_none=True)
 
 
-def _started(job: Job, event: events.Started, at: datetime, newest: bool) -> None:
-    known = {
-        "runner": event.runner[:120],
-        "device": event.device[:120],
-        "started": at,
-        "resumed_from_step": event.resumed_from_step,
-    }
+# Each of these writes down what an event says beside the job, and returns the changes of the job itself, which are made
+# if nothing newer has been applied.
+
+
+def _started(job: Job, event: events.Started, at: datetime) -> dict[str, Any]:
+    host = {"runner": event.runner[:120], "device": event.device[:120]}
+    known = {**host, "started": at, "resumed_from_step": event.resumed_from_step}
     Attempt.objects.update_or_create(job=job, number=job.attempt, defaults=known)
-    Job.objects.filter(pk=job.pk).update(runner=event.runner[:120], device=event.device[:120], phase="")
-    # What the last attempt measured after the checkpoint is about to be measured again.
-    points = job.metric_points.all()
-    if event.resumed_from_step is not None:
-        points = points.filter(step__gt=event.resumed_from_step)
-    points.delete()
+    if job.last_seq == 0:
+        # What the last attempt measured after the checkpoint is about to be measured again.
+        points = job.metric_points.all()
+        if event.resumed_from_step is not None:
+            points = points.filter(step__gt=event.resumed_from_step)
+        points.delete()
+    return {**host, "phase": ""}
 
 
-def _progress(job: Job, event: events.Progress, at: datetime, newest: bool) -> None:
-    if newest:
-        Job.objects.filter(pk=job.pk).update(progress=event.fraction, phase=event.phase, eta_seconds=event.eta_seconds)
+def _progress(job: Job, event: events.Progress, at: datetime) -> dict[str, Any]:
+    return {"progress": event.fraction, "phase": event.phase, "eta_seconds": event.eta_seconds}
 
 
-def _metric(job: Job, event: events.Metric, at: datetime, newest: bool) -> None:
+def _metric(job: Job, event: events.Metric, at: datetime) -> dict[str, Any]:
     _store_points(job, event)
-    if newest:
-        Job.objects.filter(pk=job.pk).update(metrics={**job.metrics, **event.values})
+    return {"metrics": {**job.metrics, **event.values}}
 
 
 def _store_points(job: Job, event: events.Metric) -> None:
@@ -131,49 +135,32 @@ def _store_points(job: Job, event: events.Metric) -> None:
     )
 
 
-def _log(job: Job, event: events.Log, at: datetime, newest: bool) -> None:
-    """A line has its place among the events already."""
+def _log(job: Job, event: events.Log, at: datetime) -> dict[str, Any]:
+    return {}
 
 
-def _device(job: Job, event: events.Device, at: datetime, newest: bool) -> None:
-    Job.objects.filter(pk=job.pk).update(device=event.device)
+def _device(job: Job, event: events.Device, at: datetime) -> dict[str, Any]:
     Attempt.objects.filter(job=job, number=job.attempt).update(device=event.device)
+    return {"device": event.device}
 
 
-def _checkpoint(job: Job, event: events.Checkpoint, at: datetime, newest: bool) -> None:
-    if not newest:
-        return
-    files = [file.model_dump() for file in event.files]
-    found = {"job": job.pk, "attempt": job.attempt, "step": event.step, "files": files}
-    Job.objects.filter(pk=job.pk).update(checkpoint=found)
+def _checkpoint(job: Job, event: events.Checkpoint, at: datetime) -> dict[str, Any]:
     Attempt.objects.filter(job=job, number=job.attempt).update(last_checkpoint=at)
+    files = [file.model_dump() for file in event.files]
+    return {"checkpoint": {"job": job.pk, "attempt": job.attempt, "step": event.step, "files": files}}
 
 
-def _succeeded(job: Job, event: events.Succeeded, at: datetime, newest: bool) -> None:
-    outcomes.succeed(job, event.result, at)
-
-
-def _failed(job: Job, event: events.Failed, at: datetime, newest: bool) -> None:
-    outcomes.fail(job, event.error, at)
-
-
-def _cancelled(job: Job, event: events.Cancelled, at: datetime, newest: bool) -> None:
-    outcomes.cancel(job, at)
-
-
-def _interrupted(job: Job, event: events.Interrupted, at: datetime, newest: bool) -> None:
-    outcomes.interrupt(job, event.reason, at)
-
-
-_APPLY: Final[dict[type[Any], Callable[[Job, Any, datetime, bool], None]]] = {
+_COURSE: Final[dict[type[Any], Callable[[Job, Any, datetime], dict[str, Any]]]] = {
     events.Started: _started,
     events.Progress: _progress,
     events.Metric: _metric,
     events.Log: _log,
     events.Device: _device,
     events.Checkpoint: _checkpoint,
-    events.Succeeded: _succeeded,
-    events.Failed: _failed,
-    events.Cancelled: _cancelled,
-    events.Interrupted: _interrupted,
+}
+_END: Final[dict[type[Any], Callable[[Job, Any, datetime], bool]]] = {
+    events.Succeeded: lambda job, event, at: outcomes.succeed(job, event.result, at),
+    events.Failed: lambda job, event, at: outcomes.fail(job, event.error, at),
+    events.Cancelled: lambda job, event, at: outcomes.cancel(job, at),
+    events.Interrupted: lambda job, event, at: outcomes.interrupt(job, event.reason, at),
 }
