@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def start(job_dir: JobDir, code: str = "") -> subprocess.Popen[bytes]:
     arguments = ["-c", code, str(job_dir.root)] if code else ["-m", "workers.ingest", str(job_dir.root)]
-    return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stderr=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True)
 
 
 def finish(child: subprocess.Popen[bytes]) -> int:
@@ -85,7 +85,8 @@ def test_told_to_stop_it_stops_with_143_and_leaves_no_staging(tmp_path: Path) ->
     while not list(job_dir.root.glob(".staging-*/staged.parquet")):
         assert child.poll() is None
         time.sleep(0.01)
-    os.kill(child.pid, signal.SIGTERM)
+    # As the runner does: to the whole group.
+    os.killpg(child.pid, signal.SIGTERM)
     assert finish(child) == 143
     assert not list(job_dir.root.glob(".staging-*"))
     assert not job_dir.result_path.exists()
@@ -105,3 +106,15 @@ def test_a_file_that_asks_for_more_memory_than_allowed_fails_with_a_card(tmp_pat
     )
     assert finish(start(job_dir, code)) == 1
     assert events(job_dir)[-1]["error"]["code"] == "file_unreadable"
+
+
+def test_a_file_that_crashes_its_reader_still_ends_with_a_card(tmp_path: Path) -> None:
+    job_dir = job(tmp_path, as_csv(reviews()).encode())
+    crash = (
+        "import os, sys; from workers.ingest import __main__ as entry, guard; "
+        "guard.bound_memory = lambda limit: os.abort(); sys.exit(entry.main(sys.argv[1:]))"
+    )
+    assert finish(start(job_dir, crash)) == 1
+    error = events(job_dir)[-1]["error"]
+    assert (error["code"], error["evidence"]) == ("file_unreadable", "SIGABRT")
+    assert not list(job_dir.root.glob(".staging-*"))
