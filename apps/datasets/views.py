@@ -18,6 +18,7 @@ from apps.datasets.forms import ImportForm
 from apps.datasets.models import DatasetVersion, Kind, Upload
 from apps.projects.access import project_for
 from apps.projects.models import Project
+from apps.training import live
 from workers.contracts.errors import UserError
 
 
@@ -92,11 +93,13 @@ def dataset(request: HttpRequest, dataset_id: str) -> HttpResponse:
     """A version of a dataset: its import while that runs, then what is in it. htmx polls a running import."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
     found = version.dataset
+    job = version.jobs.filter(kind="ingest").order_by("-created").first()
     context: dict[str, Any] = {
         "dataset": found,
         "version": version,
         "versions": found.versions.select_related("created_by"),
-        "job": version.jobs.filter(kind="ingest").order_by("-created").first(),
+        "job": job,
+        "situation": live.situation(job) if job and not job.is_over else None,
     }
     if version.state == DatasetVersion.State.READY:
         context |= {

@@ -109,6 +109,14 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   // Nobody looks, or somebody is busy inside the part that would be replaced: wait for the next turn.
   if (polls && (document.hidden || event.target.contains(document.activeElement))) event.preventDefault();
 });
+// The session ended meanwhile: the answer is the sign-in page, which belongs into the window, not into a part of it.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const landed = new URL(event.detail.xhr.responseURL || location.href);
+  if (landed.pathname.startsWith("/accounts/login") && !location.pathname.startsWith("/accounts/login")) {
+    event.detail.shouldSwap = false;
+    window.location.assign(`/accounts/login/?next=${encodeURIComponent(location.pathname + location.search)}`);
+  }
+});
 let offline = false;
 document.addEventListener("htmx:sendError", () => {
   if (!offline) toast(document.body.dataset.offline, "bad");
