@@ -40,6 +40,11 @@ def _checkpoint(job: JobDir, step: int) -> None:
     job.checkpoint(step, [f"step-{step}.json"])
 
 
+def _save_and_succeed(job: JobDir) -> None:
+    _checkpoint(job, 9)
+    _succeed(job)
+
+
 def _hang(job: JobDir) -> None:
     """Save a checkpoint, say our number, and wait to be ended."""
     found = sorted(path.name for path in job.checkpoints.iterdir())

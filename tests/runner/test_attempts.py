@@ -202,6 +202,29 @@ def test_a_later_attempt_begins_with_the_checkpoint(bench: Bench) -> None:
     assert bench.said("resumed") == "with ['step-3.json']"
 
 
+def test_the_checkpoints_of_a_job_that_is_done_are_removed(bench: Bench) -> None:
+    checkpoint = bench.run("kill")[1]["files"][0]
+    key = f"{names.attempt_prefix(JOB, 1)}/checkpoints/{checkpoint['name']}"
+    foreign = "jobs/job_of_another/attempts/1/checkpoints/x"
+    bench.storage.put_bytes(b"x", foreign)
+    resume = [
+        InputFile(name=checkpoint["name"], key=key, sha256=checkpoint["sha256"]),
+        InputFile(name="x", key=foreign),
+    ]
+    bench.run("save_and_succeed", attempt=2, resume=resume, resume_step=3)
+    assert "checkpoint" in bench.types()
+    assert [key for key in bench.storage.list(f"jobs/{JOB}") if "/checkpoints/" in key] == []
+    assert bench.storage.exists(foreign)
+
+
+def test_a_runner_without_room_for_a_folder_fails_the_job(bench: Bench) -> None:
+    bench.home.write_text("a file where the folder should be")
+    bench.queue(make_spec("succeed"))
+    assert run_job(bench.host(), None, JOB, 1)
+    assert bench.events()[-1]["error"]["code"] == "job_crashed"
+    assert bench.client.get(names.lease_key(JOB)) is None
+
+
 def test_a_damaged_checkpoint_is_not_used(bench: Bench) -> None:
     bench.storage.put_bytes(b"{}", "jobs/x/step-3.json")
     resume = [InputFile(name="step-3.json", key="jobs/x/step-3.json", sha256="0" * 64)]

@@ -156,23 +156,40 @@ def test_a_message_of_another_make_harms_nobody(bench: Bench, workers: Callable[
     assert bench.types().count("started") == 1
 
 
+def test_a_runner_works_again_when_redis_is_back(tmp_path: Path) -> None:
+    home = tmp_path / "redis-home"
+    with _redis(home) as url, contextlib.closing(redis.Redis.from_url(url)) as client:
+        bench = Bench(client, open_storage(str(tmp_path / "store")), tmp_path / "home", url)
+        worker = Worker.start(bench.home, url, str(tmp_path / "store"))
+    try:
+        until(lambda: "Trying again in" in worker.log.read_text(), "the runner to notice", 15)
+        with _redis(home):
+            bench.queue(make_spec("succeed"))
+            send(url, JOB)
+            until(lambda: "succeeded" in bench.types(), "the runner to take a job", 30)
+            assert worker.stop() == 0
+    finally:
+        worker.close()
+
+
+@contextlib.contextmanager
+def _redis(home: Path) -> Iterator[str]:
+    """A Redis of one's own, with the data of the last time."""
+    (server,) = embedded.prepare(home, postgres=False)
+    with embedded.running(server, home / "redis.log") as url:
+        yield url
+
+
 def test_training_goes_on_while_redis_is_away(tmp_path: Path) -> None:
     home = tmp_path / "redis-home"
-
-    @contextlib.contextmanager
-    def up() -> Iterator[str]:
-        (server,) = embedded.prepare(home, postgres=False)
-        with embedded.running(server, home / "redis.log") as url:
-            yield url
-
-    with up() as url:
+    with _redis(home) as url:
         client = redis.Redis.from_url(url)
         bench = Bench(client, open_storage(str(tmp_path / "store")), tmp_path / "home", url)
         thread = bench.start(bench.host(), bench.queue(make_spec("slow")))
         until(lambda: bench.said("line"), "the first line")
     key = f"{names.attempt_prefix(JOB, 1)}/result.json"
     until(lambda: bench.storage.exists(key), "the job to be done without Redis", 15)
-    with up() as again:
+    with _redis(home) as again:
         assert again == url
         until(lambda: "succeeded" in bench.types(), "all to be told", 15)
         assert [int(entry["seq"]) for entry in bench.entries()] == list(range(1, len(bench.entries()) + 1))

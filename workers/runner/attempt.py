@@ -106,7 +106,10 @@ class Attempt:
         self._tell_dropped()
         if self._warden.verdict:
             return self._ended_from_outside()
-        return self._conclude(child)
+        last = self._conclude(child)
+        if isinstance(last, Succeeded):
+            uploader.discard()
+        return last
 
     # --- Before the child --------------------------------------------------------------------------------------------
 

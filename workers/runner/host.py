@@ -1,8 +1,10 @@
 """What a runner does with a message: look whether the attempt is still wanted, take the lease, run it."""
 
+import errno
 import logging
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +15,13 @@ from redis.retry import Retry
 
 from workers.contracts import names
 from workers.contracts.errors import JobError, SlipwayError
+from workers.contracts.events import Failed
 from workers.contracts.job import JobSpec
 from workers.runner.attempt import Attempt, Host
 from workers.runner.folders import clear_leftovers, job_folder
 from workers.runner.lease import Lease
 from workers.runner.presence import Presence, device_label
+from workers.runner.relay import Relay
 from workers.storage import Storage, open_storage
 
 log = logging.getLogger(__name__)
@@ -72,11 +76,21 @@ def run_job(host: Host, presence: Presence | None, job: str, attempt: int) -> bo
     try:
         with job_folder(host.home, job, attempt) as folder:
             Attempt(host, spec, lease, folder).run()
+    except OSError as error:
+        _say_no_folder(host, spec, error)
     finally:
         _release(lease)
         if presence:
             presence.tell_job(None)
     return True
+
+
+def _say_no_folder(host: Host, spec: JobSpec, error: OSError) -> None:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    card = JobError("disk_full" if full else "job_crashed", evidence=error.strerror or "").card()
+    relay = Relay(host.client, spec.job, spec.attempt)
+    relay.say(Failed(time=time.time(), error=card))
+    relay.flush_until(host.stopping)
 
 
 def wanted(storage: Storage, job: str, attempt: int) -> JobSpec | None:

@@ -3,6 +3,7 @@
 The child may have put anything there: only plain files with harmless names and the announced content are taken.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -125,6 +126,15 @@ class CheckpointUploader:
             self._changed.wait_for(lambda: self._next is None and not self._busy, patience_s)
             self._closed = True
             self._changed.notify_all()
+
+    def discard(self) -> None:
+        """The job is done and nobody resumes from it any more: remove its checkpoints. What fails is left lying."""
+        prefix = f"{self._spec.output_prefix}/checkpoints"
+        own = {f"{prefix}/{file.name}" for kept in self._kept for file in kept.files}
+        resumed = {file.key for file in self._spec.resume if file.key.startswith(f"jobs/{self._spec.job}/")}
+        for key in own | resumed:
+            with contextlib.suppress(SlipwayError):
+                self._storage.delete(key)
 
     def _work(self) -> None:
         while True:
