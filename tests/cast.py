@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -56,6 +57,11 @@ class Cast:
 
 @pytest.fixture
 def cast(db: None) -> Cast:
+    """Two teams, each with one of everything."""
+    return make_cast()
+
+
+def make_cast() -> Cast:
     """Two teams, each with one of everything."""
     alice, ada, bob, victor = (make_user(name) for name in ("alice", "ada", "bob", "victor"))
     charlie = make_user("charlie", name=f"Charlie {CANARY}")
@@ -141,8 +147,10 @@ def api_of() -> Callable[[User | None], APIClient]:
 
 
 def make_user(nick: str, **fields: Any) -> User:
-    """A user without a password: `nick@example.com`."""
-    return User.objects.create_user(f"{nick}@example.com", name=fields.pop("name", nick.title()), **fields)
+    """A user without a password: `nick@example.com`, which is theirs for certain."""
+    user = User.objects.create_user(f"{nick}@example.com", name=fields.pop("name", nick.title()), **fields)
+    EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
+    return user
 
 
 def make_token(user: User) -> str:

@@ -28,6 +28,7 @@ class May:
 def page(
     request: HttpRequest,
     template: str,
+    /,
     *,
     team: Team | None = None,
     project: Project | None = None,

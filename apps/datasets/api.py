@@ -130,7 +130,7 @@ def rows(request: Request, dataset_id: str) -> Response:
 
 
 @extend_schema(
-    parameters=[VERSION, OpenApiParameter("size", int, enum=browse.THUMBNAIL_SIZES)],
+    parameters=[VERSION, OpenApiParameter("size", enum=list(browse.IMAGE_SIZES))],
     responses={(200, "image/jpeg"): OpenApiTypes.BINARY, (200, "image/png"): OpenApiTypes.BINARY},
     summary="The image of a row, scaled down",
 )
@@ -138,9 +138,9 @@ def rows(request: Request, dataset_id: str) -> Response:
 def row_image(request: Request, dataset_id: str, row: int) -> HttpResponse:
     query = api.read_query(request, {"version", "size"})
     version = version_for(actor_of(request), dataset_id, query.get("version"))
-    size = api.positive_int(query.get("size"), "size", default=browse.THUMBNAIL_SIZES[0])
-    if size not in browse.THUMBNAIL_SIZES:
-        raise UserError("invalid", fields=[{"field": "size", "message": f"one of {browse.THUMBNAIL_SIZES}"}])
+    size = browse.IMAGE_SIZES.get(query.get("size", "128"))
+    if size is None:
+        raise UserError("invalid", fields=[{"field": "size", "message": f"one of {', '.join(browse.IMAGE_SIZES)}"}])
     data, media_type = browse.row_image(version, row, size)
     response = HttpResponse(data, content_type=media_type)
     response["Content-Security-Policy"] = "sandbox; default-src 'none'"

@@ -12,7 +12,7 @@ from workers.ingest import rows
 from workers.ingest.preview import HEAD_BYTES, preview_in_child
 
 ROWS_PER_PAGE: Final = 50
-THUMBNAIL_SIZES: Final = (128, 512)
+IMAGE_SIZES: Final = {"128": 128, "512": 512, "full": 4096}
 # The columns of a Parquet file stand at its end: it is looked into whole, or not at all.
 _LARGEST_PARQUET: Final = 64 << 20
 
@@ -26,19 +26,25 @@ class RowPage(NamedTuple):
     pages: int
 
 
-def page_rows(version: DatasetVersion, q: str = "", label: str = "", split: str = "", page: int = 1) -> RowPage:
+def page_rows(
+    version: DatasetVersion,
+    q: str = "",
+    label: str = "",
+    split: str = "",
+    page: int = 1,
+    page_size: int = ROWS_PER_PAGE,
+) -> RowPage:
     """Rows of a version whose text contains `q` and whose label and split are these.
 
     A row is {"row", "split", …} with the columns of its kind (see workers.contracts.manifest.IngestResult), no images.
     Raises UserError `dataset_not_ready`.
     """
     _check_ready(version)
+    kind = version.dataset.kind
     with storage().open(version.data_key) as file:
-        found = rows.read_page(
-            file, version.dataset.kind, q=q, label=label, split=split, page=page, page_size=ROWS_PER_PAGE
-        )
+        found = rows.read_page(file, kind, q=q, label=label, split=split, page=page, page_size=page_size)
     total = int(found["total"])
-    return RowPage(found["rows"], total, page, max(1, -(-total // ROWS_PER_PAGE)))
+    return RowPage(found["rows"], total, page, max(1, -(-total // page_size)))
 
 
 def row_image(version: DatasetVersion, row: int, size: int = 128) -> tuple[bytes, str]:

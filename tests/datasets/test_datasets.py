@@ -249,7 +249,7 @@ def test_text_rows_have_no_images(client: APIClient, cast: Cast, imported: Impor
 def test_everything_that_happened_is_in_the_trail(client: APIClient, cast: Cast, imported: Imported) -> None:
     version = imported(newest(send(client, cast)))
     trail = AuditEntry.objects.filter(team=cast.ours.team).order_by("created", "id")
-    assert [entry.event for entry in trail][0] == "upload.stored"
+    assert next(entry.event for entry in trail) == "upload.stored"
     assert {"dataset.created", "dataset.imported"} <= {entry.event for entry in trail}
     assert trail.get(event="dataset.created").actor == cast.bob
     assert json.dumps([entry.data for entry in trail]).count("storage") == 0

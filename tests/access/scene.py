@@ -1,0 +1,119 @@
+"""What the walk finds: the cast's belongings, and the small things between them, with real files behind."""
+
+import io
+import json
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from apps.core import audit
+from apps.core.artifacts import storage
+from apps.datasets import actions as dataset_actions
+from apps.datasets.models import Dataset, DatasetVersion, Upload
+from apps.endpoints.models import Endpoint
+from apps.projects.models import Comment, Milestone
+from apps.teams import actions as team_actions
+from apps.teams.models import Invitation, Membership, PersonalToken, User
+from apps.training.models import Job
+from tests.cast import CANARY, Belongings, Cast, make_endpoint, make_job, make_model, make_version
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Objects of the team that addresses name. Bob's are his own: the upload, the token."""
+
+    cast: Cast
+    membership: Membership
+    invitation: Invitation
+    invitation_token: str
+    token: PersonalToken
+    milestone: Milestone
+    upload: Upload
+    queued: Job
+    failed: Job
+    photos: Dataset
+    second: Endpoint
+
+
+def make_scene(cast: Cast) -> Scene:
+    """Both teams get files and small things; the stranger's hold the canary."""
+    ours, theirs = cast.ours, cast.theirs
+    _fill(ours, cast.alice, "fine")
+    _fill(theirs, cast.charlie, CANARY)
+    invitation, text = team_actions.invite_member(
+        actor=cast.alice, team=ours.team, email="new@example.com", role="viewer"
+    )
+    team_actions.invite_member(actor=cast.charlie, team=theirs.team, email=f"{CANARY}@example.com", role="viewer")
+    token, _ = team_actions.create_personal_token(actor=cast.bob, name="bob's")
+    photos = Dataset.objects.create(project=ours.project, name="Photos", kind="image", created_by=cast.alice)
+    _store(make_version(photos, rows=2), _photos())
+    return Scene(
+        cast=cast,
+        membership=Membership.objects.get(team=ours.team, user=cast.victor),
+        invitation=invitation,
+        invitation_token=text,
+        token=token,
+        milestone=Milestone.objects.filter(project=ours.project)[0],
+        upload=_upload(cast.bob, ours),
+        queued=make_job(ours.version, name="Queued", state=Job.State.QUEUED, started=None, ended=None),
+        failed=make_job(ours.version, name="Failed", state=Job.State.FAILED, error=_card("fine")),
+        photos=photos,
+        second=_second(ours),
+    )
+
+
+def _fill(belongings: Belongings, owner: User, word: str) -> None:
+    project = belongings.project
+    Comment.objects.create(project=project, author=owner, text=f"{word} comment")
+    Milestone.objects.create(project=project, title=f"{word} milestone")
+    audit.record(actor=owner, team=belongings.team, project=project, event="project.updated", noun=project, word=word)
+    make_job(belongings.version, name=f"{word} failed", state=Job.State.FAILED, error=_card(word))
+    _store(belongings.version, _texts(word))
+    _upload(owner, belongings, filename=f"{word}.csv")
+
+
+def _second(ours: Belongings) -> Endpoint:
+    """An endpoint with something to go back to."""
+    endpoint = make_endpoint(ours.model, name="Second")
+    model = make_model(make_job(ours.version, name="Second", state=Job.State.SUCCEEDED))
+    endpoint.revisions.create(number=2, model=model, traffic=100, previous_traffic=0)
+    endpoint.revisions.filter(number=1).update(traffic=0, previous_traffic=100)
+    return endpoint
+
+
+def _card(word: str) -> dict[str, object]:
+    return {"code": "not_finite", "message": word, "hint": word, "evidence": word, "repair": None}
+
+
+def _upload(owner: User, belongings: Belongings, filename: str = "rows.csv") -> Upload:
+    data = b"text,label\n" + b"good film,good\nbad film,bad\n" * 20
+    return dataset_actions.store_upload(
+        actor=owner, team=belongings.team, filename=filename, stream=io.BytesIO(data), size=len(data)
+    )
+
+
+def _texts(word: str) -> pa.Table:
+    texts = [f"{word} {number}" for number in range(20)]
+    return _rows(20, text=texts, label=[f"{word} {number % 2}" for number in range(20)])
+
+
+def _photos() -> pa.Table:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(buffer, "PNG")
+    images = [buffer.getvalue()] * 2
+    return _rows(2, image=images, label=["a", "b"], name=["a/1.png", "b/1.png"], format=["png"] * 2)
+
+
+def _rows(count: int, **columns: list[object]) -> pa.Table:
+    return pa.table({"row": list(range(count)), "split": ["train"] * count, "hash": ["0" * 32] * count, **columns})
+
+
+def _store(version: DatasetVersion, table: pa.Table) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    storage().put_bytes(buffer.getvalue(), version.data_key)
+    errors = f"line,code,message,text\n3,text_missing,{json.dumps(version.source_name)},\n"
+    storage().put_bytes(errors.encode(), version.errors_key)
