@@ -1,0 +1,64 @@
+"""A recommender's job as the runner starts it: a process, a folder, a bundle."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from tests.engine.recommending import answer, start_run, toy
+from workers.inference import runtime
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def engine(folder: Path) -> "subprocess.Popen[bytes]":
+    """The engine's process on a job's folder, with an environment as bare as the runner's."""
+    environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", "workers.engine", str(folder)], cwd=ROOT, env=environment)
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "events.jsonl"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def test_a_killed_job_goes_on_and_its_bundle_answers_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "job"
+    # Enough iterations that the first checkpoint comes long before the end.
+    start_run(folder, toy(tmp_path), algorithm="als", factors=8, iterations=150, trials=1)
+    first = engine(folder)
+    try:
+        deadline = time.monotonic() + 120
+        while not any(event["type"] == "checkpoint" for event in events(folder)):
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        first.kill()
+        first.wait()
+    assert not (folder / "result.json").exists()
+    before = len(events(folder))
+
+    assert engine(folder).wait(timeout=180) == 0
+    told = [event for event in events(folder)[before:] if event["type"] == "progress" and "step" in event]
+    # A fresh start tells step 0 first.
+    assert told[0]["step"] >= 1
+    result = json.loads((folder / "result.json").read_bytes())
+    assert result["certificate"]["passed"] and result["certificate"]["examples"] == 80
+    assert result["metrics"]["test"]["recall@10"] == 1.0
+
+    with zipfile.ZipFile(folder / "output" / "bundle.zip") as archive:
+        archive.extractall(tmp_path / "bundle")
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "popularity, test" in card and "learned from train and validation rows" in card
+    predictor = runtime.load(tmp_path / "bundle")
+    assert isinstance(predictor, runtime.RankedItems)
+    cases = json.loads((tmp_path / "bundle" / "reference.json").read_text())["cases"]
+    assert answer(predictor, *(case["input"] for case in cases)) == [case["prediction"] for case in cases]
+    command = [sys.executable, "-I", "predict.py", "--user", "u1", "--k", "5"]
+    done = subprocess.run(command, cwd=tmp_path / "bundle", capture_output=True, check=True, timeout=60)
+    assert json.loads(done.stdout)["predictions"] == answer(predictor, {"user": "u1", "k": 5})
