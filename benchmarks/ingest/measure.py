@@ -36,6 +36,7 @@ def measure(source: Path, kind: str, mapping: dict[str, str]) -> dict[str, Any]:
             "MB": round(source.stat().st_size / 1e6, 1),
             "exit": os.waitstatus_to_exitcode(status),
             "seconds": round(time.monotonic() - start, 2),
+            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
             "peak_rss_MB": usage.ru_maxrss // 1024,
         }
         if job_dir.result_path.exists():

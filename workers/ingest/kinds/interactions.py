@@ -158,9 +158,9 @@ def _parse(record: Record, mapping: dict[str, str], place: dict[str, int]) -> _P
     cell = {role: record.fields[column] for role, column in place.items()}
     user, item = cells.name(cell["user"]), cells.name(cell["item"])
     rating = time = split = None
-    for role, value in (("user", user), ("item", item)):
+    for role, value, missing in (("user", user, "user_missing"), ("item", item, "item_missing")):
         if not value:
-            return Problem(f"{role}_missing", f"The {role} is empty.", mapping[role])
+            return Problem(missing, f"The {role} is empty.", mapping[role])
         if len(value) > _MAX_ID_CHARS:
             return Problem(
                 "text_too_long", f"The {role} has more than {_MAX_ID_CHARS} characters.", mapping[role], value
