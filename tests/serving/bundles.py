@@ -157,7 +157,7 @@ def _manifest(kind: str, predictor: str, labels: list[str], preprocessing: dict[
 
 def _write(path: Path, files: dict[str, bytes], manifest: dict[str, Any], inputs: list[Any]) -> Path:
     """The zip, with reference cases answered by the model itself where it loads."""
-    files["reference.json"] = json.dumps(_answered(files, manifest, inputs)).encode()
+    files["reference.json"] = json.dumps({"cases": _answered(files, manifest, inputs)}).encode()
     facts = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.writestr("manifest.json", json.dumps({"files": facts, **manifest}))

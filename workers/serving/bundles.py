@@ -123,9 +123,9 @@ def _load(folder: Path, manifest: Manifest) -> Loaded:
 
 
 def _reference_cases(folder: Path) -> list[dict[str, Any]]:
-    """[{"input", "prediction"}] of reference.json."""
+    """reference.json: {"cases": [{"input", "prediction"}]}."""
     try:
-        cases = json.loads((folder / "reference.json").read_text("utf-8"))
+        cases = json.loads((folder / "reference.json").read_text("utf-8"))["cases"]
         if not cases or not all({"input", "prediction"} <= set(case) for case in cases):
             raise _refused("reference.json holds no cases")
         return list(cases)
