@@ -31,7 +31,7 @@ class InviteForm(forms.Form):
     """Somebody to invite, with a role that the inviter may give."""
 
     email = forms.EmailField(
-        label=_("E-mail address"), widget=forms.EmailInput(attrs={"autocomplete": "off", "data-focus": ""})
+        label=_("Email address"), widget=forms.EmailInput(attrs={"autocomplete": "off", "data-focus": ""})
     )
     role = forms.ChoiceField(label=_("Role"), initial=Role.MEMBER)
 

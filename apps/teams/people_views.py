@@ -64,7 +64,9 @@ def role(request: HttpRequest, team_id: str, membership_id: str) -> HttpResponse
     if chosen not in Role.values:
         raise UserError("invalid", fields=[{"field": "role", "message": "unknown role"}])
     actions.change_role(actor=request.user, membership=membership, role=chosen)
-    messages.success(request, _("%(name)s is now %(role)s.") % {"name": membership.user.display_name, "role": Role(chosen).label})
+    messages.success(
+        request, _("%(name)s is now %(role)s.") % {"name": membership.user.display_name, "role": Role(chosen).label}
+    )
     return go(request, reverse("teams:members", args=[team_id]))
 
 
