@@ -84,7 +84,7 @@ def train(folder: Path, data: Path, preset: str = "fast", **parameters: Any) -> 
 def bundle(trained: TrainedRecommender, folder: Path) -> runtime.RankedItems:
     """The predictor of what a trained recommender exports."""
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = {
+    manifest: dict[str, Any] = {
         "manifest_version": 1,
         "predictor": TEMPLATE.predictor,
         "labels": [],

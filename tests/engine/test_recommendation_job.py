@@ -30,7 +30,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
 def test_a_killed_job_goes_on_and_its_bundle_answers_alone(tmp_path: Path) -> None:
     folder = tmp_path / "job"
     # Enough iterations that the first checkpoint comes long before the end.
-    start_run(folder, toy(tmp_path), algorithm="als", factors=8, iterations=150, trials=1)
+    start_run(folder, toy(tmp_path), algorithm="als", factors=2, iterations=150, trials=1)
     first = engine(folder)
     try:
         deadline = time.monotonic() + 120
