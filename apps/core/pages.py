@@ -44,7 +44,8 @@ def page(
     if team is not None:
         role = role_of(request.user, team.pk)  # type: ignore[arg-type]  # views require a login
         context["may"] = May(allows(role, "write"), allows(role, "admin"), allows(role, "owner"))
-        request.session["team"] = team.pk
+        if request.session.get("team") != team.pk:
+            request.session["team"] = team.pk
     context |= {"team": team, "project": project}
     wanted = fragment if fragment and is_fragment(request) else template
     return render(request, wanted, context, status=status)
