@@ -1,10 +1,10 @@
 """What a job is told to do (JobSpec) and where it runs. Written by the control plane, read by runner and child process."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SPEC_VERSION = 1
+SPEC_VERSION: Final = 1
 
 DatasetKind = Literal["text", "image", "recommendation"]
 JobKind = Literal["ingest", "train"]

@@ -1,10 +1,10 @@
 """manifest.json of a bundle: everything about a model but its weights."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION: Final = 1
 
 
 class _Part(BaseModel):

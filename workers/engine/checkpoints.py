@@ -65,7 +65,7 @@ class CheckpointStore:
                 (self._folder / f"step-{old:09d}.{suffix}").unlink(missing_ok=True)
 
     def load(self) -> Loaded | None:
-        """The newest checkpoint of this very training, or None. Raises JobError `checkpoint_corrupt` where it is damaged."""
+        """The newest checkpoint of this very training, or None. Raises JobError `checkpoint_corrupt`."""
         import safetensors.torch
 
         steps = self._steps()
