@@ -27,7 +27,7 @@ MOST_PER_SWEEP: Final = 50
 # A message that is neither waiting nor taken after this long is lost.
 MESSAGE_PATIENCE: Final = timedelta(seconds=20)
 # A restarted Redis has forgotten leases of runners that are well: they need a moment to take them again.
-_SETTLED_S: Final = 2 * names.LEASE_TTL_S
+_SETTLED_S: Final = names.LEASE_TTL_S
 _LOST: Final = "The runner stopped responding."
 
 
