@@ -188,6 +188,14 @@ def test_rows_that_teach_nothing_are_an_error_with_advice(tmp_path: Path) -> Non
     assert caught.value.code == "too_few_rows"
 
 
+def test_rows_that_leave_nothing_to_judge_by_are_an_error(tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "data.parquet", [("a", "x", "train"), ("b", "x", "train"), ("b", "x", "validation")])
+    with pytest.raises(JobError) as caught:
+        train(tmp_path / "job", data)
+    assert caught.value.code == "too_few_rows"
+    assert "judge" in caught.value.message
+
+
 def test_ease_refuses_a_catalogue_it_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.engine.recommenders.solvers.MAX_ITEMS", 5)
     with pytest.raises(JobError) as caught:

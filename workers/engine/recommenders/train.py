@@ -47,13 +47,19 @@ def train_recommender(run: "Run") -> TrainedRecommender:
             "No interaction is left to learn from.",
             hint="Lower the fewest users per item, or look at the ratings.",
         )
+    test = hold_out(log, log.split == TEST, known)
+    if not len(validation.users) and not len(test.users):
+        raise JobError(
+            "too_few_rows",
+            "No row is left to judge a model by.",
+            hint="Add interactions: ten per user are a start; or give a split column with test rows.",
+        )
     solver = choose(params, known, run.device, run.seed)
     run.log(f"{weighing.explanation} {len(known.users):,} users, {len(known.items):,} items: {solver.name.upper()}.")
     learning = _Learning(run, solver, params.trials)
     if len(validation.users):
         learning.search(first, validation)
     model, settings, variant = learning.finish(known)
-    test = hold_out(log, log.split == TEST, known)
     study = Study(log, first, validation, known, test, weighing, solver.name, settings, variant, learning.trials)
     return TrainedRecommender(run, study, model)
 
