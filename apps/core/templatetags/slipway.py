@@ -53,8 +53,9 @@ def ago(moment: datetime | None, empty: str = "–") -> SafeString | str:
     text = _("just now") if abs(timezone.now() - moment) < timedelta(seconds=5) else naturaltime(moment)
     # "2 hours, 5 minutes ago" is more than the eye wants.
     head, comma, rest = str(text).partition(",")
-    if comma and rest.rsplit(" ", 1)[-1] == "ago":
-        text = f"{head} ago"
+    for ending in (" ago", " from now"):
+        if comma and rest.endswith(ending):
+            text = head + ending
     return format_html('<time datetime="{}" title="{}">{}</time>', moment.isoformat(), exact, text)
 
 
