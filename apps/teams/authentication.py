@@ -3,7 +3,9 @@
 from datetime import timedelta
 from typing import cast
 
+from django.http import QueryDict
 from django.utils import timezone
+from django.utils.datastructures import MultiValueDict
 from rest_framework import authentication
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, UnsupportedMediaType
@@ -46,8 +48,12 @@ class SessionAuthentication(authentication.SessionAuthentication):
 
     def enforce_csrf(self, request: Request) -> None:
         """Raises UserError `csrf_failed`, UnsupportedMediaType."""
+        http = request._request
+        if not hasattr(http, "_post"):
+            # The token comes in a header: the body, perhaps a large upload, is not read to look for it.
+            http._post, http._files = QueryDict(), MultiValueDict()
         try:
-            super().enforce_csrf(request)
+            super().enforce_csrf(http)
         except PermissionDenied:
             raise UserError("csrf_failed") from None
         unsafe = request.method not in ("GET", "HEAD", "OPTIONS", "TRACE")
