@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 # The packages' own stamp inside the venv and node_modules: removing either folder brings it back.
 PY_STAMP := $(VENV)/.installed
 NPM_STAMP := node_modules/.installed
+# Not compiled ahead: Python compiles the few modules that are imported, at their first import.
+PIP := $(BIN)/pip install --quiet --no-compile --disable-pip-version-check
 # npm, where the machine has one; else the one that comes as a wheel.
 NPM := $(or $(shell command -v npm 2>/dev/null),$(BIN)/npm)
 
@@ -28,8 +30,8 @@ $(BIN)/python:
 $(PY_STAMP): requirements/dev.lock requirements/torch.txt | $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)  # an interrupted first run
 	@echo "Installing Python packages (once; some minutes)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/torch.txt
+	@$(PIP) --require-hashes -r requirements/dev.lock
+	@$(PIP) -r requirements/torch.txt
 	@touch $@
 
 $(NPM_STAMP): package.json package-lock.json .npmrc | $(PY_STAMP)
