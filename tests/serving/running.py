@@ -113,11 +113,12 @@ class Control:
 
 @dataclass
 class Serving:
-    """A running process."""
+    """A running process. `again` starts it once more, on the same port and home."""
 
     process: "subprocess.Popen[bytes]"
     port: int
     log: Path
+    again: Callable[[], "subprocess.Popen[bytes]"]
 
     @property
     def url(self) -> str:
@@ -153,16 +154,18 @@ def serving(home: Path, redis_url: str, *, wait: bool = True, **variables: str) 
         **variables,
     }
     log = home / f"serving-{port}.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "workers.serving"], cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT
-        )
-    running = Serving(process, port, log)
+
+    def start() -> "subprocess.Popen[bytes]":
+        with log.open("ab") as out:
+            command = [sys.executable, "-m", "workers.serving"]
+            return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT)
+
+    running = Serving(start(), port, log, start)
     try:
         if wait:
-            until(lambda: running.answers() or process.poll() is not None)
-            assert process.poll() is None, log.read_text()
+            until(lambda: running.answers() or running.process.poll() is not None)
+            assert running.process.poll() is None, log.read_text()
         yield running
     finally:
-        if process.poll() is None:
+        if running.process.poll() is None:
             running.stop()

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import gc
+import logging
 import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import structlog
 import uvicorn
@@ -40,6 +42,7 @@ _GC_THRESHOLDS = (20_000, 20, 20)
 async def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     process = Process(config)
+    Protocol.headers_timeout_s = config.headers_timeout_s
     server = Server(
         uvicorn.Config(
             App(process),
@@ -69,7 +72,7 @@ async def serve(config: Config) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    process.start()
+    await process.start()
     log.info("serving", url=f"http://{config.host}:{config.port}", process=process.name)
     try:
         await server.serve()
@@ -87,17 +90,20 @@ async def _drain(process: Process, server: uvicorn.Server) -> None:
     server.should_exit = True
 
 
+def _log_json() -> None:
+    """One JSON line per event on standard error, those of libraries too."""
+    first: list[Any] = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso")]
+    last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    structlog.configure(processors=[*first, *last], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    handler = logging.StreamHandler(sys.stderr)
+    strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[strip, *last], foreign_pre_chain=first))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
 def main() -> int:
     """Run; 2 where the environment is not usable."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    _log_json()
     try:
         config = Config.read()
     except ConfigError as error:

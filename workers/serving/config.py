@@ -43,6 +43,7 @@ class Config:
     cache: Path
     access_log: bool
     drain_s: float
+    headers_timeout_s: float
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -61,6 +62,7 @@ class Config:
             storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
             cache=home / "serving",
             access_log=env.get("SLIPWAY_SERVING_ACCESS_LOG", "1") not in ("0", "no", "false", "off"),
+            headers_timeout_s=_number(env, "SLIPWAY_SERVING_HEADERS_TIMEOUT_MS", "15000", 100, 600_000) / 1000,
             drain_s=_number(env, "SLIPWAY_SERVING_DRAIN_MS", "1000", 0, 60_000) / 1000,
         )
 

@@ -80,7 +80,8 @@ class Exchange:
         self.items = 0
         status, code = (error.status, error.code) if error else (500, "internal_error")
         try:
-            if self.route or self.key:  # else it is nobody's: neither the key nor the endpoint is known
+            # Nobody's (neither key nor endpoint is known), or refused because nothing can be counted: no record.
+            if (self.route or self.key) and code != "unavailable":
                 record = self._record(status, code, len(body))
                 await meter.append(names.STREAM_USAGE, record)
                 access_log.write(record)

@@ -19,7 +19,7 @@ from workers.serving.replies import JSON, Headers, Receive, Send
 log = structlog.get_logger(__name__)
 
 # Smaller bodies are in memory already, or soon: they are read past rather than refused by hanging up.
-_SMALL_BODY = 64 * 2**10
+_SMALL_BODY = 16 * 2**10
 # Refusals that a look at the newest snapshot may turn round.
 _MAYBE_NEW = frozenset({"key_invalid", "endpoint_not_found"})
 

@@ -61,8 +61,12 @@ class Process:
             return True
         return False
 
-    def start(self) -> None:
-        """Begin to watch, to load and to say how it goes."""
+    async def start(self) -> None:
+        """Begin to watch, to load and to say how it goes.
+
+        The first look comes before the first request: nobody is told that keys are unknown which are merely unread.
+        """
+        await self.watch.look()
         for work in (self.watch.run(), self.models.run(), self._tell()):
             task = asyncio.create_task(work)
             task.add_done_callback(_complain)

@@ -9,8 +9,6 @@ from workers.contracts.errors import UserError
 from workers.serving.exchange import new_request_id
 from workers.serving.replies import error_body
 
-# Seconds from a connection's first byte (or its opening) until the headers of a request are whole.
-HEADERS_TIMEOUT_S = 15.0
 MAX_HEADER_BYTES = 32 * 2**10
 
 
@@ -53,6 +51,9 @@ class OneWrite:
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
+    # Seconds from the opening, or from the first byte of a later request, until the headers are whole.
+    headers_timeout_s = 15.0
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # Bytes of a request whose headers are not whole yet, and the time they have left.
@@ -62,7 +63,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected: it has some seconds to say what it wants."""
         super().connection_made(OneWrite(transport))  # type: ignore[arg-type]
-        self._timer = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
+        self._timer = self.loop.call_later(self.headers_timeout_s, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
@@ -76,6 +77,14 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
+        cycle = self.cycle
+        if (
+            len(data) + self._begun > MAX_HEADER_BYTES
+            and (cycle is None or cycle.response_complete)
+            and b"\r\n\r\n" not in data[:MAX_HEADER_BYTES]
+        ):
+            self.send_400_response("the headers are too long")
+            return
         super().data_received(data)
         cycle = self.cycle
         if cycle is not None and self.scope is cycle.scope:
@@ -85,10 +94,8 @@ class Protocol(HttpToolsProtocol):
             self._begun = 0
             return
         self._begun += len(data)
-        if self._begun > MAX_HEADER_BYTES:
-            self.send_400_response("too long")
-        elif self._timer is None:
-            self._timer = self.loop.call_later(HEADERS_TIMEOUT_S, self._too_slow)
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.headers_timeout_s, self._too_slow)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in JSON."""
