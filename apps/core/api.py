@@ -41,7 +41,7 @@ def as_slipway_error(error: Exception) -> SlipwayError | None:
     if isinstance(error, exceptions.ValidationError):
         return UserError("invalid", fields=_fields(error.detail))
     if isinstance(error, exceptions.Throttled):
-        return UserError("rate_limited", retry_after=max(1, int(error.wait or 1)))
+        return UserError("rate_limited", retry_after=max(1, int(getattr(error, "wait", None) or 1)))
     if isinstance(error, OperationalError):
         return SlipwayError("unavailable", retry_after=5)
     if isinstance(error, exceptions.ParseError) and str(error.detail).startswith("Multipart"):

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import structlog
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -38,11 +39,11 @@ def _html(request: HttpRequest, error: SlipwayError) -> str:
     context = {"error": error, "status": error.status, "request_id": request_id.current()}
     names = ["errors/_fragment.html"] if fragment else [f"errors/{error.status}.html", "errors/error.html"]
     try:
-        return loader.select_template(names).render(context, request)
+        return str(loader.select_template(names).render(context, request))
     except Exception:
         # An error page that fails (the database is down, the request is half made) must not hide the error.
         log.exception("error_page_failed", status=error.status)
-        return loader.get_template("core/plain_error.html").render(context)
+        return str(loader.get_template("core/plain_error.html").render(context))
 
 
 class _Middleware:
@@ -54,7 +55,7 @@ class _Middleware:
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
-            markcoroutinefunction(self)
+            markcoroutinefunction(cast(Any, self))
 
 
 class ErrorMiddleware(_Middleware):

@@ -122,7 +122,8 @@ def rows(request: Request, dataset_id: str) -> Response:
     query = api.read_query(request, {"version", "q", "label", "split", "page"})
     version = version_for(actor, dataset_id, query.pop("version", None))
     number = api.positive_int(query.pop("page", None), "page")
-    found = browse.page_rows(version, page=number, **query)
+    wanted = {name: query.get(name, "") for name in ("q", "label", "split")}
+    found = browse.page_rows(version, wanted["q"], wanted["label"], wanted["split"], number)
     following = None
     if found.page < found.pages:
         following = api.page_address(request, found.page + 1)

@@ -2,12 +2,13 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from apps.core.artifacts import storage
 from apps.datasets.models import DatasetVersion, Kind, Upload
 from apps.datasets.uploads import ensure_stored
 from workers.contracts.errors import UserError
+from workers.contracts.job import DatasetKind
 from workers.ingest import rows
 from workers.ingest.preview import HEAD_BYTES, preview_in_child
 
@@ -40,7 +41,7 @@ def page_rows(
     Raises UserError `dataset_not_ready`.
     """
     _check_ready(version)
-    kind = version.dataset.kind
+    kind = cast(DatasetKind, version.dataset.kind)
     with storage().open(version.data_key) as file:
         found = rows.read_page(file, kind, q=q, label=label, split=split, page=page, page_size=page_size)
     total = int(found["total"])

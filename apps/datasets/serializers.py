@@ -46,7 +46,7 @@ class DatasetIn(serializers.Serializer[Any]):
 
 class ChangeIn(serializers.Serializer[Any]):
     row = serializers.IntegerField(min_value=0, max_value=2**62)
-    label = serializers.CharField(max_length=MAX_LABEL_CHARS)
+    label = serializers.CharField(max_length=MAX_LABEL_CHARS)  # type: ignore[assignment]
 
 
 class ChangesIn(serializers.Serializer[Any]):
@@ -70,7 +70,7 @@ class DatasetOut(NewVersionOut):
     project = serializers.CharField()
     kind = serializers.ChoiceField(choices=Kind.choices)
     origin = serializers.CharField()
-    source = serializers.CharField(help_text="The file's name.")
+    source = serializers.CharField(help_text="The file's name.")  # type: ignore[assignment]
     mapping = serializers.DictField(child=serializers.CharField())
     rows = serializers.IntegerField()
     rejected = serializers.IntegerField()

@@ -1,7 +1,7 @@
 """Who calls the control API: a program with a bearer token, or a browser with a session."""
 
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 from django.http import QueryDict
 from django.utils import timezone
@@ -48,7 +48,7 @@ class SessionAuthentication(authentication.SessionAuthentication):
 
     def enforce_csrf(self, request: Request) -> None:
         """Raises UserError `csrf_failed`, UnsupportedMediaType."""
-        http = request._request
+        http: Any = request._request
         if not hasattr(http, "_post"):
             # The token comes in a header: the body, perhaps a large upload, is not read to look for it.
             http._post, http._files = QueryDict(), MultiValueDict()

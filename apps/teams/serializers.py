@@ -93,5 +93,5 @@ class AuditOut(serializers.Serializer[AuditEntry]):
     noun = serializers.CharField(source="noun_id")
     name = serializers.CharField(source="noun_name")
     project = serializers.CharField(source="project_id", allow_null=True)
-    data = serializers.DictField()
+    data = serializers.DictField()  # type: ignore[assignment]
     request_id = serializers.CharField()
