@@ -76,16 +76,15 @@ def fit(run: Run, network: nn.Module, train: Examples, validation: Examples | No
     """
     device = run.device
     network.to(device)
-    labels = train.labels.to(device)
-    weights = class_weights(train.labels).to(device) if plan.class_weights else None
+    targets = _Targets(train.labels, plan, device)
     optimizer = _optimizer(network, plan)
-    half = device.type == "cuda"
-    kind = torch.bfloat16 if half and torch.cuda.is_bf16_supported() else torch.float16
-    scaler = torch.amp.GradScaler(device.type, enabled=half and kind == torch.float16)
+    # Half precision on GPUs: bfloat16 where it is native; float16 needs its gradients scaled.
+    kind = None if device.type != "cuda" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    scaler = torch.amp.GradScaler(device.type, enabled=kind == torch.float16)
     best = _copy(network)
     state = _State(micro_batch=plan.batch_size)
     _resume(run, network, optimizer, best, state)
-    total = plan.epochs * math.ceil(len(labels) / plan.batch_size)
+    total = plan.epochs * len(train.batches(plan.batch_size, np.random.default_rng(0)))
     speaker = _Speaker(run, total, state.step)
     saved = time.monotonic()
 
@@ -100,21 +99,7 @@ def fit(run: Run, network: nn.Module, train: Examples, validation: Examples | No
             torch.manual_seed(hash((run.seed, state.step)) % _MAX_SEED)
             optimizer.zero_grad(set_to_none=True)
             with _out_of_memory_halves(run, state):
-                loss = 0.0
-                for part in np.array_split(indices, math.ceil(len(indices) / state.micro_batch)):
-                    with torch.autocast(device.type, dtype=kind, enabled=half):
-                        scores = network(train.inputs(part, training=True).to(device, non_blocking=True))
-                    losses = functional.cross_entropy(
-                        scores.float(),
-                        labels[torch.from_numpy(part).to(device)],
-                        weight=weights,
-                        label_smoothing=plan.label_smoothing,
-                        reduction="sum",
-                    )
-                    share = losses / len(indices)
-                    scaler.scale(share).backward()
-                    # Here the CPU waits for the GPU: a loss that is no number must not reach the weights.
-                    loss += float(share.detach())
+                loss = _backward(network, train, indices, targets, plan, state.micro_batch, scaler, kind)
                 if not math.isfinite(loss):
                     raise _not_finite(state.step, rate, plan)
                 if plan.clip_norm:
@@ -136,6 +121,44 @@ def fit(run: Run, network: nn.Module, train: Examples, validation: Examples | No
             break
     network.load_state_dict(best)
     network.eval()
+
+
+class _Targets:
+    """Labels and class weights on the device."""
+
+    def __init__(self, labels: Tensor, plan: Plan, device: torch.device) -> None:
+        self.device = device
+        self.labels = labels.to(device)
+        self.weights = class_weights(labels).to(device) if plan.class_weights else None
+
+
+def _backward(
+    network: nn.Module,
+    train: Examples,
+    indices: np.ndarray,
+    targets: _Targets,
+    plan: Plan,
+    micro_batch: int,
+    scaler: torch.amp.GradScaler,
+    kind: torch.dtype | None,
+) -> float:
+    """Gradients of the mean loss over a batch, `micro_batch` examples at a time; the loss."""
+    loss = 0.0
+    for part in np.array_split(indices, math.ceil(len(indices) / micro_batch)):
+        with torch.autocast(targets.device.type, dtype=kind, enabled=kind is not None):
+            scores = network(train.inputs(part, training=True).to(targets.device, non_blocking=True))
+        losses = functional.cross_entropy(
+            scores.float(),
+            targets.labels[torch.from_numpy(part).to(targets.device)],
+            weight=targets.weights,
+            label_smoothing=plan.label_smoothing,
+            reduction="sum",
+        )
+        share = losses / len(indices)
+        scaler.scale(share).backward()
+        # Here the CPU waits for the GPU: a loss that is no number must not reach the weights.
+        loss += float(share.detach())
+    return loss
 
 
 def schedule(done: float, warm_up: float) -> float:

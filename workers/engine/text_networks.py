@@ -61,9 +61,9 @@ class Bag(nn.Module):
         return functional.embedding(places, self._spelled(used))
 
     def _spelled(self, tokens: Tensor) -> Tensor:
-        spelling: Tensor = self.spelling(self.parts[tokens]).sum(dim=1) * self.parts_scale[tokens]
-        own: Tensor = self.own(tokens)
-        return own + spelling
+        spelling = self.spelling(self.parts[tokens]).sum(dim=1) * self.parts_scale[tokens]
+        whole: Tensor = self.own(tokens) + spelling
+        return whole
 
     def forward(self, ids: Tensor) -> Tensor:
         known = (ids > 0).float()
@@ -75,7 +75,8 @@ class Bag(nn.Module):
         pair_weight = (weight[:, :-1] * weight[:, 1:]).clamp(min=1e-12).sqrt() * both
         total = total + (self.phrases(pairs(first, second)) * pair_weight.unsqueeze(2)).sum(dim=1)
         squares = squares + (pair_weight * pair_weight).sum(dim=1)
-        return total / squares.clamp(min=1e-6).sqrt().unsqueeze(1)
+        mean: Tensor = total / squares.clamp(min=1e-6).sqrt().unsqueeze(1)
+        return mean
 
 
 def pairs(first: Tensor, second: Tensor) -> Tensor:

@@ -1,0 +1,176 @@
+"""The training loop: deterministic, resumable to the step, calm when memory or numbers fail."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from workers.contracts.errors import JobError
+from workers.contracts.events import EVENT, Event
+from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
+from workers.contracts.jobdir import JobDir
+from workers.engine import loop
+from workers.engine.loop import Plan, fit, schedule
+from workers.engine.run import Run
+from workers.task_templates import TEMPLATES
+
+PLAN = Plan(epochs=4, batch_size=8, learning_rate=0.02, patience=10)
+
+
+class Points:
+    """Two clouds in the plane; noise is added in training, as augmentation would."""
+
+    def __init__(self, seed: int, count: int = 60) -> None:
+        random = np.random.default_rng(seed)
+        self.labels = torch.from_numpy(random.integers(0, 2, count))
+        centres = np.where(self.labels.numpy()[:, None] == 1, 1.0, -1.0)
+        self.points = torch.from_numpy((centres + random.normal(0, 0.4, (count, 2))).astype(np.float32))
+        self.seen: list[int] = []
+
+    def batches(self, size: int, random: np.random.Generator) -> list[np.ndarray]:
+        order = random.permutation(len(self.labels))
+        return [order[i : i + size] for i in range(0, len(order), size)]
+
+    def inputs(self, indices: np.ndarray, *, training: bool) -> Tensor:
+        points = self.points[torch.from_numpy(indices)]
+        if training:
+            self.seen.append(len(indices))
+            points = points + 0.05 * torch.randn(points.shape)
+        return points
+
+
+def start_run(folder: Path, seed: int = 1) -> Run:
+    dataset = DatasetRef(dataset="d", version="v", number=1, content_hash="h", kind="text", name="Points")
+    train = TrainSpec(template="text-classification", preset="fast", dataset=dataset, model_name="Points", seed=seed)
+    spec = JobSpec(job="job_a", attempt=1, team="t", kind="train", inputs=[], output_prefix="o", train=train)
+    return Run(JobDir.create(folder, spec), spec, TEMPLATES["text-classification"].resolve("fast", {}))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
+
+
+def train(folder: Path, plan: Plan = PLAN, seed: int = 1) -> nn.Module:
+    trained = network()
+    fit(start_run(folder, seed), trained, Points(1), Points(2), plan)
+    return trained
+
+
+def events(folder: Path) -> list[Event]:
+    return [EVENT.validate_json(line) for line in (folder / "events.jsonl").read_bytes().splitlines()]
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_two_clouds_are_told_apart(tmp_path: Path) -> None:
+    train(tmp_path)
+    accuracies = [
+        e.values["validation/accuracy"] for e in events(tmp_path) if e.type == "metric" and len(e.values) == 2
+    ]
+    assert max(accuracies) >= 0.95
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    first = train(tmp_path / "a")
+    assert same(first, train(tmp_path / "b"))
+    assert not same(first, train(tmp_path / "c", seed=2))
+
+
+class Killed(BaseException):
+    """Not an Exception: nothing may catch it, as nothing catches SIGKILL."""
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("step", [3, 8, 20])
+def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, step: int
+) -> None:
+    plan = Plan(epochs=4, batch_size=8, learning_rate=0.02, optimizer=optimizer)  # type: ignore[arg-type]
+    whole = train(tmp_path / "whole", plan)
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
+    original: Callable[..., None] = loop._save
+
+    def save_and_die(
+        run: Run, net: nn.Module, opt: torch.optim.Optimizer, best: dict[str, Tensor], state: object
+    ) -> None:
+        original(run, net, opt, best, state)
+        if state.step == step:  # type: ignore[attr-defined]
+            raise Killed
+
+    monkeypatch.setattr(loop, "_save", save_and_die)
+    with pytest.raises(Killed):
+        train(tmp_path / "parts", plan)
+    monkeypatch.setattr(loop, "_save", original)
+    assert same(whole, train(tmp_path / "parts", plan))
+
+
+def test_a_damaged_checkpoint_means_to_start_again_and_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
+    whole = train(tmp_path)
+    newest = sorted((tmp_path / "checkpoints").glob("*.safetensors"))[-1]
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    assert same(whole, train(tmp_path))
+    assert any(e.type == "log" and "starts again" in e.message for e in events(tmp_path))
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_change(tmp_path: Path) -> None:
+    points = Points(1)
+    points.points[:] = float("nan")
+    trained = network()
+    before = {name: value.clone() for name, value in trained.named_parameters()}
+    with pytest.raises(JobError) as caught:
+        fit(start_run(tmp_path), trained, points, None, PLAN)
+    assert caught.value.code == "not_finite"
+    assert caught.value.repair == {"action": "retry", "parameters": {"learning_rate": 0.005}}
+    assert all(torch.equal(before[name], value) for name, value in trained.named_parameters())
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(tmp_path: Path) -> None:
+    class Greedy(Points):
+        def inputs(self, indices: np.ndarray, *, training: bool) -> Tensor:
+            if training and len(indices) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+            return super().inputs(indices, training=training)
+
+    greedy = Greedy(1)
+    fit(start_run(tmp_path), network(), greedy, Points(2), PLAN)
+    assert max(greedy.seen) == 2
+    warnings = [e.message for e in events(tmp_path) if e.type == "log" and e.level == "warning"]
+    assert [m.split(":")[1].split()[3] for m in warnings] == ["4", "2"]
+
+
+def test_when_not_even_one_example_fits_the_card_says_so(tmp_path: Path) -> None:
+    class Hopeless(Points):
+        def inputs(self, indices: np.ndarray, *, training: bool) -> Tensor:
+            raise MemoryError
+
+    with pytest.raises(JobError) as caught:
+        fit(start_run(tmp_path), network(), Hopeless(1), None, PLAN)
+    assert caught.value.code == "out_of_memory"
+
+
+def test_training_ends_when_nothing_improves(tmp_path: Path) -> None:
+    plan = Plan(epochs=50, batch_size=8, learning_rate=0.02, patience=3)
+    train(tmp_path, plan)
+    assert any(e.type == "log" and "No improvement in 3 epochs" in e.message for e in events(tmp_path))
+
+
+def test_progress_tells_the_time_left_from_the_first_steps(tmp_path: Path) -> None:
+    train(tmp_path)
+    first = next(e for e in events(tmp_path) if e.type == "progress")
+    assert first.eta_seconds is not None and first.step == 1 and first.steps == 32
+
+
+def test_the_schedule_warms_up_and_ends_at_nothing() -> None:
+    rates = [schedule(step / 100, 0.1) for step in range(101)]
+    assert rates[10] == pytest.approx(1.0) and rates[100] == pytest.approx(0.0)
+    assert rates[:11] == sorted(rates[:11]) and rates[10:] == sorted(rates[10:], reverse=True)
