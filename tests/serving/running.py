@@ -169,3 +169,4 @@ def serving(home: Path, redis_url: str, *, wait: bool = True, **variables: str) 
     finally:
         if running.process.poll() is None:
             running.stop()
+        print(log.read_text()[-8000:])  # shown where the test failed

@@ -10,7 +10,7 @@ from apps.usage.models import LedgerEntry, MinuteRollup
 
 
 def check_ledger(received: Iterable[tuple[str, int]], *, broken: int = 0) -> None:
-    """U1 and U2. `received` are (request id, status) as clients saw them; `broken` is how many requests got no answer."""
+    """U1 and U2. `received` are (request id, status) as clients saw them; `broken` requests got no answer."""
     seen = dict(received)
     ledger = dict(LedgerEntry.objects.values_list("request_id", "status"))
     assert {request_id: ledger.get(request_id) for request_id in seen} == seen
