@@ -8,12 +8,20 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django_htmx.http import HttpResponseClientRedirect, trigger_client_event
+from django_htmx.middleware import HtmxDetails
 
 from apps.projects.models import Project
 from apps.teams.access import allows, role_of
-from apps.teams.models import Membership, Team
+from apps.teams.models import Membership, Team, User
 
 ROWS_PER_PAGE = 25
+
+
+class SignedInRequest(HttpRequest):
+    """What a view gets that requires a login: its user is nobody anonymous."""
+
+    user: User
+    htmx: HtmxDetails
 
 
 @dataclass(frozen=True, slots=True)

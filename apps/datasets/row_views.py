@@ -4,13 +4,13 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.core.api import positive_int
-from apps.core.pages import go, page
+from apps.core.pages import SignedInRequest, go, page
 from apps.datasets import actions, browse
 from apps.datasets.access import dataset_for, version_for
 from apps.datasets.forms import RelabelForm
@@ -20,7 +20,7 @@ from workers.contracts.errors import UserError
 
 @login_required
 @require_safe
-def rows(request: HttpRequest, dataset_id: str) -> HttpResponse:
+def rows(request: SignedInRequest, dataset_id: str) -> HttpResponse:
     """One page of rows: `?q=&label=&split=&page=&version=`."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
     asked = {name: request.GET.get(name, "").strip() for name in ("q", "label", "split")}
@@ -42,7 +42,7 @@ def rows(request: HttpRequest, dataset_id: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def relabel(request: HttpRequest, dataset_id: str, row: int) -> HttpResponse:
+def relabel(request: SignedInRequest, dataset_id: str, row: int) -> HttpResponse:
     """Give a row another label: a new version of the dataset."""
     dataset = dataset_for(request.user, dataset_id, need="write")
     form = RelabelForm(request.POST)
@@ -58,7 +58,7 @@ def relabel(request: HttpRequest, dataset_id: str, row: int) -> HttpResponse:
 
 @login_required
 @require_safe
-def image(request: HttpRequest, dataset_id: str, row: int) -> HttpResponse:
+def image(request: SignedInRequest, dataset_id: str, row: int) -> HttpResponse:
     """A thumbnail of an image row, drawn by us: never the uploaded bytes."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
     data, media_type = browse.row_image(version, row)

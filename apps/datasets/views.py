@@ -5,13 +5,13 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from apps.core.forms import attempt
-from apps.core.pages import go, page, paginate
+from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.datasets import actions, browse, profile
 from apps.datasets.access import upload_for, version_for
 from apps.datasets.forms import ImportForm
@@ -24,7 +24,7 @@ from workers.contracts.errors import UserError
 
 @login_required
 @require_safe
-def datasets(request: HttpRequest, project_id: str) -> HttpResponse:
+def datasets(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The datasets of a project, newest first."""
     project = project_for(request.user, project_id)
     rows = paginate(request, project.datasets.prefetch_related("versions"))
@@ -33,7 +33,7 @@ def datasets(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_safe
-def new(request: HttpRequest, project_id: str) -> HttpResponse:
+def new(request: SignedInRequest, project_id: str) -> HttpResponse:
     """Where a file is dropped; the script sends it by tus and goes on to `preview`."""
     project = project_for(request.user, project_id, need="write")
     following = reverse("datasets:preview", args=[project.pk, "UPLOAD"])
@@ -44,7 +44,7 @@ def new(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def preview(request: HttpRequest, project_id: str, upload_id: str) -> HttpResponse:
+def preview(request: SignedInRequest, project_id: str, upload_id: str) -> HttpResponse:
     """What Slipway makes of an upload, for correction; posting imports it."""
     project = project_for(request.user, project_id, need="write")
     upload = upload_for(request.user, upload_id)
@@ -62,7 +62,7 @@ def preview(request: HttpRequest, project_id: str, upload_id: str) -> HttpRespon
     return page(request, "datasets/preview.html", project=project, **context, status=422 if form.errors else 200)
 
 
-def _import_form(request: HttpRequest, upload: Upload, found: dict[str, Any]) -> ImportForm:
+def _import_form(request: SignedInRequest, upload: Upload, found: dict[str, Any]) -> ImportForm:
     archive = found["kind_guess"] == Kind.IMAGE
     kinds = [Kind.IMAGE.value] if archive else [Kind.TEXT.value, Kind.RECOMMENDATION.value]
     guesses = {
@@ -76,7 +76,7 @@ def _import_form(request: HttpRequest, upload: Upload, found: dict[str, Any]) ->
     return ImportForm(request.POST or None, columns=columns, kinds=kinds, initial=initial)
 
 
-def _import(request: HttpRequest, project: Project, upload: Upload, form: ImportForm) -> DatasetVersion:
+def _import(request: SignedInRequest, project: Project, upload: Upload, form: ImportForm) -> DatasetVersion:
     wanted = {key: form.cleaned_data[key] for key in ("name", "kind", "mapping")}
     return actions.create_dataset(actor=request.user, project=project, upload=upload, **wanted)
 
@@ -89,7 +89,7 @@ def _sample(found: dict[str, Any]) -> dict[str, Any]:
 
 @login_required
 @require_safe
-def dataset(request: HttpRequest, dataset_id: str) -> HttpResponse:
+def dataset(request: SignedInRequest, dataset_id: str) -> HttpResponse:
     """A version of a dataset: its import while that runs, then what is in it. htmx polls a running import."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
     found = version.dataset

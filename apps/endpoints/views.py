@@ -5,12 +5,12 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from apps.core.pages import go, page
+from apps.core.pages import SignedInRequest, go, page
 from apps.endpoints import actions, examples, playground, snippets, status
 from apps.endpoints.access import endpoint_for
 from apps.endpoints.forms import DeployForm, EndpointForm, PlaygroundForm, deployable
@@ -23,7 +23,7 @@ from workers.contracts.errors import SlipwayError
 
 @login_required
 @require_GET
-def endpoints(request: HttpRequest, project_id: str) -> HttpResponse:
+def endpoints(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The endpoints of a project with what they answered today."""
     project = project_for(request.user, project_id)
     rows = [
@@ -35,7 +35,7 @@ def endpoints(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_http_methods(["GET", "POST"])
-def new(request: HttpRequest, project_id: str) -> HttpResponse:
+def new(request: SignedInRequest, project_id: str) -> HttpResponse:
     """Deploy a model at a new address."""
     project = project_for(request.user, project_id, need="write")
     models = deployable(project)
@@ -57,7 +57,7 @@ def new(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_GET
-def endpoint(request: HttpRequest, endpoint_id: str) -> HttpResponse:
+def endpoint(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     """One endpoint. The fragment is its state and figures, which renew themselves."""
     found = endpoint_for(request.user, endpoint_id)
     revisions = status.revisions(found)
@@ -90,7 +90,7 @@ def _keys(endpoint: Endpoint) -> QuerySet[ApiKey]:
 
 @login_required
 @require_POST
-def try_it(request: HttpRequest, endpoint_id: str) -> HttpResponse:
+def try_it(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     """Ask the endpoint once, and show the answer and what was sent."""
     found = endpoint_for(request.user, endpoint_id, need="write")
     form = PlaygroundForm(request.POST, request.FILES)
@@ -124,7 +124,7 @@ def _input(endpoint: Endpoint, form: PlaygroundForm) -> Any:
 
 @login_required
 @require_POST
-def deploy(request: HttpRequest, endpoint_id: str) -> HttpResponse:
+def deploy(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     """Put another model on the endpoint."""
     found = endpoint_for(request.user, endpoint_id, need="write")
     form = DeployForm(request.POST, models=deployable(found.project, found.template))
@@ -137,7 +137,7 @@ def deploy(request: HttpRequest, endpoint_id: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def roll_back(request: HttpRequest, endpoint_id: str) -> HttpResponse:
+def roll_back(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     """Bring back the shares before the last deployment."""
     found = endpoint_for(request.user, endpoint_id, need="write")
     actions.roll_back(actor=request.user, endpoint=found)
@@ -146,7 +146,7 @@ def roll_back(request: HttpRequest, endpoint_id: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def delete(request: HttpRequest, endpoint_id: str) -> HttpResponse:
+def delete(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     """Take the endpoint off the air."""
     found = endpoint_for(request.user, endpoint_id, need="admin")
     actions.delete_endpoint(actor=request.user, endpoint=found)

@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Page
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apps.core.forms import attempt
 from apps.core.models import AuditEntry
-from apps.core.pages import go, page, paginate
+from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.projects import actions, pipeline
 from apps.projects.access import project_for
 from apps.projects.forms import CommentForm, MilestoneForm, ProjectForm
@@ -26,7 +26,7 @@ RECENT = 5
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def new(request: HttpRequest, team_id: str) -> HttpResponse:
+def new(request: SignedInRequest, team_id: str) -> HttpResponse:
     """Start a project."""
     team = team_for(request.user, team_id, need="write")
     form = ProjectForm(request.POST or None)
@@ -39,7 +39,7 @@ def new(request: HttpRequest, team_id: str) -> HttpResponse:
 
 @login_required
 @require_safe
-def project(request: HttpRequest, project_id: str) -> HttpResponse:
+def project(request: SignedInRequest, project_id: str) -> HttpResponse:
     """How far the project is, what comes next, what is there. htmx polls the pipeline while something runs."""
     found = project_for(request.user, project_id)
     steps = pipeline.steps(found)
@@ -77,7 +77,7 @@ def _entries(project: Project) -> Any:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def settings(request: HttpRequest, project_id: str) -> HttpResponse:
+def settings(request: SignedInRequest, project_id: str) -> HttpResponse:
     """Name and brief, and putting the project away."""
     found = project_for(request.user, project_id, need="write" if request.method == "POST" else "read")
     form = ProjectForm(request.POST or None, initial={"name": found.name, "brief": found.brief})
@@ -91,7 +91,7 @@ def settings(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def archive(request: HttpRequest, project_id: str) -> HttpResponse:
+def archive(request: SignedInRequest, project_id: str) -> HttpResponse:
     """Put the project away."""
     found = project_for(request.user, project_id, need="admin")
     actions.archive_project(actor=request.user, project=found)
@@ -101,7 +101,7 @@ def archive(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def restore(request: HttpRequest, project_id: str) -> HttpResponse:
+def restore(request: SignedInRequest, project_id: str) -> HttpResponse:
     """Take the project back."""
     found = project_for(request.user, project_id, need="admin")
     actions.restore_project(actor=request.user, project=found)
@@ -110,7 +110,7 @@ def restore(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_safe
-def activity(request: HttpRequest, project_id: str) -> HttpResponse:
+def activity(request: SignedInRequest, project_id: str) -> HttpResponse:
     """Everything that was done in the project, newest first."""
     found = project_for(request.user, project_id)
     rows: Page[AuditEntry] = paginate(request, _entries(found), 50)
@@ -119,7 +119,7 @@ def activity(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def comment(request: HttpRequest, project_id: str) -> HttpResponse:
+def comment(request: SignedInRequest, project_id: str) -> HttpResponse:
     """Say something."""
     found = project_for(request.user, project_id, need="write")
     form = CommentForm(request.POST)
@@ -134,7 +134,7 @@ def comment(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def milestone(request: HttpRequest, project_id: str) -> HttpResponse:
+def milestone(request: SignedInRequest, project_id: str) -> HttpResponse:
     """Set an aim."""
     found = project_for(request.user, project_id, need="write")
     form = MilestoneForm(request.POST)
@@ -146,7 +146,7 @@ def milestone(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def complete(request: HttpRequest, project_id: str, milestone_id: str) -> HttpResponse:
+def complete(request: SignedInRequest, project_id: str, milestone_id: str) -> HttpResponse:
     """Say that an aim is reached."""
     found = project_for(request.user, project_id, need="write")
     aim = found.milestones.filter(pk=milestone_id).first()
@@ -156,7 +156,7 @@ def complete(request: HttpRequest, project_id: str, milestone_id: str) -> HttpRe
     return _milestones(request, found, MilestoneForm())
 
 
-def _milestones(request: HttpRequest, project: Project, form: MilestoneForm) -> HttpResponse:
+def _milestones(request: SignedInRequest, project: Project, form: MilestoneForm) -> HttpResponse:
     if not request.htmx:
         return go(request, reverse("projects:project", args=[project.pk]) + "#milestones")
     context = {"milestones": project.milestones.all(), "milestone_form": form, "today": timezone.localdate()}

@@ -3,10 +3,10 @@
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.views.decorators.http import require_GET
 
-from apps.core.pages import page, paginate
+from apps.core.pages import SignedInRequest, page, paginate
 from apps.projects.access import project_for
 from apps.registry import report
 from apps.registry.access import model_for
@@ -14,7 +14,7 @@ from apps.registry.access import model_for
 
 @login_required
 @require_GET
-def models(request: HttpRequest, project_id: str) -> HttpResponse:
+def models(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The model versions of a project, newest first, with the metric that decides between them."""
     project = project_for(request.user, project_id)
     rows = paginate(request, project.models.select_related("dataset_version__dataset"))
@@ -35,7 +35,7 @@ def models(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_GET
-def model(request: HttpRequest, model_id: str) -> HttpResponse:
+def model(request: SignedInRequest, model_id: str) -> HttpResponse:
     """One model version: how good it is, on what, why to trust it, and what to do with it next."""
     found = model_for(request.user, model_id)
     endpoints = found.project.endpoints.filter(deleted=None, template=found.template)

@@ -2,14 +2,14 @@
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.core.forms import attempt
-from apps.core.pages import go, page
+from apps.core.pages import SignedInRequest, go, page
 from apps.teams import actions
 from apps.teams.forms import ProfileForm, TokenForm
 from workers.contracts.errors import UserError
@@ -17,7 +17,7 @@ from workers.contracts.errors import UserError
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def account(request: HttpRequest) -> HttpResponse:
+def account(request: SignedInRequest) -> HttpResponse:
     """The user's name."""
     form = ProfileForm(request.POST or None, instance=request.user)
     if request.method == "POST" and form.is_valid():
@@ -29,7 +29,7 @@ def account(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def tokens(request: HttpRequest) -> HttpResponse:
+def tokens(request: SignedInRequest) -> HttpResponse:
     """Personal tokens for the control API. A new one is shown this once."""
     form = TokenForm(request.POST or None)
     secret = None
@@ -51,7 +51,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_POST
-def revoke(request: HttpRequest, token_id: str) -> HttpResponse:
+def revoke(request: SignedInRequest, token_id: str) -> HttpResponse:
     """End one of the user's tokens."""
     token = request.user.personal_tokens.filter(pk=token_id).first()
     if token is None:

@@ -2,14 +2,14 @@
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.core.forms import attempt
-from apps.core.pages import go, page
+from apps.core.pages import SignedInRequest, go, page
 from apps.endpoints.actions import create_api_key, revoke_api_key
 from apps.teams.access import api_key_for, team_for
 from apps.teams.forms import KeyForm
@@ -18,7 +18,7 @@ from apps.teams.models import ApiKey, Team
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def keys(request: HttpRequest, team_id: str) -> HttpResponse:
+def keys(request: SignedInRequest, team_id: str) -> HttpResponse:
     """The team's API keys. A new one is shown this once."""
     team = team_for(request.user, team_id, need="admin" if request.method == "POST" else "read")
     form = KeyForm(request.POST or None, team=team)
@@ -40,7 +40,7 @@ def keys(request: HttpRequest, team_id: str) -> HttpResponse:
     )
 
 
-def _create(request: HttpRequest, team: Team, form: KeyForm) -> tuple[ApiKey, str]:
+def _create(request: SignedInRequest, team: Team, form: KeyForm) -> tuple[ApiKey, str]:
     wanted = form.cleaned_data
     chosen = list(wanted.get("endpoints") or [])
     return create_api_key(
@@ -55,7 +55,7 @@ def _create(request: HttpRequest, team: Team, form: KeyForm) -> tuple[ApiKey, st
 
 @login_required
 @require_POST
-def revoke(request: HttpRequest, key_id: str) -> HttpResponse:
+def revoke(request: SignedInRequest, key_id: str) -> HttpResponse:
     """End a key, within a second everywhere."""
     key = api_key_for(request.user, key_id, need="admin")
     revoke_api_key(actor=request.user, key=key)

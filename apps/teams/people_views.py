@@ -4,14 +4,14 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.core.forms import attempt
-from apps.core.pages import go, page
+from apps.core.pages import SignedInRequest, go, page
 from apps.teams import actions
 from apps.teams.access import invitation_for, membership_for, role_of, team_for
 from apps.teams.forms import InviteForm
@@ -28,7 +28,7 @@ def _roles(actor: Any, team: Team) -> list[tuple[str, Any]]:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def members(request: HttpRequest, team_id: str) -> HttpResponse:
+def members(request: SignedInRequest, team_id: str) -> HttpResponse:
     """Who is here and who is invited. A new invitation shows its link this once."""
     team = team_for(request.user, team_id, need="admin" if request.method == "POST" else "read")
     roles = _roles(request.user, team)
@@ -57,7 +57,7 @@ def members(request: HttpRequest, team_id: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def role(request: HttpRequest, team_id: str, membership_id: str) -> HttpResponse:
+def role(request: SignedInRequest, team_id: str, membership_id: str) -> HttpResponse:
     """Give a member another role."""
     membership = membership_for(request.user, team_id, membership_id)
     chosen = request.POST.get("role", "")
@@ -72,7 +72,7 @@ def role(request: HttpRequest, team_id: str, membership_id: str) -> HttpResponse
 
 @login_required
 @require_POST
-def remove(request: HttpRequest, team_id: str, membership_id: str) -> HttpResponse:
+def remove(request: SignedInRequest, team_id: str, membership_id: str) -> HttpResponse:
     """Take a member out of the team; without being an admin, only oneself."""
     membership = membership_for(request.user, team_id, membership_id, need="read")
     actions.remove_member(actor=request.user, membership=membership)
@@ -85,7 +85,7 @@ def remove(request: HttpRequest, team_id: str, membership_id: str) -> HttpRespon
 
 @login_required
 @require_POST
-def withdraw(request: HttpRequest, team_id: str, invitation_id: str) -> HttpResponse:
+def withdraw(request: SignedInRequest, team_id: str, invitation_id: str) -> HttpResponse:
     """Make an open invitation worthless."""
     found = invitation_for(request.user, team_id, invitation_id)
     actions.withdraw_invitation(actor=request.user, invitation=found)
@@ -94,7 +94,7 @@ def withdraw(request: HttpRequest, team_id: str, invitation_id: str) -> HttpResp
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-def invitation(request: HttpRequest, token: str) -> HttpResponse:
+def invitation(request: SignedInRequest, token: str) -> HttpResponse:
     """Where an invitation's link leads: sign in or up, then join."""
     if request.method == "POST" and request.user.is_authenticated:
         membership = actions.accept_invitation(actor=request.user, token=token)

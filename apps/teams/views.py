@@ -5,14 +5,14 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_safe
 
 from apps.core.forms import attempt
-from apps.core.pages import go, page, paginate
+from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.projects.models import Project
 from apps.teams import actions
 from apps.teams.access import team_for
@@ -25,7 +25,7 @@ from apps.usage.quota import month_start
 
 @login_required
 @require_safe
-def home(request: HttpRequest, team_id: str) -> HttpResponse:
+def home(request: SignedInRequest, team_id: str) -> HttpResponse:
     """The team's projects, what runs now, this month's usage and who is here. htmx polls the part about jobs."""
     team = team_for(request.user, team_id)
     return page(
@@ -62,7 +62,7 @@ def _active_jobs(team: Team) -> QuerySet[Job]:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def new(request: HttpRequest) -> HttpResponse:
+def new(request: SignedInRequest) -> HttpResponse:
     """Start another team."""
     form = TeamForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
@@ -73,7 +73,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
-def settings(request: HttpRequest, team_id: str) -> HttpResponse:
+def settings(request: SignedInRequest, team_id: str) -> HttpResponse:
     """The team's name."""
     team = team_for(request.user, team_id, need="admin" if request.method == "POST" else "read")
     form = TeamForm(request.POST or None, initial={"name": team.name})
@@ -87,7 +87,7 @@ def settings(request: HttpRequest, team_id: str) -> HttpResponse:
 
 @login_required
 @require_safe
-def audit_log(request: HttpRequest, team_id: str) -> HttpResponse:
+def audit_log(request: SignedInRequest, team_id: str) -> HttpResponse:
     """Every change, newest first; `?q=` looks in names and people."""
     team = team_for(request.user, team_id, need="admin")
     entries = team.audit_entries.select_related("actor", "project")

@@ -3,11 +3,11 @@
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from apps.core.pages import go, page, paginate
+from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.datasets.models import DatasetVersion
 from apps.projects.access import project_for
 from apps.projects.models import Project
@@ -22,7 +22,7 @@ from workers.task_templates.base import TaskTemplate
 
 @login_required
 @require_GET
-def gallery(request: HttpRequest, project_id: str) -> HttpResponse:
+def gallery(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The task templates, those that fit the project's data first."""
     project = project_for(request.user, project_id)
     cards = []
@@ -35,7 +35,7 @@ def gallery(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_http_methods(["GET", "POST"])
-def new(request: HttpRequest, project_id: str) -> HttpResponse:
+def new(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The job form. Without `?template=`, the dataset's kind decides; where nothing does, the gallery does."""
     project = project_for(request.user, project_id, need="write")
     dataset = project.datasets.filter(pk=request.GET.get("dataset", "")).first()
@@ -58,7 +58,7 @@ def _template(key: str, kind: str) -> TaskTemplate | None:
     return TEMPLATES.get(key) or next(fitting, None)
 
 
-def _create(request: HttpRequest, project: Project, template: TaskTemplate, form: JobForm) -> Job | None:
+def _create(request: SignedInRequest, project: Project, template: TaskTemplate, form: JobForm) -> Job | None:
     """Start the job that the form asks for; None, with the form's errors filled, where it cannot be."""
     asked = form.cleaned_data
     ready = DatasetVersion.objects.filter(
@@ -81,7 +81,7 @@ def _create(request: HttpRequest, project: Project, template: TaskTemplate, form
 
 @login_required
 @require_GET
-def jobs(request: HttpRequest, project_id: str) -> HttpResponse:
+def jobs(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The training jobs of a project."""
     project = project_for(request.user, project_id)
     rows = project.jobs.filter(kind=Job.Kind.TRAIN).select_related("dataset_version__dataset", "model")
@@ -92,7 +92,7 @@ def jobs(request: HttpRequest, project_id: str) -> HttpResponse:
 
 @login_required
 @require_GET
-def job(request: HttpRequest, job_id: str) -> HttpResponse:
+def job(request: SignedInRequest, job_id: str) -> HttpResponse:
     """One job: live while it runs, its model or its failure card when it is over."""
     found = job_for(request.user, job_id)
     return page(
@@ -118,7 +118,7 @@ def _headline(job: Job) -> list[tuple[str, Any]]:
 
 @login_required
 @require_POST
-def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
+def cancel(request: SignedInRequest, job_id: str) -> HttpResponse:
     """Ask a job to stop."""
     found = job_for(request.user, job_id, need="write")
     actions.cancel_job(actor=request.user, job=found)
@@ -127,7 +127,7 @@ def cancel(request: HttpRequest, job_id: str) -> HttpResponse:
 
 @login_required
 @require_POST
-def retry(request: HttpRequest, job_id: str) -> HttpResponse:
+def retry(request: SignedInRequest, job_id: str) -> HttpResponse:
     """Start the same job anew, with the repair of its failure card if `repair` is asked for."""
     found = job_for(request.user, job_id, need="write")
     repair = (found.error or {}).get("repair") or {}

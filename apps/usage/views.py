@@ -4,12 +4,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
-from apps.core.pages import page
+from apps.core.pages import SignedInRequest, page
 from apps.endpoints.models import Endpoint
 from apps.projects.access import project_for
 from apps.teams.access import team_for
@@ -19,7 +19,7 @@ from apps.usage.forms import SpanForm
 
 @login_required
 @require_GET
-def team(request: HttpRequest, team_id: str) -> HttpResponse:
+def team(request: SignedInRequest, team_id: str) -> HttpResponse:
     """The usage of all endpoints of a team."""
     found = team_for(request.user, team_id)
     endpoints = Endpoint.objects.filter(project__team=found)
@@ -28,13 +28,13 @@ def team(request: HttpRequest, team_id: str) -> HttpResponse:
 
 @login_required
 @require_GET
-def project(request: HttpRequest, project_id: str) -> HttpResponse:
+def project(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The usage of a project's endpoints."""
     found = project_for(request.user, project_id)
     return _page(request, found.endpoints.all(), {"project": found.pk}, project=found)
 
 
-def _page(request: HttpRequest, endpoints: Any, scope: dict[str, str], **context: Any) -> HttpResponse:
+def _page(request: SignedInRequest, endpoints: Any, scope: dict[str, str], **context: Any) -> HttpResponse:
     form = SpanForm(request.GET, endpoints=[(endpoint.pk, endpoint.name) for endpoint in endpoints])
     start, end = form.span
     where = {**scope, **({"endpoint": form.endpoint_id} if form.endpoint_id else {})}
