@@ -23,7 +23,7 @@ from workers.contracts.errors import UserError
 def rows(request: SignedInRequest, dataset_id: str) -> HttpResponse:
     """One page of rows: `?q=&label=&split=&page=&version=`."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
-    asked = {name: request.GET.get(name, "").strip() for name in ("q", "label", "split")}
+    asked: dict[str, Any] = {name: request.GET.get(name, "").strip() for name in ("q", "label", "split")}
     found = browse.page_rows(version, **asked, page=positive_int(request.GET.get("page"), "page"))
     newest = version.number == version.dataset.latest.number
     context: dict[str, Any] = {

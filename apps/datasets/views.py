@@ -58,7 +58,7 @@ def preview(request: SignedInRequest, project_id: str, upload_id: str) -> HttpRe
         version = attempt(form, lambda: _import(request, project, upload, form))
         if version:
             return go(request, reverse("datasets:dataset", args=[version.dataset_id]))
-    context = {"upload": upload, "form": form, "sample": _sample(found)}
+    context: dict[str, Any] = {"upload": upload, "form": form, "sample": _sample(found)}
     return page(request, "datasets/preview.html", project=project, **context, status=422 if form.errors else 200)
 
 

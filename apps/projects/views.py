@@ -127,7 +127,7 @@ def comment(request: SignedInRequest, project_id: str) -> HttpResponse:
         actions.add_comment(actor=request.user, project=found, text=form.cleaned_data["text"])
         form = CommentForm()
     if request.htmx:
-        context = {"comments": found.comments.select_related("author"), "comment_form": form}
+        context: dict[str, Any] = {"comments": found.comments.select_related("author"), "comment_form": form}
         return page(request, "projects/_comments.html", project=found, **context)
     return go(request, reverse("projects:project", args=[found.pk]) + "#comments")
 
@@ -159,5 +159,9 @@ def complete(request: SignedInRequest, project_id: str, milestone_id: str) -> Ht
 def _milestones(request: SignedInRequest, project: Project, form: MilestoneForm) -> HttpResponse:
     if not request.htmx:
         return go(request, reverse("projects:project", args=[project.pk]) + "#milestones")
-    context = {"milestones": project.milestones.all(), "milestone_form": form, "today": timezone.localdate()}
+    context: dict[str, Any] = {
+        "milestones": project.milestones.all(),
+        "milestone_form": form,
+        "today": timezone.localdate(),
+    }
     return page(request, "projects/_milestones.html", project=project, **context)

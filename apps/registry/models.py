@@ -11,17 +11,13 @@ class ModelVersion(models.Model):
     """A trained, exported and certified model. Immutable; one per succeeded training job."""
 
     id = IdField("mdl")
-    project = models.ForeignKey(
-        "projects.Project", on_delete=models.CASCADE, related_name="models"
-    )
+    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="models")
     # 1, 2, 3, … within the project.
     number = models.PositiveIntegerField()
     name = models.CharField(max_length=120)
-    job = models.OneToOneField(
-        "training.Job", on_delete=models.PROTECT, related_name="model"
-    )
+    job = models.OneToOneField("training.Job", on_delete=models.PROTECT, related_name="model")
     dataset_version = models.ForeignKey(
-        "datasets.DatasetVersion", on_delete=models.PROTECT, related_name="models"
+        "datasets.DatasetVersion", on_delete=models.PROTECT, related_name="model_versions"
     )
     template = models.CharField(max_length=40)
     kind = models.CharField(max_length=20)
@@ -38,11 +34,7 @@ class ModelVersion(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-created"]
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["project", "number"], name="one_model_per_number"
-            )
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["project", "number"], name="one_model_per_number")]
 
     def __str__(self) -> str:
         return f"{self.name} #{self.number}"

@@ -25,7 +25,7 @@ def ready_datasets(project: Project, kind: str | None = None) -> list[Dataset]:
 
 
 class JobForm(forms.Form):
-    """Dataset, preset, name, and one field for each parameter of the template; what is left empty, the preset decides."""
+    """Dataset, preset, name, and a field for each parameter of the template; what is left empty, the preset decides."""
 
     dataset = forms.ChoiceField(label=_("Dataset"))
     preset = forms.ChoiceField(label=_("Preset"), widget=forms.RadioSelect, initial="balanced")
@@ -95,7 +95,7 @@ def parameter_field(part: dict[str, Any], definitions: dict[str, Any]) -> forms.
     if part.get("type") == "boolean":
         choices = [("", _("As the preset says")), ("true", _("Yes")), ("false", _("No"))]
         return forms.TypedChoiceField(choices=choices, coerce=lambda text: text == "true", empty_value=None, **common)
-    bounds = {"min_value": part.get("minimum"), "max_value": part.get("maximum")}
+    bounds: dict[str, Any] = {"min_value": part.get("minimum"), "max_value": part.get("maximum")}
     if part.get("type") == "integer":
         return forms.IntegerField(widget=_number(part), **bounds, **common)
     if part.get("type") == "number":

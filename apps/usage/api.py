@@ -47,7 +47,7 @@ class UsageOut(serializers.Serializer[Any]):
     status = serializers.IntegerField(required=False)
     requests = serializers.IntegerField()
     items = serializers.IntegerField()
-    errors = serializers.IntegerField(help_text="answers of 400 and above")
+    errors = serializers.IntegerField(help_text="answers of 400 and above")  # type: ignore[assignment]  # a field here
     compute_ms = serializers.FloatField()
     p50_ms = serializers.FloatField(allow_null=True)
     p95_ms = serializers.FloatField(allow_null=True)

@@ -26,7 +26,7 @@ def sidebar(context: RequestContext) -> dict[str, Any]:
     """Navigation for the page's `team` and `project`; account pages have neither and get the user's current team."""
     request: HttpRequest = context["request"]
     project, team = context.get("project"), context.get("team")
-    own = Membership.objects.filter(user=request.user).select_related("team").order_by("team__name")
+    own = Membership.objects.filter(user_id=request.user.pk).select_related("team").order_by("team__name")
     match = request.resolver_match
     return {
         "request": request,

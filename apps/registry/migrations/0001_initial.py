@@ -35,7 +35,7 @@ class Migration(migrations.Migration):
                     "dataset_version",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.PROTECT,
-                        related_name="models",
+                        related_name="model_versions",
                         to="datasets.datasetversion",
                     ),
                 ),
