@@ -3,10 +3,13 @@
     python -m tests.browser.shots SLIPWAY_HOME OUT [--data FOLDER]
 
 signs in with the home's demo.json, makes a project worth seeing where there is none (imports sms.csv, trains, deploys,
-predicts), and writes every page as OUT/<page>-<width>-<theme>.png. OUT/dashboard.png is the one of the README.
+predicts), and writes every page as OUT/<page>-<width>-<theme>.png. OUT/dashboard-light.png and -dark.png are those of
+the
+the README (docs/) and of the landing page (static/img/).
 """
 
 import argparse
+import datetime
 import json
 import re
 import shutil
@@ -36,17 +39,21 @@ def main() -> None:
     demo = json.loads((arguments.home / "demo.json").read_text())
     client = Client(demo["url"], demo["predict_url"], demo["token"])
     project = next((one["id"] for one in client.get("/projects")["results"] if one["name"] == PROJECT), None)
+    fresh = project is None
     if project is None:
         project = furnish(client, demo, arguments.data / "sms.csv")
     arguments.out.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         path = shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=driving.flags())
+        if fresh:
+            talk(browser, demo, project)
         for theme in THEMES:
             for width, height in SIZES.items():
                 shoot(browser, demo, project, arguments.out, theme, (width, height))
         browser.close()
-    readme_picture(arguments.out / "project-1440-light.png", arguments.out / "dashboard.png")
+    for theme in THEMES:
+        small_picture(arguments.out / f"project-1440-{theme}.png", arguments.out / f"dashboard-{theme}.png")
 
 
 def furnish(client: Client, demo: dict[str, Any], file: Path) -> str:
@@ -62,6 +69,26 @@ def furnish(client: Client, demo: dict[str, Any], file: Path) -> str:
     for count in range(60):
         predictor.predict(["See you at eight", "Free entry in a weekly competition"][: 1 + count % 2])
     return project
+
+
+def talk(browser: Browser, demo: dict[str, Any], project: str) -> None:
+    """Milestones and a comment, as a member would leave them."""
+    page = browser.new_page()
+    driving.sign_in(page, demo["url"], demo["email"], demo["password"])
+    page.goto(f"{demo['url']}/projects/{project}")
+    today = datetime.date.today()
+    for title, days in {"First model answers": 0, "Beta with ten customers": 12, "In front of every inbox": 40}.items():
+        page.get_by_role("button", name="Add a milestone").click()
+        page.get_by_label("Title").fill(title)
+        page.get_by_label("Due").fill((today + datetime.timedelta(days)).isoformat())
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.locator(".milestone").filter(has_text=title)).to_be_visible()
+    page.get_by_role("button", name="Mark “First model answers” as reached").click()
+    expect(page.locator(".milestone.done")).to_be_visible()
+    page.get_by_label("Comment").fill("Half of the complaints are about parcels now. Shall we add a third class?")
+    page.get_by_role("button", name="Comment", exact=True).click()
+    expect(page.locator(".comments")).to_be_visible()
+    page.close()
 
 
 def shoot(browser: Browser, demo: dict[str, Any], project: str, out: Path, theme: str, size: tuple[int, int]) -> None:
@@ -108,10 +135,10 @@ def _save(page: Page, url: str, path: Path) -> None:
     page.screenshot(path=path, full_page=True, animations="disabled")
 
 
-def readme_picture(source: Path, target: Path, most_bytes: int = 300_000) -> None:
+def small_picture(source: Path, target: Path, most_bytes: int = 300_000) -> None:
     """The upper part of a page, small enough for a repository."""
     with Image.open(source) as picture:
-        upper = picture.convert("RGB").crop((0, 0, picture.width, min(picture.height, 1000)))
+        upper = picture.convert("RGB").crop((0, 0, picture.width, min(picture.height, SIZES[1440])))
     upper.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
     assert target.stat().st_size < most_bytes, f"{target} is too large for the README"
 
