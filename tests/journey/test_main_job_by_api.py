@@ -1,4 +1,5 @@
-"""The main job by the public API: a file goes in, a metered model answers. On real data, and the answers are checked."""
+"""The main job by the public API: a file goes in, a metered model answers. On real data, and the answers are
+checked."""
 
 import base64
 import csv
@@ -6,7 +7,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -76,7 +76,12 @@ def from_bundle(client: Client, model: str, python: Path, folder: Path, *argumen
         archive.extractall(folder)
     environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
     done = subprocess.run(
-        [python, "-I", "predict.py", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
+        [python, "-I", "predict.py", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     predictions: list[dict[str, Any]] = json.loads(done.stdout)["predictions"]

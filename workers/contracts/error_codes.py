@@ -1,4 +1,5 @@
-"""The catalogue: every error code with its HTTP status, what it means and what to do. docs/errors.md is made from it."""
+"""The catalogue: every error code with its HTTP status, what it means and what to do. docs/errors.md is made from
+it."""
 
 from typing import Final, NamedTuple
 
@@ -20,7 +21,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
     **_area(
         "Requests",
         {
-            "internal_error": (500, "Something went wrong on our side.", "Try again; if it stays, quote the request id."),
+            "internal_error": (
+                500,
+                "Something went wrong on our side.",
+                "Try again; if it stays, quote the request id.",
+            ),
             "not_authenticated": (401, "No valid credentials were sent.", "Send `Authorization: Bearer <token>`."),
             "csrf_failed": (403, "The form's security token is missing or old.", "Reload the page and try again."),
             "not_allowed": (403, "Your role does not allow this.", "Ask an owner or admin of the team."),
@@ -52,7 +57,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
     **_area(
         "Uploads",
         {
-            "upload_too_large": (413, "The file is larger than allowed.", "Split it, or raise SLIPWAY_MAX_UPLOAD_BYTES."),
+            "upload_too_large": (
+                413,
+                "The file is larger than allowed.",
+                "Split it, or raise SLIPWAY_MAX_UPLOAD_BYTES.",
+            ),
             "upload_offset_mismatch": (409, "The upload continues at another place.", "Ask for the offset by HEAD."),
             "upload_incomplete": (409, "The upload is not finished.", "Send the rest, then try again."),
             "upload_gone": (410, "The upload was cancelled or has expired.", "Start a new upload."),
@@ -66,7 +75,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
         "Data",
         {
             "file_empty": (422, "The file is empty.", "Export it again and look at its size."),
-            "file_unreadable": (422, "The file cannot be read.", "Open it in the program that made it and save it again."),
+            "file_unreadable": (
+                422,
+                "The file cannot be read.",
+                "Open it in the program that made it and save it again.",
+            ),
             "format_unknown": (
                 422,
                 "The file's format is not one that Slipway reads.",
@@ -76,14 +89,22 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "column_missing": (422, "A needed column is missing.", "Choose the columns in the import form."),
             "no_rows": (422, "Not one row could be used.", "Look at the rejected rows in errors.csv."),
             "one_class_only": (422, "All rows have the same label.", "Add examples of at least one other class."),
-            "too_few_rows": (422, "There are too few rows to train and test on.", "Add rows; ten per class is a start."),
+            "too_few_rows": (
+                422,
+                "There are too few rows to train and test on.",
+                "Add rows; ten per class is a start.",
+            ),
             "too_many_rows": (422, "The file has more rows than allowed.", "Split it."),
             "too_many_classes": (
                 422,
                 "There are more different labels than a classifier can learn.",
                 "Choose another label column, or merge labels.",
             ),
-            "correction_invalid": (422, "A correction does not fit the data.", "Reload the rows and correct them again."),
+            "correction_invalid": (
+                422,
+                "A correction does not fit the data.",
+                "Reload the rows and correct them again.",
+            ),
             "archive_unreadable": (422, "The archive cannot be opened.", "Make it again as a plain zip or tar."),
             "archive_encrypted": (422, "The archive is protected by a password.", "Make it again without a password."),
             "archive_bomb": (422, "The archive unpacks to far more than its size.", "Make it again with only images."),
@@ -129,14 +150,22 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "Merge them if they mean the same; they count as different classes.",
             ),
             "class_small": (422, "A class has very few examples.", "Add examples, at least ten."),
-            "class_imbalance": (422, "The classes are of very different sizes.", "Training weighs them; more data helps."),
+            "class_imbalance": (
+                422,
+                "The classes are of very different sizes.",
+                "Training weighs them; more data helps.",
+            ),
             "interaction_repeated": (422, "The same user and item occur more than once.", "Counted once."),
         },
     ),
     **_area(
         "Jobs",
         {
-            "parameters_invalid": (422, "Some parameters are not valid.", "Correct the fields named in `params.fields`."),
+            "parameters_invalid": (
+                422,
+                "Some parameters are not valid.",
+                "Correct the fields named in `params.fields`.",
+            ),
             "template_unknown": (422, "There is no such task template.", "See GET /api/v1/task-templates."),
             "template_mismatch": (422, "The template does not fit this kind of data.", "Choose another template."),
             "dataset_not_ready": (409, "The dataset is not ready.", "Wait for its import, or look at its error."),
@@ -181,7 +210,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "too_many_inputs": (422, "More inputs than allowed in one request.", "Send several requests."),
             "overloaded": (503, "The endpoint has more work than it can hold.", "Wait as long as `Retry-After` says."),
             "deadline_exceeded": (503, "The prediction took too long to be started.", "Try again."),
-            "prediction_failed": (500, "The model failed on this input.", "Try again; if it stays, quote the request id."),
+            "prediction_failed": (
+                500,
+                "The model failed on this input.",
+                "Try again; if it stays, quote the request id.",
+            ),
         },
     ),
 }

@@ -1,12 +1,12 @@
 """One family of errors and one catalogue of codes for every process and every boundary.
 
-`UserError` is somebody's to correct (4xx, safe text), `JobError` ends a job and becomes its card, `InfraError` passes and
-is retried. Anything else is a bug: 500, `internal_error`, a request id and nothing more.
+`UserError` is somebody's to correct (4xx, safe text), `JobError` ends a job and becomes its card, `InfraError` passes
+and is retried. Anything else is a bug: 500, `internal_error`, a request id and nothing more.
 """
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from workers.contracts.error_codes import CATALOGUE, Entry
 

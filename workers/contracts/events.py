@@ -1,7 +1,7 @@
 """Events: what a job says while it runs. The child appends them to events.jsonl; the runner relays them, numbered.
 
-A line of events.jsonl is the event's JSON. In the stream `slipway:events` an entry has the fields `job`, `attempt`, `seq`
-(1, 2, 3, … per attempt, given by the runner) and `event` (the JSON).
+A line of events.jsonl is the event's JSON. In the stream `slipway:events` an entry has the fields `job`, `attempt`,
+`seq` (1, 2, 3, … per attempt, given by the runner) and `event` (the JSON).
 """
 
 from typing import Annotated, Any, Literal
@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from workers.contracts.errors import ErrorCard
-
 
 Step = Annotated[int, Field(ge=0, lt=2**62)]
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_@./ -]{1,80}$")]
@@ -111,7 +110,8 @@ RUNNER_STOPPED = "The runner was stopped."
 
 
 class Interrupted(_Event):
-    """From the runner: this attempt ended through no fault of the job (child killed, runner going down): run it again."""
+    """From the runner: this attempt ended through no fault of the job (child killed, runner going down): run it
+    again."""
 
     type: Literal["interrupted"] = "interrupted"
     reason: Annotated[str, Field(max_length=400)]

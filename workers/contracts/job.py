@@ -1,4 +1,5 @@
-"""What a job is told to do (JobSpec) and where it runs. Written by the control plane, read by runner and child process."""
+"""What a job is told to do (JobSpec) and where it runs. Written by the control plane, read by runner and child
+process."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -42,8 +43,8 @@ class IngestSpec(Contract):
     """Read `inputs/source` (called `filename` by its owner) into Parquet.
 
     `mapping` names columns: {"text", "label", "split"?} or {"user", "item", "rating"?, "timestamp"?, "split"?}; what it
-    leaves out is guessed. With `corrections`, `inputs/source` is the data.parquet of an earlier version and `changes.json`
-    beside it says which labels to change: {"changes": [{"row": 17, "label": "spam"}, …]}.
+    leaves out is guessed. With `corrections`, `inputs/source` is the data.parquet of an earlier version and
+    `changes.json` beside it says which labels to change: {"changes": [{"row": 17, "label": "spam"}, …]}.
     """
 
     kind: DatasetKind

@@ -9,7 +9,7 @@ import secrets
 from typing import Final, NamedTuple
 
 API_KEY: Final = "swk"
-PERSONAL_TOKEN: Final = "swt"
+PERSONAL_TOKEN: Final = "swt"  # noqa: S105 (the kind, not a token)
 _ALPHABET: Final = "abcdefghijkmnpqrstuvwxyz23456789"  # 32 symbols without l, o, 0, 1: 5 bits each
 
 

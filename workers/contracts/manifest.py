@@ -12,11 +12,11 @@ class _Part(BaseModel):
 
 
 class Certificate(_Part):
-    """The parity certificate: the served path (raw input → preprocessing → ONNX → label) against PyTorch, over the whole
-    test split (validation where there is no test row).
+    """The parity certificate: the served path (raw input → preprocessing → ONNX → label) against PyTorch, over the
+    whole test split (validation where there is no test row).
 
-    `label_flips` counts examples whose answer differs: the label, or for ranked items the ordered top 10 after ties within
-    the tolerance. `max_abs_difference` is over all scores.
+    `label_flips` counts examples whose answer differs: the label, or for ranked items the ordered top 10 after ties
+    within the tolerance. `max_abs_difference` is over all scores.
     """
 
     examples: int
@@ -48,7 +48,8 @@ class Provenance(_Part):
 
 
 class Manifest(_Part):
-    """`predictor` names the class of runtime.py that serves the bundle; `preprocessing` is that class's own settings."""
+    """`predictor` names the class of runtime.py that serves the bundle; `preprocessing` is that class's own
+    settings."""
 
     manifest_version: Literal[1] = MANIFEST_VERSION
     name: str
@@ -69,10 +70,10 @@ class Manifest(_Part):
 class TrainResult(_Part):
     """result.json of a train job (with `files` added by JobDir.write_result). output/ holds bundle.zip.
 
-    `metrics`: {"validation": {name: value}, "test": {...}}; for recommendation each split also holds "popularity": {...}.
-    `report`: classification: {"labels": [...], "splits": {split: {"per_class": [{"label", "precision", "recall", "f1",
-    "support"}], "confusion": [[...]] (rows are true labels), "mistakes": [{"row", "input", "label", "predicted",
-    "score"}]}}, "baseline": {...}?}; recommendation: {"splits": {...}, "examples": [...]}.
+    `metrics`: {"validation": {name: value}, "test": {...}}; for recommendation each split also holds "popularity":
+    {...}. `report`: classification: {"labels": [...], "splits": {split: {"per_class": [{"label", "precision",
+    "recall", "f1", "support"}], "confusion": [[...]] (rows are true labels), "mistakes": [{"row", "input", "label",
+    "predicted", "score"}]}}, "baseline": {...}?}; recommendation: {"splits": {...}, "examples": [...]}.
     """
 
     metrics: dict[str, Any]
@@ -87,9 +88,9 @@ class IngestResult(_Part):
     """result.json of an ingest job. output/ holds data.parquet and errors.csv.
 
     data.parquet columns: `row` int64 (0-based, dense), `split` string, `hash` string (32 hex), and
-    text: `text` string, `label` string; image: `image` binary (the encoded file as uploaded), `label` string, `name` string,
-    `width` int32, `height` int32, `format` string; recommendation: `user` string, `item` string, `rating` float32?,
-    `timestamp` int64 (seconds since the epoch)?.
+    text: `text` string, `label` string; image: `image` binary (the encoded file as uploaded), `label` string, `name`
+    string, `width` int32, `height` int32, `format` string; recommendation: `user` string, `item` string, `rating`
+    float32?, `timestamp` int64 (seconds since the epoch)?.
     """
 
     rows: int

@@ -17,8 +17,8 @@ STREAM_EVENTS: Final = "slipway:events"
 STREAM_USAGE: Final = "slipway:usage"
 STREAM_FEEDBACK: Final = "slipway:feedback"
 
-# What the hosted prediction API knows (workers.contracts.snapshot.Snapshot as JSON), its version counter, and the channel
-# that tells of a change.
+# What the hosted prediction API knows (workers.contracts.snapshot.Snapshot as JSON), its version counter, and the
+# channel that tells of a change.
 SNAPSHOT: Final = "slipway:snapshot"
 SNAPSHOT_VERSION: Final = "slipway:snapshot:version"
 SNAPSHOT_CHANNEL: Final = "slipway:snapshot:changed"

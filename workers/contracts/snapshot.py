@@ -36,7 +36,8 @@ class Route(_Published):
 
 
 class KeyEntry(_Published):
-    """An API key, known by its digest. `endpoints` None means every endpoint of the team. Times: seconds since the epoch."""
+    """An API key, known by its digest. `endpoints` None means every endpoint of the team. Times: seconds since the
+    epoch."""
 
     key: str
     team: str

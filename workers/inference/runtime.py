@@ -40,8 +40,8 @@ class InputError(ValueError):
 class Predictor(ABC):
     """A loaded bundle.
 
-    A raw input (what a client sends: text, an encoded image, a user) becomes an item by `prepare`; `predict` answers many
-    items with one run of the model. Items of different requests may be predicted together. Thread-safe.
+    A raw input (what a client sends: text, an encoded image, a user) becomes an item by `prepare`; `predict` answers
+    many items with one run of the model. Items of different requests may be predicted together. Thread-safe.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ def decode_image(data: bytes, size: tuple[int, int], index: int = 0) -> np.ndarr
             index,
             f"The file is not an image in one of the formats {', '.join(IMAGE_FORMATS)}.",
         ) from None
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # Pillow's decoders raise almost anything on damaged files: OSError, SyntaxError, struct.error, IndexError, ...
         raise InputError(index, f"The image cannot be decoded: {error}"[:200]) from None
 
@@ -441,7 +441,8 @@ PREDICTORS: dict[str, type[Predictor]] = {
 
 
 def load(folder: str | Path, providers: list[str] | None = None, threads: int | None = None) -> Predictor:
-    """Load an unzipped bundle. `providers` are onnxruntime's, CPU by default; `threads` per model run, None for all cores.
+    """Load an unzipped bundle. `providers` are onnxruntime's, CPU by default; `threads` per model run, None for all
+    cores.
 
     Raises OSError, ValueError or KeyError where the folder holds no bundle.
     """

@@ -1,7 +1,7 @@
 """What a task template is. A new one is a file beside this and a line in `__init__`.
 
-Nothing here imports torch: the control plane reads templates to draw forms and to validate parameters. The torch half is
-imported inside `train`.
+Nothing here imports torch: the control plane reads templates to draw forms and to validate parameters. The torch half
+is imported inside `train`.
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +23,8 @@ PRESETS: tuple[Preset, ...] = ("fast", "balanced", "best")
 class Params(BaseModel):
     """A template's parameters. The web form, the API schema and the docs are made from the fields.
 
-    Each field carries `title`, `description`, bounds and, where only experts need it, `json_schema_extra={"advanced": True}`.
+    Each field carries `title`, `description`, bounds and, where only experts need it, `json_schema_extra={"advanced":
+    True}`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -49,7 +50,8 @@ class TaskTemplate(ABC):
 
     @abstractmethod
     def toy_data(self, path: Path, seed: int = 0) -> None:
-        """Write a small data.parquet (see IngestResult) that the template learns in seconds and that has a known answer."""
+        """Write a small data.parquet (see IngestResult) that the template learns in seconds and that has a known
+        answer."""
 
     @abstractmethod
     def train(self, run: "Run") -> "Trained":
