@@ -20,8 +20,8 @@ class Line(NamedTuple):
     route: str
     statuses: Statuses
     body: Body | None = None
-    arguments: dict[str, Callable[[Scene], str]] = {}  # noqa: RUF012
-    headers: dict[str, str] = {}  # noqa: RUF012
+    arguments: dict[str, Callable[[Scene], str]] = {}
+    headers: dict[str, str] = {}
     query: Body | None = None
 
 
