@@ -117,6 +117,46 @@ def image_bundle(path: Path, *, dear: int = 0, **changes: Any) -> Path:
     return _write(path, files, {**manifest, **changes}, images)
 
 
+def ranking_bundle(path: Path) -> Path:
+    """A recommendation bundle: whoever knows item i is offered its neighbours i+1 first, i+2 next, of items a to f.
+
+    User u1 knows a; the more popular item comes first in the alphabet.
+    """
+    items, count = list("abcdef"), 6
+    near = np.zeros((count + 1, count), dtype=np.float32)
+    for item in range(count):
+        near[item, (item + 1) % count], near[item, (item + 2) % count] = 2, 1
+    nodes = [
+        helper.make_node("Gather", ["near", "history"], ["rows"], axis=0),
+        helper.make_node("Unsqueeze", ["weights", "last"], ["wide"]),
+        helper.make_node("Mul", ["rows", "wide"], ["weighted"]),
+        helper.make_node("ReduceSum", ["weighted", "axis"], ["scores"], keepdims=0),
+    ]
+    constants = {"near": near, "last": np.array([2], dtype=np.int64), "axis": np.array([1], dtype=np.int64)}
+    inputs = [
+        helper.make_tensor_value_info("history", TensorProto.INT64, ["batch", "length"]),
+        helper.make_tensor_value_info("weights", TensorProto.FLOAT, ["batch", "length"]),
+    ]
+    output = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", count])
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "ranking", inputs, [output], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    arrays = io.BytesIO()
+    popularity = np.array([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], dtype=np.float32)
+    np.savez(arrays, starts=np.array([0, 1]), items=np.array([0], dtype=np.int32), popularity=popularity)
+    files = {
+        "model.onnx": model.SerializeToString(),
+        "items.json": json.dumps(items).encode(),
+        "users.json": json.dumps(["u1"]).encode(),
+        "histories.npz": arrays.getvalue(),
+    }
+    manifest = {
+        **_manifest("recommendation", "ranked-items", [], {"k": 10, "width": count}),
+        "template": "recommendation",
+    }
+    return _write(path, files, manifest, [{"user": "u1", "k": 2}, {"items": ["b"], "k": 3}])
+
+
 def _manifest(kind: str, predictor: str, labels: list[str], preprocessing: dict[str, Any]) -> dict[str, Any]:
     return {
         "manifest_version": 1,

@@ -17,12 +17,13 @@ from workers.contracts.snapshot import Route
 
 @pytest.fixture(scope="session")
 def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """text.zip, flipped.zip (the same with its labels turned round), image.zip, dear.zip (images, slow to predict)."""
+    """text.zip, flipped.zip (its labels turned round), image.zip, dear.zip (images, slow to predict), ranking.zip."""
     folder = tmp_path_factory.mktemp("bundles")
     bundles.text_bundle(folder / "text.zip")
     bundles.text_bundle(folder / "flipped.zip", flipped=True)
     bundles.image_bundle(folder / "image.zip")
     bundles.image_bundle(folder / "dear.zip", dear=24)
+    bundles.ranking_bundle(folder / "ranking.zip")
     return folder
 
 
@@ -58,13 +59,14 @@ class Stage:
 def staged(
     home: Path, redis_url: str, bundle_folder: Path, change: Callable[[Control], object] | None = None, **variables: str
 ) -> Iterator[Stage]:
-    """Endpoints `reviews` (text) and `colours` (image), and a key for both. `change` comes before the start."""
+    """Endpoints `reviews` (text), `colours` (image), `shop` (ranking), and a key. `change` comes before the start."""
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(contextlib.closing(redis.Redis.from_url(redis_url)))
         client.flushall()
         control = Control(client, str(home / "storage"))
         text = control.add_route("reviews", bundle_folder / "text.zip")
         image = control.add_route("colours", bundle_folder / "image.zip", kind="image")
+        control.add_route("shop", bundle_folder / "ranking.zip", kind="recommendation")
         key = control.add_key()
         if change:
             change(control)

@@ -176,3 +176,12 @@ def test_three_megabytes_in_tiny_chunks_are_read(stage: Stage) -> None:
     pieces = (body[at : at + 64] for at in range(0, len(body), 64))
     reply = stage.client.post(INFER, content=pieces, headers=stage.auth)
     assert reply.status_code == 200, reply.text
+
+
+def test_users_get_items(stage: Stage, client: triton.InferenceServerClient) -> None:
+    metadata = client.get_model_metadata("shop", headers=stage.auth)
+    assert [tensor["name"] for tensor in metadata["inputs"] + metadata["outputs"]] == ["user", "items", "score"]
+    sent = tensor("user", [b"u1", b"nobody"], binary=True)
+    result = client.infer("shop", [sent], headers=stage.auth, parameters={"k": 2})
+    assert result.as_numpy("items").tolist() == [[b"b", b"c"], [b"a", b"b"]]
+    np.testing.assert_allclose(result.as_numpy("score"), [[2, 1], [0.6, 0.5]], atol=1e-6)

@@ -53,3 +53,19 @@ def test_an_endpoint_says_what_it_takes(stage: Stage) -> None:
 def test_health_needs_no_key(stage: Stage) -> None:
     for path in ("/healthz", "/readyz", "/v2", "/v2/health/live", "/v2/health/ready"):
         assert stage.client.get(path).status_code == 200
+
+
+def test_items_are_ranked_for_users_and_for_items(stage: Stage) -> None:
+    inputs = [{"user": "u1", "k": 2}, {"items": ["b", "c"], "k": 3}, {"user": "nobody", "k": 1}, {"user": "u1", "k": 2}]
+    known, items, stranger, again = stage.predict(inputs, "shop").json()["predictions"]
+    assert [entry["item"] for entry in known["items"]] == ["b", "c"] and known == again
+    assert [entry["item"] for entry in items["items"]] == ["d", "e", "a"]
+    assert stranger == {"items": [{"item": "a", "score": 0.6}], "fallback": "popularity"}
+    seen = stage.predict([{"user": "u1", "k": 6, "exclude_seen": False}], "shop").json()["predictions"][0]["items"]
+    assert {entry["item"] for entry in seen} == set("abcdef")
+
+
+def test_a_bad_query_for_items_is_named(stage: Stage) -> None:
+    for query in ({"user": "u1", "k": 0}, {"user": "u1", "items": ["a"]}, {}, {"user": 7.5}, {"items": []}, {"k": 3}):
+        reply = stage.predict([{"user": "u1"}, query], "shop")
+        assert reply.status_code == 422 and reply.json()["error"]["params"] == {"index": 1}, query
