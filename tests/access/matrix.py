@@ -4,7 +4,8 @@ A line is a method, the route as the resolver spells it, and what each role gets
 routes come from ARGUMENTS, or from the line's own. Bodies are JSON for the API and form fields for pages.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from tests.access.scene import Scene
@@ -20,8 +21,8 @@ class Line(NamedTuple):
     route: str
     statuses: Statuses
     body: Body | None = None
-    arguments: dict[str, Callable[[Scene], str]] = {}
-    headers: dict[str, str] = {}
+    arguments: Mapping[str, Callable[[Scene], str]] = MappingProxyType({})
+    headers: Mapping[str, str] = MappingProxyType({})
     query: Body | None = None
 
 

@@ -33,9 +33,9 @@ def records(module: Path, name: str, seen: frozenset[str] = frozenset()) -> bool
             continue
         if ast.unparse(node.func) == "audit.record":
             return True
-        if isinstance(node.func, ast.Name) and node.func.id in there and node.func.id not in seen | {name}:
-            if records(module, node.func.id, seen | {name}):
-                return True
+        name_called = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name_called in there.keys() - seen - {name} and records(module, name_called, seen | {name}):
+            return True
     return False
 
 
