@@ -12,6 +12,8 @@ from tests.browser.driving import PATIENCE_MS, flags
 # Playwright's synchronous API runs an event loop under the test, which the ORM takes for async code.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
+# What Chromium mentions of a refused form, and of a request that a test has cut off.
+_NO_FAULT = ("status of 422", "net::ERR_FAILED")
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -38,8 +40,7 @@ def page(chromium: Browser) -> Iterator[Page]:
     complaints: list[str] = []
 
     def hear(message: ConsoleMessage) -> None:
-        # A refused form is answered with 422, which Chromium mentions; it is no fault.
-        if message.type == "error" and "status of 422" not in message.text:
+        if message.type == "error" and not any(words in message.text for words in _NO_FAULT):
             complaints.append(f"{message.location.get('url', '')}: {message.text}")
 
     context.on("console", hear)
