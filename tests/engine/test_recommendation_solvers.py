@@ -8,6 +8,7 @@ import scipy.sparse
 import torch
 
 from workers.engine.recommenders import als as als_module
+from workers.engine.recommenders import ease as ease_module
 from workers.engine.recommenders.als import als, fold_in, initial_items, objective, solve_rows
 from workers.engine.recommenders.ease import ease, gram, keep_largest
 from workers.engine.recommenders.linear import LinearRecommender, write_onnx
@@ -46,6 +47,15 @@ def test_ease_is_the_solution_of_its_least_squares_problem_column_by_column(drop
         expected = np.linalg.solve(system, dense[:, others].T @ dense[:, column])
         assert weights[others, column] == pytest.approx(expected, abs=1e-5)
         assert weights[column, column] == 0
+
+
+def test_ease_gives_the_same_in_blocks_and_in_either_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = gram(random_histories())
+    expected = ease(given, 5.0, 0.5, CPU)
+    monkeypatch.setattr(ease_module, "_BLOCK", 4)
+    assert np.array_equal(ease(given, 5.0, 0.5, CPU), expected)
+    monkeypatch.setattr(ease_module, "_FLOAT32_FROM", 1.0)
+    assert ease(given, 5.0, 0.5, CPU) == pytest.approx(expected, abs=1e-6)
 
 
 def test_ease_leaves_the_gram_matrix_as_it_was() -> None:
