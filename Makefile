@@ -52,8 +52,12 @@ format: install
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+# The first needs nothing; the others run where the data is.
+DATA ?= ../shared/data
 bench: install
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python benchmarks/serving/run.py
+	@$(if $(wildcard $(DATA)/sms.csv),$(BIN)/python benchmarks/ingest/measure.py $(DATA)/sms.csv text,echo "No $(DATA)/sms.csv: ingest is not measured")
+	@$(if $(wildcard $(DATA)/lastfm.csv),$(BIN)/python -m benchmarks.training.recommendation $(DATA)/lastfm.csv,echo "No $(DATA)/lastfm.csv: recommendation is not measured")
 
 # Keeps SLIPWAY_HOME: that is your data.
 clean:

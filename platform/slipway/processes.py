@@ -86,6 +86,7 @@ async def _start(env: Env, supervisor: Supervisor, started: list[Child]) -> None
     }
     environ |= {"SLIPWAY_HOME": str(env.home), "SLIPWAY_STORAGE": env.storage}
     environ |= await _databases(env, supervisor)
+    (env.home / "beat").mkdir(mode=0o700, exist_ok=True)
     # The workers need no database: they come up while it is being prepared.
     since = time.time()
     runners = runner_processes(env, environ)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.test import Client
 
 from slipway import app as celery
@@ -44,6 +45,10 @@ def test_every_periodic_task_exists_and_expires_before_its_next_turn() -> None:
         assert entry["task"] in celery.tasks, name
         if isinstance(entry["schedule"], float):
             assert entry["options"]["expires"] <= entry["schedule"], name
+
+
+def test_every_change_of_a_model_has_its_migration(db: None) -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 
 
 def test_an_external_installation_with_everything_passes_its_checks(tmp_path: Path) -> None:
