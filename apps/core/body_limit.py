@@ -2,7 +2,8 @@
 
 Django's ASGI handler first copies the whole body to disk and only then asks who sent it. This wrapper stands before it:
 a body that says, or turns out, to be larger than its address may take is cut off at the limit, and Django answers 413
-(apps.core.errors.GateMiddleware).
+(apps.core.errors.GateMiddleware). And where a connection breaks in the middle of a piece of a resumable upload, what
+came of it is handed on, so that the client can go on from there.
 """
 
 import asyncio
@@ -53,17 +54,26 @@ class _Body:
         self.scope, self.source, self.limit, self.received = scope, receive, limit, 0
         if declared is not None and declared.isdigit() and int(declared) > limit:
             scope[TOO_LARGE] = limit
-        self.cut = False
+        # A piece of a resumable upload counts as far as it came; half of anything else is nothing.
+        self.half_counts = scope["method"] == "PATCH" and scope["path"].startswith("/api/v1/uploads/")
+        self.whole = self.cut = False
 
     async def receive(self) -> Message:
         if self.cut:
             # Django listens for a disconnect while it answers; what else comes is none of its business.
             await asyncio.Event().wait()
-        if TOO_LARGE not in self.scope:
-            message = await self.source()
-            self.received += len(message.get("body", b""))
-            if self.received <= self.limit:
-                return message
+        if TOO_LARGE in self.scope:
+            return self._end()
+        message = await self.source()
+        if message["type"] == "http.disconnect":
+            return self._end() if self.half_counts and not self.whole else message
+        self.received += len(message.get("body", b""))
+        self.whole = not message.get("more_body", False)
+        if self.received > self.limit:
             self.scope[TOO_LARGE] = self.limit
+            return self._end()
+        return message
+
+    def _end(self) -> Message:
         self.cut = True
         return {"type": "http.request", "body": b"", "more_body": False}

@@ -4,10 +4,12 @@ import json
 import re
 import socket
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from apps.datasets.uploads import begin_upload
 from tests.cast import Cast, make_token
 
 MEGABYTE = b"x" * (1 << 20)
@@ -80,3 +82,25 @@ def test_a_small_body_passes(wire: Wire, cast: Cast) -> None:
     )
     wire.socket.sendall(body)
     assert wire.answer()[0] == 201
+
+
+def test_what_came_before_a_connection_broke_is_kept(wire: Wire, cast: Cast, tmp_path: Path) -> None:
+    size, sent = 50 << 20, 20 << 20
+    upload = begin_upload(actor=cast.bob, team=cast.ours.team, filename="big.bin", size=size)
+    wire.begin(
+        "PATCH",
+        f"/api/v1/uploads/{upload.pk}",
+        f"Authorization: Bearer {make_token(cast.bob)}",
+        "Tus-Resumable: 1.0.0",
+        "Upload-Offset: 0",
+        "Content-Type: application/offset+octet-stream",
+        f"Content-Length: {size}",
+    )
+    wire.socket.sendall(MEGABYTE * (sent >> 20))
+    wire.socket.close()
+    deadline = time.monotonic() + 20
+    while upload.offset < sent and time.monotonic() < deadline:
+        time.sleep(0.05)
+        upload.refresh_from_db()
+    assert upload.offset == sent
+    assert (tmp_path / "uploads" / upload.pk).stat().st_size == sent
