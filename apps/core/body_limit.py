@@ -25,12 +25,16 @@ TOO_LARGE = "slipway.too_large"
 _ENVELOPE = 1 << 20
 
 
+def _small() -> int:
+    return int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE) + _ENVELOPE
+
+
 def limit_for(path: str, content_type: str) -> int:
     """The largest body, in bytes, that an address takes. Only uploads may be large."""
     carries_a_file = content_type.startswith(("multipart/form-data", "application/offset+octet-stream"))
     if carries_a_file and ("/datasets" in path or path.startswith("/api/v1/uploads")):
         return int(settings.SLIPWAY_MAX_UPLOAD_BYTES) + _ENVELOPE
-    return int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE) + _ENVELOPE
+    return _small()
 
 
 def bounded(application: Application) -> Application:
@@ -42,9 +46,20 @@ def bounded(application: Application) -> Application:
             return
         headers = {name.lower(): value for name, value in scope["headers"]}
         limit = limit_for(scope["path"], headers.get(b"content-type", b"").decode("latin-1").lower())
-        await application(scope, _Body(scope, receive, limit, headers.get(b"content-length")).receive, send)
+        body = _Body(scope, receive, limit, headers.get(b"content-length"))
+        if limit > _small() and not await _is_known(headers):
+            # Nobody fills the disk anonymously: without its body the request gets the 401 or the login it deserves.
+            body.drop()
+        await application(scope, body.receive, send)
 
     return answer
+
+
+async def _is_known(headers: dict[bytes, bytes]) -> bool:
+    from apps.teams.authentication import is_known  # the app registry is not ready when this module is loaded
+
+    texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+    return await asyncio.to_thread(is_known, texts)
 
 
 class _Body:
@@ -56,13 +71,17 @@ class _Body:
             scope[TOO_LARGE] = limit
         # A piece of a resumable upload counts as far as it came; half of anything else is nothing.
         self.half_counts = scope["method"] == "PATCH" and scope["path"].startswith("/api/v1/uploads/")
-        self.whole = self.cut = False
+        self.whole = self.cut = self.dropped = False
+
+    def drop(self) -> None:
+        """Pass nothing of it on."""
+        self.dropped = True
 
     async def receive(self) -> Message:
         if self.cut:
             # Django listens for a disconnect while it answers; what else comes is none of its business.
             await asyncio.Event().wait()
-        if TOO_LARGE in self.scope:
+        if TOO_LARGE in self.scope or self.dropped:
             return self._end()
         message = await self.source()
         if message["type"] == "http.disconnect":

@@ -8,6 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
+from django.test import Client
 
 from apps.datasets.uploads import begin_upload
 from tests.cast import Cast, make_token
@@ -104,3 +106,24 @@ def test_what_came_before_a_connection_broke_is_kept(wire: Wire, cast: Cast, tmp
         upload.refresh_from_db()
     assert upload.offset == sent
     assert (tmp_path / "uploads" / upload.pk).stat().st_size == sent
+
+
+@pytest.mark.parametrize(
+    "credentials", ["Authorization: Bearer swt_unknown", "Cookie: sessionid=unknown", "X-Nothing: 1"]
+)
+def test_a_large_body_of_nobody_is_not_read(wire: Wire, credentials: str) -> None:
+    kind = "Content-Type: multipart/form-data; boundary=b"
+    wire.begin("POST", "/api/v1/datasets", credentials, kind, f"Content-Length: {1 << 30}", "Connection: close")
+    status, body = wire.answer()
+    assert (status, body["error"]["code"]) == (401, "not_authenticated")  # type: ignore[index]
+
+
+def test_a_session_is_known_before_its_body_is_read(wire: Wire, cast: Cast) -> None:
+    browser = Client()
+    browser.force_login(cast.bob)
+    session = browser.cookies[settings.SESSION_COOKIE_NAME].value
+    cookie, kind = f"Cookie: {settings.SESSION_COOKIE_NAME}={session}", "Content-Type: multipart/form-data; boundary=b"
+    wire.begin("POST", "/api/v1/datasets", cookie, kind, "Content-Length: 5", "Connection: close")
+    wire.socket.sendall(b"--b--")
+    status, body = wire.answer()
+    assert (status, body["error"]["code"]) == (403, "csrf_failed")  # type: ignore[index]
