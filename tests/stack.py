@@ -98,9 +98,10 @@ def start(home: Path, *, timeout_s: float = 180, **variables: str) -> Stack:
     if not ready or process.poll() is not None or not any(READY in line for line in stack.lines):
         process.terminate()
         raise AssertionError("Slipway did not start:\n" + "\n".join(stack.lines[-200:]))
-    demo = json.loads((home / "demo.json").read_text())
-    stack.url, stack.predict_url = demo["url"], demo["predict_url"]
-    stack.email, stack.password, stack.token = demo["email"], demo["password"], demo["token"]
+    stack.url, stack.predict_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{predict_port}"
+    if (home / "demo.json").exists():  # not with a database of one's own
+        for name, value in json.loads((home / "demo.json").read_text()).items():
+            setattr(stack, name, value)
     return stack
 
 

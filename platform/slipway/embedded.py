@@ -95,17 +95,18 @@ def write_private(path: Path, text: str) -> None:
 def _with_free_port(url: str) -> str:
     """The URL, with another port where somebody else has taken this one meanwhile."""
     port = urlsplit(url).port
-    return url if port and _is_free(port) else url.replace(f"@127.0.0.1:{port}/", f"@127.0.0.1:{_port()}/")
+    return url if port and is_free(port) else url.replace(f"@127.0.0.1:{port}/", f"@127.0.0.1:{_port()}/")
 
 
 def _port() -> int:
     while True:
         port = random.randint(20_000, 32_000)  # below the range from which the kernel gives out ports
-        if _is_free(port):
+        if is_free(port):
             return port
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of the loopback interface."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -48,10 +48,17 @@ def main() -> int:
     try:
         env = read()
         with embedded.locked(env.home):
+            _require_free(SLIPWAY_PORT=env.port, SLIPWAY_PREDICT_PORT=env.predict_port)
             return asyncio.run(_run(env))
     except (EnvError, embedded.EmbeddedError, StartError, TooManyCrashes) as error:
         print(f"Slipway cannot run: {error}", file=sys.stderr, flush=True)
         return 1
+
+
+def _require_free(**ports: int) -> None:
+    for variable, port in ports.items():
+        if not embedded.is_free(port):
+            raise StartError(f"port {port} is in use by another program. Choose another by {variable}=…")
 
 
 async def _run(env: Env) -> int:

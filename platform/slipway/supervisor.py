@@ -177,7 +177,8 @@ def line_writer(folder: Path) -> Write:
 
     def write(name: str, line: str, quiet: bool = False) -> None:
         if not quiet:
-            print(f"{name:<9}| {line}", flush=True)
+            with contextlib.suppress(OSError):  # the console is gone: the log files stay
+                print(f"{name:<9}| {line}", flush=True)
         path = folder / f"{name}.log"
         with contextlib.suppress(OSError):
             if path.exists() and path.stat().st_size > 10_000_000:

@@ -6,11 +6,15 @@ import signal
 import stat
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
+import pytest
 
+from slipway import embedded
 from tests.stack import Stack, start
 
 QUICK_S = 15
@@ -73,13 +77,37 @@ def test_two_installations_run_side_by_side(stack: Stack, tmp_path: Path) -> Non
 
 
 def test_a_home_in_use_is_refused_in_words(stack: Stack) -> None:
-    try:
+    with pytest.raises(AssertionError, match=f"Slipway already runs in {stack.home}"):
         start(stack.home)
-    except AssertionError as error:
-        assert f"Slipway already runs in {stack.home}" in str(error)
-    else:
-        raise AssertionError("two installations share a home")
     assert signed_in_as(stack) == stack.email
+
+
+def test_a_port_in_use_is_refused_in_words(stack: Stack, tmp_path: Path) -> None:
+    port = stack.url.rsplit(":", 1)[1]
+    with pytest.raises(AssertionError, match=f"port {port} is in use by another program.*SLIPWAY_PORT"):
+        start(tmp_path / "home", SLIPWAY_PORT=port)
+
+
+def test_with_servers_of_ones_own_nothing_is_embedded(tmp_path: Path) -> None:
+    """And there is no account that anybody could guess."""
+    with ExitStack() as servers:
+        log = tmp_path / "log"
+        external = embedded.prepare(tmp_path / "external", durable=False)
+        urls = {server.name: servers.enter_context(embedded.running(server, log)) for server in external}
+        variables = {"DATABASE_URL": urls["postgres"], "REDIS_URL": urls["redis"]}
+        with pytest.raises(AssertionError, match=r"slipway\.E001"):
+            start(tmp_path / "home", **variables)
+        started = start(tmp_path / "home", **variables, SLIPWAY_SECRET_KEY="k" * 60)
+        try:
+            assert not (tmp_path / "home" / "demo.json").exists()
+            assert not (tmp_path / "home" / "postgres").exists()
+            assert not (tmp_path / "home" / "redis").exists()
+            assert not (tmp_path / "home" / "secret_key").exists()
+            assert httpx.get(f"{started.url}/readyz", timeout=10).status_code == 200
+        finally:
+            assert started.stop() == 0
+        with psycopg.connect(urls["postgres"]) as connection:
+            assert connection.execute("SELECT count(*) FROM teams_user").fetchone() == (0,)
 
 
 def test_the_demo_account_is_in_a_file_for_its_owner_alone(stack: Stack) -> None:
