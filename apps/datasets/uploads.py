@@ -47,6 +47,7 @@ def begin_upload(*, actor: User, team: Team, filename: str, size: int) -> Upload
     """An upload of `size` bytes, none of them here yet. Raises UserError `upload_too_large`, `too_many_uploads`."""
     require(actor, team.pk, "write")
     _check_size(size)
+    User.objects.select_for_update().get(pk=actor.pk)  # many at once count each other
     waiting = Upload.objects.filter(created_by=actor, finished=None, expires__gt=timezone.now())
     if waiting.count() >= OPEN_UPLOADS_PER_USER:
         raise UserError("too_many_uploads", limit=OPEN_UPLOADS_PER_USER)

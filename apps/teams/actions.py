@@ -73,6 +73,7 @@ def invite_member(*, actor: User, team: Team, email: str, role: str) -> tuple[In
 
 def _limit_invitations(team: Team) -> None:
     """Invitations are mail to strangers: a bound on how many a team sends."""
+    Team.objects.select_for_update().get(pk=team.pk)  # many at once count each other
     hour_ago = timezone.now() - timedelta(hours=1)
     recent = list(team.invitations.filter(created__gt=hour_ago).order_by("created").values_list("created", flat=True))
     if len(recent) >= INVITATIONS_PER_HOUR:
