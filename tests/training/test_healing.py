@@ -39,7 +39,7 @@ def workers(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
 
     def start(node: str = "runner-1") -> Worker:
         url, store = settings.REDIS_URL, str(settings.SLIPWAY_STORAGE)
-        started.append(Worker.start(tmp_path / "home", url, store, app="workers.runner.app", node=node))
+        started.append(Worker.start(tmp_path / "home", url, store, app="tests.training.quick_worker", node=node))
         return started[-1]
 
     yield start
@@ -65,8 +65,18 @@ class Course:
         return self.job
 
     def until(self, probe: Callable[[Job], Any], what: str, timeout_s: float = 60) -> Any:
-        """Follow the job until the probe answers something true."""
-        return until(lambda: probe(self.follow()), what, timeout_s)
+        """Follow the job until the probe answers something true. Where it does not, what the job said last is shown."""
+
+        def ask() -> Any:
+            found = probe(self.follow())
+            assert found or not self.job.is_over, f"the job ended before {what}"
+            return found
+
+        try:
+            return until(ask, what, timeout_s)
+        except AssertionError as error:
+            said = [f"{event.attempt}/{event.seq} {event.type} {event.data}" for event in self.job.events.all()]
+            raise AssertionError("\n".join([str(error), *said[-25:]])) from None
 
 
 @pytest.fixture
@@ -93,8 +103,8 @@ def begin(cast: Cast, redis_client: redis.Redis, tmp_path: Path) -> Callable[...
 
 @pytest.fixture
 def course(begin: Callable[..., Course]) -> Course:
-    """A queued training of a few dozen seconds."""
-    return begin("text-classification", epochs=200, patience=100, batch_size=4)
+    """A queued training of some thousand steps."""
+    return begin("text-classification", epochs=50, patience=50, batch_size=4)
 
 
 def _engine(worker: Worker) -> int:
@@ -103,7 +113,7 @@ def _engine(worker: Worker) -> int:
 
     def found() -> int | None:
         for child in psutil.Process(worker.process.pid).children(recursive=True):
-            if "workers.engine" in child.cmdline():
+            if "tests.training.quick_engine" in child.cmdline():
                 return child.pid
         return None
 
@@ -111,8 +121,8 @@ def _engine(worker: Worker) -> int:
 
 
 def _ended_well(course: Course) -> None:
-    job = course.until(lambda job: job if job.is_over else None, "the job to end", 120)
-    assert job.state == "succeeded", job.error
+    job = course.until(lambda job: job if job.is_over else None, "the job to end", 240)
+    assert job.state == "succeeded", job.error["evidence"]
     assert job.model.certificate["passed"]
     steps = list(job.metric_points.filter(name="train/loss").values_list("step", flat=True))
     assert steps == sorted(set(steps))
