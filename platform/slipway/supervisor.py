@@ -105,7 +105,7 @@ class Supervisor:
                 code = await child.process.wait()
                 if not self.stopping:
                     await self._restart(child, code)
-        except TooManyCrashes as error:
+        except Exception as error:  # also what we did not think of: a child that nobody keeps must not go unnoticed
             if not self.failure.done():
                 self.failure.set_exception(error)
 
