@@ -8,13 +8,14 @@ from django import template
 from django.contrib.humanize.templatetags.humanize import intcomma, naturaltime
 from django.core.serializers.json import DjangoJSONEncoder
 from django.forms import BoundField
-from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+
+from apps.core.icons import drawing
 
 from apps.core import activity
 from apps.core.models import AuditEntry
@@ -38,9 +39,12 @@ _STATES = {
 
 @register.simple_tag
 def icon(name: str, css: str = "") -> SafeString:
-    """A symbol of static/img/icons.svg; decoration only, so hidden from screen readers."""
+    """An icon by Tabler's name for it; decoration only, so hidden from screen readers."""
     return format_html(
-        '<svg class="icon {}" aria-hidden="true"><use href="{}#{}"></use></svg>', css, static("img/icons.svg"), name
+        '<svg class="icon {}" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.75"'
+        ' stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{}</svg>',
+        css,
+        drawing(name),
     )
 
 
