@@ -15,9 +15,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from apps.core.icons import drawing
-
 from apps.core import activity
+from apps.core.icons import drawing
 from apps.core.models import AuditEntry
 
 register = template.Library()
