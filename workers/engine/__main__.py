@@ -1,102 +1,106 @@
-"""`python -m workers.engine JOBDIR`: one training, from the spec to a certified bundle.
+"""`python -m workers.engine JOBDIR`: run the train job of a folder.
 
-Exit codes: 0 with a result; 1 after a `failed` event; 143 on SIGTERM. Anything else is a crash, for the runner to tell.
+Exit code 0, 1 (failed, with a card), 143 (SIGTERM).
 """
 
-import errno
 import os
+
+# Before torch and its OpenMP are loaded: threads that wait must sleep, not spin on cores that other processes need.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import errno
+import shutil
 import signal
 import sys
 import traceback
 from pathlib import Path
 from types import FrameType
 
-from pydantic import ValidationError
-
-from workers.contracts.errors import JobError, SlipwayError
+from workers.contracts.errors import ErrorCard, JobError, SlipwayError
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import TrainResult
-from workers.engine.packing import pack
 from workers.engine.run import Run
 from workers.task_templates import TEMPLATES
 
 
-def main(arguments: list[str]) -> int:
-    """Train what JOBDIR's spec says. The exit code."""
-    if len(arguments) != 1:
-        print("usage: python -m workers.engine JOBDIR", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, _stop)
-    job_dir = JobDir(arguments[0])
-    try:
-        train(job_dir)
-    except Exception as error:  # the boundary: every failure becomes a card
-        if not isinstance(error, SlipwayError):
-            traceback.print_exc()
-        try:
-            job_dir.fail(as_job_error(error).card())
-        except OSError:
-            # Not even the card could be written: the runner will tell by the exit code.
-            return 1
-        return 1
-    return 0
-
-
-def train(job_dir: JobDir) -> TrainResult:
-    """Train, evaluate, export, certify; the result, which is also in result.json. Raises JobError and others."""
+def run_job(job_dir: JobDir) -> None:
+    """Train, evaluate, export, certify, write result.json. Raises SlipwayError, and whatever a bug raises."""
     spec = job_dir.spec()
     if spec.train is None or spec.train.template not in TEMPLATES:
         raise JobError("template_unknown")
     template = TEMPLATES[spec.train.template]
     run = Run(job_dir, spec, template.resolve(spec.train.preset, spec.train.parameters))
     run.progress(0.0, "Starting")
+    if template.kind != spec.train.dataset.kind:
+        raise JobError("template_mismatch")
+    from workers.engine.bundle import export_bundle, zip_bundle
+
     job_dir.device(run.device_label)
     trained = template.train(run)
-    run.progress(0.9, "Testing")
+    run.progress(0.91, "Evaluating")
     metrics, report = trained.evaluate()
-    run.progress(0.93, "Exporting")
-    manifest = pack(run, template, trained, metrics)
-    certificate = manifest.certificate
-    run.log(f"The exported model gives the trained one's answer on all {certificate.examples:,} test examples.")
+    folder = job_dir.root / "bundle"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    manifest = export_bundle(run, template, trained, metrics, report, folder)
+    run.progress(0.99, "Packing")
+    job_dir.output.mkdir(exist_ok=True)
+    zip_bundle(folder, job_dir.output / "bundle.zip")
     result = TrainResult(
         metrics=metrics,
         report=report,
-        certificate=certificate,
+        certificate=manifest.certificate,
         manifest=manifest,
         useful_seconds=round(run.useful_seconds(), 3),
     )
-    run.progress(1.0, "Done")
-    job_dir.write_result(result.model_dump(mode="json", exclude={"files"}))
-    return result
+    job_dir.write_result(result.model_dump(mode="json"))
+    run.progress(1.0, "Done", eta_seconds=0)
 
 
-def as_job_error(error: Exception) -> SlipwayError:
-    """What ends the job, as an error of the catalogue."""
+def card_of(error: BaseException) -> ErrorCard:
+    """Any exception as a card without paths."""
     if isinstance(error, SlipwayError):
-        return error
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate memory" in str(error):
-        return JobError("out_of_memory", evidence=_last_line(error))
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return JobError("disk_full")
-    if isinstance(error, ValidationError):
-        return JobError("job_crashed", evidence="The job's spec cannot be read.")
-    return JobError("job_crashed", evidence=_last_line(error))
+        card = error.card()
+        fields = error.params.get("fields", [])
+        if fields and not card.evidence:
+            card.evidence = "; ".join(f"{field['field']}: {field['message']}" for field in fields)
+        return card
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+        return JobError("out_of_memory", evidence=_last_words(error)).card()
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return JobError("disk_full").card()
+    return JobError("job_crashed", evidence=_last_words(error)).card()
 
 
-def _last_line(error: Exception) -> str:
-    """Type, message and place of an error; of the place only module and line, of the message one line."""
-    place = ""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if f"{os.sep}workers{os.sep}" in frame.filename:
-            place = f" ({Path(frame.filename).stem}:{frame.lineno})"
-            break
-    message = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {message}{place}"
+def _last_words(error: BaseException) -> str:
+    """The exception's last line and where it was raised, as module and line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if f"{os.sep}workers{os.sep}" in frame.filename] or list(frames)
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    # A path in a message tells more about the machine than about the error.
+    words = " ".join(Path(word).name if word.count("/") > 1 else word for word in (lines[-1] if lines else "").split())
+    place = f" ({Path(ours[-1].filename).stem}:{ours[-1].lineno})" if ours else ""
+    return f"{type(error).__name__}: {words[:400]}{place}"
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    # At once: the checkpoint is the newest safe state, and nobody waits for more.
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
     os._exit(143)
+
+
+def main(argv: list[str]) -> int:
+    """Run the job of a folder; a failure becomes the `failed` event."""
+    if len(argv) != 1:
+        print("usage: python -m workers.engine JOBDIR", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, _terminated)
+    job_dir = JobDir(argv[0])
+    try:
+        run_job(job_dir)
+    except Exception as error:  # the boundary of the process: every error becomes a card
+        traceback.print_exc()
+        job_dir.fail(card_of(error))
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,179 +1,223 @@
-"""What every trained classifier shares: metrics, report, parity certificate, export of the scores' graph."""
+"""What all classifiers share: metrics by the public contract's names, report, parity of the served path."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 from torch import nn
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import Certificate
-from workers.engine.loop import Examples, predict_scores
+from workers.engine.export import export_onnx
+from workers.engine.loop import Examples, predict
 from workers.engine.run import Run, Trained
-from workers.inference.runtime import LabelPredictor, Predictor
+from workers.inference.runtime import Predictor
 
-# Two float32 programs that sum in another order differ by about 1e-6; a hundred times that is still no other answer.
-TOLERANCE: Final = 1e-4
-OPSET: Final = 18
-_PARITY_BATCH: Final = 64
-_MISTAKES: Final = 50
-_SHOWN_CHARS: Final = 400
+# Two float32 implementations of the same network differ by about 1e-6 in a probability. 1e-4 leaves room for other
+# orders of summation on other machines, and is still far below what could change a decision unseen.
+TOLERANCE = 1e-4
+_MAX_MISTAKES = 50
+_MAX_CONFUSION_LABELS = 200
+_CERTIFY_BATCH = 64
 
 
 class TrainedClassifier(Trained):
-    """A network with its examples. Scores are those of the trained network, in full precision."""
+    """A trained classifier: the model in eval mode and its evaluation rows. Subclasses know the raw inputs."""
 
-    def __init__(self, run: Run, network: nn.Module, labels: Sequence[str], splits: dict[str, Examples]) -> None:
-        self.labels = list(labels)
-        self.run, self.network, self.splits = run, network, splits
-        self._scores: dict[str, np.ndarray] = {}
-
-    @abstractmethod
-    def raw(self, split: str) -> Iterator[tuple[int, Any]]:
-        """(row number, raw input) of each example of a split, in the order of its Examples."""
+    def __init__(self, run: Run, model: nn.Module, labels: list[str], evaluation: dict[str, Examples]) -> None:
+        self.run = run
+        self.model = model
+        self.labels = labels
+        self.evaluation = {name: examples for name, examples in evaluation.items() if len(examples)}
+        self._scores = {name: predict(model, examples, run.device) for name, examples in self.evaluation.items()}
 
     @abstractmethod
-    def shown(self, raw: Any) -> str:
-        """A raw input as the report shows it."""
+    def raw_inputs(self, split: str) -> Iterator[Any]:
+        """The raw inputs of a split, as a client would send them, in the order of its rows."""
 
-    def scores(self, split: str) -> np.ndarray:
-        """float32 [examples, labels] of a split."""
-        if split not in self._scores:
-            self._scores[split] = predict_scores(self.network, self.splits[split], self.run.device)
-        return self._scores[split]
+    @abstractmethod
+    def shown(self, split: str, rows: np.ndarray) -> list[str]:
+        """How a person recognises rows: their texts, or the names of their files."""
+
+    @abstractmethod
+    def example_input(self) -> torch.Tensor:
+        """An input of the model with a batch of two, to trace it with."""
+
+    def dynamic_axes(self) -> dict[int, str]:
+        """The axes of the input that vary, by name."""
+        return {0: "batch"}
+
+    def true_labels(self, split: str) -> tuple[np.ndarray, list[str]]:
+        """Label indices of a split, and the names: the model's labels, then those that no training row has."""
+        names = self.run.split(split, ["label"])["label"].to_pylist()
+        known = set(self.labels)
+        every = self.labels + sorted(set(names) - known)
+        index = {name: position for position, name in enumerate(every)}
+        return np.array([index[name] for name in names], dtype=np.int64), every
 
     def evaluate(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Metrics by split; the report: per-class table, confusion matrix, mistakes, and what guessing would get."""
+        """Metrics and report of the validation and test rows, with the majority class as the baseline."""
+        counts = np.unique(self.run.split("train", ["label"])["label"].to_pylist(), return_counts=True)
+        majority = str(counts[0][counts[1].argmax()])
         metrics: dict[str, Any] = {}
         splits: dict[str, Any] = {}
-        for split in ("validation", "test"):
-            if split not in self.splits:
-                continue
-            truth = self.splits[split].labels.numpy()
-            metrics[split], per_class = measure(truth, self.scores(split), self.labels)
-            matrix = confusion_matrix(truth, self.scores(split).argmax(axis=1), labels=range(len(self.labels)))
-            splits[split] = {"per_class": per_class, "confusion": matrix.tolist(), "mistakes": self._mistakes(split)}
-        counts = torch.bincount(self.splits["train"].labels, minlength=len(self.labels)).numpy()
-        common = int(counts.argmax())
-        guessed = {s: float((self.splits[s].labels.numpy() == common).mean()) for s in metrics}
-        baseline = {"name": "most frequent class", "label": self.labels[common], "accuracy": guessed}
+        baseline: dict[str, Any] = {"name": "majority class", "label": majority}
+        for split, scores in self._scores.items():
+            truth, names = self.true_labels(split)
+            if len(names) > len(self.labels):
+                unseen = ", ".join(names[len(self.labels) :][:5])
+                self.run.log(
+                    f"The {split} rows have labels that no training row has, always wrong: {unseen}", "warning"
+                )
+            padded = np.pad(scores, ((0, 0), (0, len(names) - len(self.labels))))
+            metrics[split] = classification_metrics(truth, padded)
+            always = np.zeros_like(padded)
+            always[:, names.index(majority)] = 1.0
+            baseline[split] = {
+                name: value for name, value in classification_metrics(truth, always).items() if name != "log_loss"
+            }
+            splits[split] = self._split_report(split, truth, padded, names)
         return metrics, {"labels": self.labels, "splits": splits, "baseline": baseline}
 
-    def _mistakes(self, split: str) -> list[dict[str, Any]]:
-        """The wrong answers that the model was surest of: often it is the label that is wrong."""
-        scores, truth = self.scores(split), self.splits[split].labels.numpy()
-        guess = scores.argmax(axis=1)
-        wrong = np.flatnonzero(guess != truth)
-        worst = wrong[np.argsort(-scores[wrong, guess[wrong]], kind="stable")][:_MISTAKES]
-        place = {int(index): order for order, index in enumerate(worst)}
-        found: list[dict[str, Any]] = [{} for _ in worst]
-        for index, (row, raw) in enumerate(self.raw(split)):
-            if index in place:
-                found[place[index]] = {
-                    "row": row,
-                    "input": self.shown(raw)[:_SHOWN_CHARS],
-                    "label": self.labels[truth[index]],
-                    "predicted": self.labels[guess[index]],
-                    "score": round(float(scores[index, guess[index]]), 6),
-                }
-        return found
+    def _split_report(self, split: str, truth: np.ndarray, scores: np.ndarray, names: list[str]) -> dict[str, Any]:
+        matrix = confusion_matrix(truth, scores.argmax(axis=1), len(names))
+        table = per_class(matrix)
+        rows = [
+            {"label": name, **{key: _number(values[index]) for key, values in table.items()}}
+            for index, name in enumerate(names)
+        ]
+        return {
+            "per_class": rows,
+            "labels": names,
+            "confusion": matrix.tolist() if len(names) <= _MAX_CONFUSION_LABELS else [],
+            "mistakes": self._mistakes(split, truth, scores, names),
+        }
+
+    def _mistakes(self, split: str, truth: np.ndarray, scores: np.ndarray, names: list[str]) -> list[dict[str, Any]]:
+        """The wrong answers that the model was surest of."""
+        answered = scores.argmax(axis=1)
+        sure = scores.max(axis=1)
+        wrong = np.flatnonzero(answered != truth)
+        wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:_MAX_MISTAKES]
+        rows = self.run.split(split, ["row"])["row"].to_pylist()
+        shown = self.shown(split, wrong)
+        return [
+            {
+                "row": rows[index],
+                "input": text,
+                "label": names[truth[index]],
+                "predicted": names[answered[index]],
+                "score": round(float(sure[index]), 6),
+            }
+            for index, text in zip(wrong.tolist(), shown, strict=True)
+        ]
+
+    def export(self, folder: Path) -> dict[str, Any]:
+        """Write model.onnx and what `export_side_files` adds."""
+        name = "token_ids" if self.run.train.dataset.kind == "text" else "images"
+        export_onnx(self.model, self.example_input(), name, self.dynamic_axes(), folder / "model.onnx")
+        return self.export_side_files(folder)
+
+    @abstractmethod
+    def export_side_files(self, folder: Path) -> dict[str, Any]:
+        """Write the files beside model.onnx; return manifest.preprocessing."""
+
+    def certified_split(self) -> str:
+        """The split that the certificate is about."""
+        for split in ("test", "validation"):
+            if split in self._scores:
+                return split
+        return "train"
 
     def certify(self, predictor: Predictor) -> Certificate:
-        """Every raw input of the test split (validation where there is none) through the served path."""
-        if not isinstance(predictor, LabelPredictor):
-            raise TypeError("the bundle is not one of a classifier")
-        split = "test" if "test" in self.splits else "validation"
-        expected = self.scores(split)
-        flips, largest, seen = 0, 0.0, 0
-        for batch in _in_batches(self.raw(split), _PARITY_BATCH):
-            items = [predictor.prepare(raw, index) for index, (_row, raw) in enumerate(batch)]
-            served = predictor.scores(items)
-            trained = expected[seen : seen + len(batch)]
-            flips += int((served.argmax(axis=1) != trained.argmax(axis=1)).sum())
-            largest = max(largest, float(np.abs(served - trained).max()))
-            seen += len(batch)
+        """Raw inputs through the served path, in batches, against PyTorch's probabilities; flips counted strictly."""
+        split = self.certified_split()
+        expected = self._scores[split]
+        flips, difference, start = 0, 0.0, 0
+        for batch in _batched(self.raw_inputs(split), _CERTIFY_BATCH):
+            answers = predictor.predict([predictor.prepare(raw, index) for index, raw in enumerate(batch)])
+            served = np.array([[answer["scores"][label] for label in self.labels] for answer in answers])
+            ours = expected[start : start + len(batch)]
+            flips += sum(
+                answer["label"] != self.labels[top]
+                for answer, top in zip(answers, ours.argmax(axis=1).tolist(), strict=True)
+            )
+            difference = max(difference, float(np.abs(served - ours).max()))
+            start += len(batch)
+        if start != len(expected):
+            raise RuntimeError(f"{start} inputs were certified, {len(expected)} were evaluated")
         return Certificate(
-            examples=seen,
+            examples=start,
             label_flips=flips,
-            max_abs_difference=largest,
+            max_abs_difference=difference,
             tolerance=TOLERANCE,
-            passed=seen == len(expected) and flips == 0 and largest <= TOLERANCE,
+            passed=flips == 0 and difference <= TOLERANCE,
             split=split,
         )
 
-    def write_onnx(self, graph: nn.Module, example: torch.Tensor, name: str, path: Path, free: dict[int, str]) -> None:
-        """Write `graph` (input `name` → output `scores`) with the axes `free` of the input left open."""
-        graph = graph.cpu().eval()
-        dynamic = dict.fromkeys(free, torch.export.Dim.DYNAMIC)
-        program = torch.onnx.export(
-            graph,
-            (example,),
-            input_names=[name],
-            output_names=["scores"],
-            dynamic_shapes=(dynamic,),
-            opset_version=OPSET,
-            dynamo=True,
-            optimize=True,
-            verbose=False,
-        )
-        if program is None:
-            raise JobError("job_crashed", evidence="The exporter gave nothing.")
-        program.save(str(path), external_data=False)
-        self.network.to(self.run.device)
+
+def label_indices(run: Run, split: str, labels: list[str]) -> np.ndarray:
+    """int64 [rows]: the labels of a split as indices; -1 for those that no training row has."""
+    index = {name: position for position, name in enumerate(labels)}
+    names = run.split(split, ["label"])["label"].to_pylist()
+    return np.array([index.get(name, -1) for name in names], dtype=np.int64)
 
 
-class WithSoftmax(nn.Module):
-    """A network that gives probabilities, as its bundle does."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        scores: torch.Tensor = self.network(inputs)
-        return scores.softmax(dim=1)
+def training_labels(run: Run) -> list[str]:
+    """The labels of the training rows, sorted. Raises JobError where there are fewer than two."""
+    labels = sorted(set(run.split("train", ["label"])["label"].to_pylist()))
+    if not labels:
+        raise JobError("too_few_rows", evidence="There is no training row.")
+    if len(labels) < 2:
+        raise JobError("one_class_only", evidence=f"Every training row has the label “{labels[0][:80]}”.")
+    return labels
 
 
-def label_indices(names: Sequence[str], labels: Sequence[str], split: str) -> torch.Tensor:
-    """int64 [rows]: the place of each name in `labels`. Raises JobError where a class was never trained on."""
-    places = {label: index for index, label in enumerate(labels)}
-    unknown = sorted({name for name in names if name not in places})
-    if unknown:
-        some = ", ".join(repr(name[:60]) for name in unknown[:5])
-        raise JobError("too_few_rows", evidence=f"Classes of the {split} rows have no example to train on: {some}.")
-    return torch.tensor([places[name] for name in names], dtype=torch.int64)
+def classification_metrics(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """accuracy, macro_f1, macro_precision, macro_recall, log_loss. `truth` int [rows], `scores` float [rows, labels].
 
-
-def measure(truth: np.ndarray, scores: np.ndarray, labels: Sequence[str]) -> tuple[dict[str, float], list[Any]]:
-    """The contract's metrics, and precision, recall, f1 and support per class (0 where a class was never predicted)."""
-    every = range(len(labels))
-    guess = scores.argmax(axis=1)
-    table = precision_recall_fscore_support(truth, guess, labels=every, zero_division=0.0)
-    precision, recall, f1, support = (np.asarray(part) for part in table)
-    probabilities = np.clip(scores.astype(np.float64), 1e-12, None)
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    # The mean over the classes that occur: a class without examples in a split has nothing to say about it.
-    here = support > 0
-    metrics = {
-        "accuracy": float((guess == truth).mean()),
-        "macro_f1": float(f1[here].mean()),
-        "macro_precision": float(precision[here].mean()),
-        "macro_recall": float(recall[here].mean()),
-        "log_loss": float(log_loss(truth, probabilities, labels=every)),
+    Macro means go over the labels that occur in truth or answers, as scikit-learn's do.
+    """
+    answered = scores.argmax(axis=1)
+    matrix = confusion_matrix(truth, answered, scores.shape[1])
+    seen = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
+    table = per_class(matrix)
+    right = np.clip(scores[np.arange(len(truth)), truth].astype(np.float64), 1e-15, 1.0)
+    return {
+        "accuracy": float((answered == truth).mean()),
+        "macro_f1": float(table["f1"][seen].mean()),
+        "macro_precision": float(table["precision"][seen].mean()),
+        "macro_recall": float(table["recall"][seen].mean()),
+        "log_loss": float(-np.log(right).mean()),
     }
-    rows = zip(labels, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
-    per_class = [dict(zip(("label", "precision", "recall", "f1", "support"), row, strict=True)) for row in rows]
-    return {name: round(value, 6) for name, value in metrics.items()}, per_class
 
 
-def _in_batches(rows: Iterator[tuple[int, Any]], size: int) -> Iterator[list[tuple[int, Any]]]:
-    batch: list[tuple[int, Any]] = []
-    for row in rows:
-        batch.append(row)
+def confusion_matrix(truth: np.ndarray, answered: np.ndarray, labels: int) -> np.ndarray:
+    """int64 [labels, labels]: rows are true labels, columns answers."""
+    return np.bincount(truth * labels + answered, minlength=labels * labels).reshape(labels, labels)
+
+
+def per_class(matrix: np.ndarray) -> dict[str, np.ndarray]:
+    """precision, recall, f1, support of each label; 0 where undefined."""
+    hits = np.diag(matrix).astype(np.float64)
+    support, answers = matrix.sum(axis=1), matrix.sum(axis=0)
+    precision = hits / np.maximum(answers, 1)
+    recall = hits / np.maximum(support, 1)
+    f1 = 2 * hits / np.maximum(support + answers, 1)
+    return {"precision": precision, "recall": recall, "f1": f1, "support": support}
+
+
+def _number(value: Any) -> float | int:
+    return int(value) if isinstance(value, np.integer) else round(float(value), 6)
+
+
+def _batched(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
         if len(batch) == size:
             yield batch
             batch = []

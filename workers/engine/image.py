@@ -1,145 +1,172 @@
-"""Image classification: images decoded once into a uint8 cache, augmentation on batches, a small residual network."""
+"""Training of image classifiers: pixels decoded once into a file, examples, network, and what the served path needs."""
 
 import base64
-import time
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from workers.contracts.errors import JobError
-from workers.engine.augment import augment
-from workers.engine.classification import TrainedClassifier, WithSoftmax, label_indices
-from workers.engine.loop import Plan, fit
-from workers.engine.networks import ResidualNetwork
-from workers.engine.run import Run, Trained
+from workers.engine.augment import flip_and_shift, vary_colours
+from workers.engine.classification import TrainedClassifier, label_indices, training_labels
+from workers.engine.image_network import ImageNetwork
+from workers.engine.loop import Examples, Settings, fit
+from workers.engine.run import Run
 from workers.inference.runtime import InputError, decode_image
 from workers.task_templates.image_classification import ImageParams
 
-_SMALLEST, _LARGEST = 32, 128
-_SPLITS: Final = ("train", "validation", "test")
+_SIZES = (32, 48, 64, 96, 128)
+# Images that a training run reads, counted over all its epochs, where the user sets no epochs.
+_BUDGET = {"fast": 100_000, "balanced": 200_000, "best": 500_000}
 
 
-class ImageExamples:
-    """Images of one split in a memory-mapped cache, uint8 [examples, size, size, 3]."""
-
-    def __init__(self, pixels: np.ndarray, labels: Tensor, params: ImageParams) -> None:
-        self.pixels, self.labels = pixels, labels
-        self._params = params
-
-    def batches(self, size: int, random: np.random.Generator) -> list[np.ndarray]:
-        """Every image once, in random order; a last batch of one would upset batch normalisation and joins another."""
-        order = random.permutation(len(self.labels))
-        parts = [order[start : start + size] for start in range(0, len(order), size)]
-        if len(parts) > 1 and len(parts[-1]) == 1:
-            parts[-2:] = [np.concatenate(parts[-2:])]
-        return parts
-
-    def inputs(self, indices: np.ndarray, *, training: bool) -> Tensor:
-        """uint8 [batch, size, size, 3]."""
-        pixels = torch.from_numpy(np.ascontiguousarray(self.pixels[indices]))
-        return augment(pixels, flip=self._params.flip, color=self._params.color) if training else pixels
-
-
-class TrainedImages(TrainedClassifier):
-    """A trained image classifier."""
-
-    def raw(self, split: str) -> Iterator[tuple[int, bytes]]:
-        """The encoded files as they were uploaded."""
-        for batch in self.run.batches(split, ["row", "image"]):
-            yield from zip(batch["row"].to_pylist(), batch["image"].to_pylist(), strict=True)
-
-    def shown(self, raw: Any) -> str:
-        """Nothing: the page shows the image by its row."""
-        return ""
-
-    def export(self, folder: Path) -> dict[str, Any]:
-        """model.onnx: `images` uint8 [batch, size, size, 3] → `scores`. Normalisation and softmax are in the graph."""
-        size = next(iter(self.splits.values())).pixels.shape[1]  # type: ignore[attr-defined]
-        example = torch.zeros((2, size, size, 3), dtype=torch.uint8)
-        self.write_onnx(WithSoftmax(self.network), example, "images", folder / "model.onnx", {0: "batch"})
-        return {"height": size, "width": size}
-
-    def reference_cases(self) -> list[Any]:
-        """Three images of the test split, spread over it."""
-        split = "test" if "test" in self.splits else "train"
-        step = max(1, len(self.splits[split].labels) // 3)
-        chosen = [raw for index, (_row, raw) in enumerate(self.raw(split)) if index % step == 0][:3]
-        return [{"image": base64.b64encode(raw).decode("ascii")} for raw in chosen]
-
-
-def train_image(run: Run) -> Trained:
-    """Decode the images, train the network. Raises JobError."""
-    params = cast(ImageParams, run.params)
-    size = params.image_size or choose_size(run)
-    labels = sorted(set(run.split("train", ["label"])["label"].to_pylist()))
-    splits = _decode(run, params, labels, size)
-    if "train" not in splits:
-        raise JobError("too_few_rows", evidence="There are no train rows.")
-    counts = ", ".join(f"{len(examples.labels):,} {name}" for name, examples in splits.items())
-    run.log(f"{counts} images of {len(labels)} classes, scaled to {size} × {size} pixels.")
+def train_image(run: Run) -> "TrainedImages":
+    """Decode the images once, then train. Raises JobError."""
+    params = run.params
+    assert isinstance(params, ImageParams)
+    run.progress(0.0, "Decoding images")
+    labels = training_labels(run)
+    size = params.image_size or choose_size(run, params.largest_size)
+    run.choose(image_size=size)
+    train, validation, test = (
+        ImageExamples(run, split, labels, size, params, _DECODE_PROGRESS[split])
+        for split in ("train", "validation", "test")
+    )
+    settings = _settings(run, params, len(train))
+    mean, std = train.statistics()
     torch.manual_seed(run.seed)
-    network = ResidualNetwork(len(labels), width=params.width, size=size)
-    network.measure(splits["train"].pixels)
-    plan = Plan(
-        epochs=params.epochs,
-        batch_size=params.batch_size,
-        learning_rate=params.learning_rate,
+    network = ImageNetwork(len(labels), size, params.width, mean, std)
+    run.log(
+        f"Learning {len(labels)} classes from {len(train):,} images at {size} × {size} pixels, "
+        f"{settings.epochs} epochs in batches of {settings.batch_size}."
+    )
+    fit(run, network, train, validation, settings)
+    evaluation: dict[str, Examples] = {"validation": validation, "test": test}
+    if not len(validation) and not len(test):
+        evaluation = {"train": train}
+    return TrainedImages(run, network, labels, evaluation, size)
+
+
+_DECODE_PROGRESS = {"train": 0.01, "validation": 0.03, "test": 0.04}
+
+
+def choose_size(run: Run, largest: int) -> int:
+    """The side for square images: the largest of 32, 48, 64, 96, 128 that half of the images fill, within bounds."""
+    table = run.split("train", ["width", "height"])
+    shorter = np.minimum(table["width"].to_numpy(), table["height"].to_numpy())
+    fitting = [size for size in _SIZES if size <= min(largest, float(np.median(shorter)) * 1.1)]
+    return fitting[-1] if fitting else min(_SIZES[0], largest // 8 * 8)
+
+
+def _settings(run: Run, params: ImageParams, rows: int) -> Settings:
+    """Fill in what the user left to the data: at least 30 steps per epoch, and a fixed number of images read in all."""
+    batch_size = params.batch_size or min(128, max(16, 2 ** int(np.log2(max(1, rows / 30)))))
+    epochs = params.epochs or min(40, max(4, round(_BUDGET[run.train.preset] / rows)))
+    run.choose(epochs=epochs, batch_size=batch_size)
+    return Settings(
+        epochs=epochs,
+        batch_size=batch_size,
+        # The step size belongs to batches of 128; smaller batches are noisier and take smaller steps.
+        learning_rate=params.learning_rate * min(1.0, batch_size / 128) ** 0.5,
         optimizer="sgd",
         weight_decay=params.weight_decay,
-        warm_up=0.2,
+        warmup=0.2,
+        clip_norm=5.0,
         label_smoothing=params.label_smoothing,
         class_weights=params.class_weights,
-        clip_norm=None,
         patience=params.patience,
     )
-    fit(run, network, splits["train"], splits.get("validation"), plan)
-    return TrainedImages(run, network, labels, dict(splits))
 
 
-def choose_size(run: Run) -> int:
-    """The median of the shorter sides of the train images, as a multiple of 8 between 32 and 128."""
-    table = run.split("train", ["width", "height"])
-    if not len(table):
-        raise JobError("too_few_rows", evidence="There are no train rows.")
-    sides = np.minimum(table["width"].to_numpy(), table["height"].to_numpy())
-    return int(np.clip(round(float(np.median(sides)) / 8) * 8, _SMALLEST, _LARGEST))
+class ImageExamples(Examples):
+    """Pixels of one split, uint8 [rows, size, size, 3], in a file that the operating system pages in as needed."""
+
+    def __init__(
+        self, run: Run, split: str, labels: list[str], size: int, params: ImageParams, progress: float
+    ) -> None:
+        self.labels = label_indices(run, split, labels)
+        self._flip = params.flip
+        self._color = params.color
+        self._shift = max(1, size // 8)
+        self._pixels = np.zeros((0, size, size, 3), dtype=np.uint8)
+        if not len(self):
+            return
+        folder = run.job_dir.root / "cache"
+        folder.mkdir(exist_ok=True)
+        self._pixels = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+            folder / f"{split}.npy", mode="w+", dtype=np.uint8, shape=(len(self), size, size, 3)
+        )
+        done = 0
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for batch in run.batches(split, ["image", "name"]):
+                decoded = pool.map(
+                    lambda raw: _decode(*raw, size),
+                    zip(batch["image"].to_pylist(), batch["name"].to_pylist(), strict=True),
+                )
+                for pixels in decoded:
+                    self._pixels[done] = pixels
+                    done += 1
+                run.progress(progress, "Decoding images", step=done, steps=len(self))
+
+    def batch(self, rows: np.ndarray) -> torch.Tensor:
+        """uint8 [rows, size, size, 3]."""
+        return torch.from_numpy(self._pixels[rows])
+
+    def augment(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Mirrored, moved by up to an eighth, with other colours."""
+        return vary_colours(flip_and_shift(inputs, self._flip, self._shift), self._color)
+
+    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation of each channel in 0..1, over up to 2,000 images."""
+        rows = np.linspace(0, len(self) - 1, min(len(self), 2000)).astype(np.int64)
+        pixels = self._pixels[rows].reshape(-1, 3).astype(np.float32) / 255
+        return torch.tensor(pixels.mean(axis=0)), torch.tensor(np.maximum(pixels.std(axis=0), 0.02))
 
 
-def _decode(run: Run, params: ImageParams, labels: list[str], size: int) -> dict[str, ImageExamples]:
-    """Every image once through the very function that serves, into memory-mapped files of the job's folder."""
-    found = {}
-    folder = run.job_dir.root / "cache"
-    folder.mkdir(exist_ok=True)
-    counts = {split: run.split(split, ["row"]).num_rows for split in _SPLITS}
-    done, total, spoke = 0, max(1, sum(counts.values())), 0.0
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for split, count in counts.items():
-            if not count:
-                continue
-            names: list[str] = []
-            pixels = np.memmap(folder / f"{split}.u8", np.uint8, "w+", shape=(count, size, size, 3))
-            for batch in run.batches(split, ["image", "label"]):
-                decoded = pool.map(partial(_decoded, size=size), batch["image"].to_pylist())
-                for offset, image in enumerate(decoded):
-                    pixels[len(names) + offset] = image
-                names += batch["label"].to_pylist()
-                done += len(batch)
-                if time.monotonic() - spoke > 0.5:
-                    spoke = time.monotonic()
-                    run.progress(0.0, f"Decoding images, {done:,} of {total:,}")
-            found[split] = ImageExamples(pixels, label_indices(names, labels, split), params)
-    return found
-
-
-def _decoded(data: bytes, size: int) -> np.ndarray:
+def _decode(data: bytes, name: str, size: int) -> np.ndarray:
     try:
         return decode_image(data, (size, size))
     except InputError as error:
-        # The import decoded it once: what lies in the file now is not what was imported.
-        raise JobError("input_corrupt", evidence=error.message) from None
+        raise JobError("input_corrupt", evidence=f"{name[:200]}: {error.message}") from None
+
+
+class TrainedImages(TrainedClassifier):
+    """An image classifier, trained."""
+
+    def __init__(
+        self, run: Run, network: ImageNetwork, labels: list[str], evaluation: dict[str, Examples], size: int
+    ) -> None:
+        super().__init__(run, network, labels, evaluation)
+        self._size = size
+
+    def raw_inputs(self, split: str) -> Iterator[Any]:
+        """The encoded files as uploaded."""
+        for batch in self.run.batches(split, ["image"], 64):
+            yield from batch["image"].to_pylist()
+
+    def shown(self, split: str, rows: np.ndarray) -> list[str]:
+        """The files' names."""
+        names = self.run.split(split, ["name"])["name"].take(rows).to_pylist()
+        return [name[:500] for name in names]
+
+    def example_input(self) -> torch.Tensor:
+        """Two black images."""
+        return torch.zeros((2, self._size, self._size, 3), dtype=torch.uint8)
+
+    def export_side_files(self, folder: Path) -> dict[str, Any]:
+        """No file; the size to which images are stretched."""
+        return {"height": self._size, "width": self._size, "resize": "stretch"}
+
+    def reference_cases(self) -> list[Any]:
+        """The first images of the evaluation rows, small ones only, in base64."""
+        cases = []
+        for raw in self.raw_inputs(self.certified_split()):
+            if len(raw) < 100_000:
+                cases.append({"image": base64.b64encode(raw).decode()})
+            if len(cases) == 3:
+                break
+        return cases

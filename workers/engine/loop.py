@@ -1,320 +1,335 @@
-"""THE training loop: any network that gives one score per class, on any batches, resumable to the step.
+"""THE training loop: one function, read from top to bottom.
 
-Every step draws its random numbers from a seed of its own (seed, step). So a resumed training continues exactly as the
-uninterrupted one would have, and the same seed on the same machine gives the same weights.
+Everything random in step n (order, augmentation, dropout) is seeded from (seed, n). A checkpoint therefore needs no
+state of random generators, and a resumed run goes through the very steps that an uninterrupted one would have.
 """
 
 import math
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from workers.contracts.errors import JobError
+from workers.engine.progress import Reporter
 from workers.engine.run import Run
 
-CHECKPOINT_EVERY_S = 15.0
-_SPEAK_EVERY_S = 0.5
-# The share of the whole job that the loop is; testing and exporting are the rest.
-_SHARE = 0.88
-_MAX_SEED = 2**63 - 1
+CHECKPOINT_SECONDS = float(os.environ.get("SLIPWAY_CHECKPOINT_SECONDS", "15"))
+# Writing checkpoints may take this share of the time, however large they are.
+_CHECKPOINT_SHARE = 0.05
 
 
-class Examples(Protocol):
-    """Labelled examples of one split."""
-
-    labels: Tensor
-    """int64 [examples]"""
-
-    def batches(self, size: int, random: np.random.Generator) -> list[np.ndarray]:
-        """One epoch: index arrays that cover every example once."""
-
-    def inputs(self, indices: np.ndarray, *, training: bool) -> Tensor:
-        """The network's input for some examples; augmented, by torch's global generator, in training."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to train. `schedule` is the learning rate's course after the warm-up; `warm_up` a share of all steps."""
+@dataclass(frozen=True)
+class Settings:
+    """How to train. `learning_rate` is the peak; `warmup` the share of steps that climb to it, before a cosine descends."""
 
     epochs: int
     batch_size: int
     learning_rate: float
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    weight_decay: float = 0.01
-    warm_up: float = 0.05
+    weight_decay: float = 0.0
+    warmup: float = 0.05
+    clip_norm: float = 1.0
     label_smoothing: float = 0.0
     class_weights: bool = True
-    clip_norm: float | None = 1.0
-    patience: int = 10
+    patience: int = 5
 
 
-@dataclass(slots=True)
-class _State:
-    """Where training is: what a checkpoint holds beside tensors."""
+class Examples(ABC):
+    """Rows of one split. `labels`: int64 [rows], -1 where the label is none that the model knows."""
+
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def batch(self, rows: np.ndarray) -> torch.Tensor:
+        """The model's input for some rows, first axis the batch, on the CPU."""
+
+    def augment(self, inputs: torch.Tensor) -> torch.Tensor:
+        """A training variant of a batch; draws from torch's global generator."""
+        return inputs
+
+    def batches(self, size: int, order: np.random.Generator) -> list[np.ndarray]:
+        """All rows once, shuffled, in batches that differ by one row at most."""
+        return list(np.array_split(order.permutation(len(self)), math.ceil(len(self) / size)))
+
+
+@dataclass
+class _Position:
+    """Where training is; saved as JSON with each checkpoint."""
 
     step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    micro_batch: int = 0
     best_epoch: int = -1
     best_accuracy: float = -1.0
     best_loss: float = math.inf
+    micro_batch: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    stopped: bool = False
 
 
-def fit(run: Run, network: nn.Module, train: Examples, validation: Examples | None, plan: Plan) -> None:
-    """Train `network` in place; it ends with the weights that did best on validation (the last ones without any).
+def fit(run: Run, model: nn.Module, train: Examples, validation: Examples, settings: Settings) -> None:
+    """Train `model` in place and leave it with its best weights, on run.device, in eval mode.
 
-    Raises JobError `not_finite` before an update with a loss that is no number, `out_of_memory` when not even one
-    example fits.
+    The best weights are those with the highest validation accuracy (then the lowest loss), or the last ones where there
+    are no validation rows. Raises JobError `not_finite`, `out_of_memory`.
     """
     device = run.device
-    network.to(device)
-    targets = _Targets(train.labels, plan, device)
-    optimizer = _optimizer(network, plan)
-    # Half precision on GPUs: bfloat16 where it is native; float16 needs its gradients scaled.
-    kind = None if device.type != "cuda" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    scaler = torch.amp.GradScaler(device.type, enabled=kind == torch.float16)
-    best = _copy(network)
-    state = _State(micro_batch=plan.batch_size)
-    _resume(run, network, optimizer, best, state)
-    total = plan.epochs * len(train.batches(plan.batch_size, np.random.default_rng(0)))
-    speaker = _Speaker(run, total, state.step)
-    saved = time.monotonic()
+    model.to(device)
+    optimizer = _optimizer(model, settings)
+    weights = class_weights(train.labels, settings).to(device)
+    steps_per_epoch = math.ceil(len(train) / settings.batch_size)
+    steps = settings.epochs * steps_per_epoch
+    best = _copy(model)
+    at = _Position(micro_batch=settings.batch_size)
+    at, best = _resume(run, model, optimizer, at, best)
+    report = Reporter(run, steps, at.step)
+    saved_at, save_seconds = time.monotonic(), 0.0
+    batches: list[np.ndarray] = []
 
-    while state.epoch < plan.epochs:
-        batches = train.batches(plan.batch_size, np.random.default_rng((run.seed, state.epoch)))
-        network.train()
-        while state.batch < len(batches):
-            indices = batches[state.batch]
-            rate = plan.learning_rate * schedule(state.step / total, plan.warm_up)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            torch.manual_seed(hash((run.seed, state.step)) % _MAX_SEED)
-            optimizer.zero_grad(set_to_none=True)
-            with _out_of_memory_halves(run, state):
-                loss = _backward(network, train, indices, targets, plan, state.micro_batch, scaler, kind)
-                if not math.isfinite(loss):
-                    raise _not_finite(state.step, rate, plan)
-                if plan.clip_norm:
-                    scaler.unscale_(optimizer)
-                    nn.utils.clip_grad_norm_(network.parameters(), plan.clip_norm)
-                scaler.step(optimizer)
-                scaler.update()
-                state.step += 1
-                state.batch += 1
-                speaker.step(state, loss, rate, len(indices))
-            if time.monotonic() - saved > CHECKPOINT_EVERY_S:
-                _save(run, network, optimizer, best, state)
-                saved = time.monotonic()
-        state.epoch, state.batch = state.epoch + 1, 0
-        if _judge(run, network, validation, plan, state):
-            best = _copy(network)
-        if validation is not None and state.epoch - state.best_epoch >= plan.patience:
-            run.log(f"No improvement in {plan.patience} epochs: training ends after epoch {state.epoch}.")
-            break
-    network.load_state_dict(best)
-    network.eval()
+    while at.step < steps and not at.stopped:
+        epoch, within = divmod(at.step, steps_per_epoch)
+        if within == 0 or not batches:
+            batches = train.batches(settings.batch_size, np.random.default_rng([run.seed, epoch]))
+        rate = settings.learning_rate * schedule(at.step / steps, settings.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+
+        rows = batches[within]
+        model.train()
+        loss = _step(run, model, optimizer, train, rows, weights, settings, at)
+        at.step += 1
+        at.loss_sum += loss * len(rows)
+        at.loss_count += len(rows)
+        report.step(at.step, len(rows))
+
+        if report.due(at.step) or at.step % steps_per_epoch == 0:
+            report.train(at.step, at.loss_sum / at.loss_count, rate)
+            at.loss_sum, at.loss_count = 0.0, 0
+        if at.step % steps_per_epoch == 0:
+            best = _judge(run, model, validation, settings, at, best, epoch, report)
+        if time.monotonic() - saved_at > max(CHECKPOINT_SECONDS, save_seconds / _CHECKPOINT_SHARE):
+            save_seconds = _save(run, model, optimizer, at, best)
+            saved_at = time.monotonic()
+
+    # Evaluation and export may still be interrupted: what is trained stays trained.
+    _save(run, model, optimizer, at, best)
+    model.load_state_dict(best)
+    model.eval()
 
 
-class _Targets:
-    """Labels and class weights on the device."""
-
-    def __init__(self, labels: Tensor, plan: Plan, device: torch.device) -> None:
-        self.device = device
-        self.labels = labels.to(device)
-        self.weights = class_weights(labels).to(device) if plan.class_weights else None
-
-
-def _backward(
-    network: nn.Module,
+def _step(
+    run: Run,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
     train: Examples,
-    indices: np.ndarray,
-    targets: _Targets,
-    plan: Plan,
-    micro_batch: int,
-    scaler: torch.amp.GradScaler,
-    kind: torch.dtype | None,
+    rows: np.ndarray,
+    weights: torch.Tensor,
+    settings: Settings,
+    at: _Position,
 ) -> float:
-    """Gradients of the mean loss over a batch, `micro_batch` examples at a time; the loss."""
-    loss = 0.0
-    for part in np.array_split(indices, math.ceil(len(indices) / micro_batch)):
-        with torch.autocast(targets.device.type, dtype=kind, enabled=kind is not None):
-            scores = network(train.inputs(part, training=True).to(targets.device, non_blocking=True))
-        losses = functional.cross_entropy(
-            scores.float(),
-            targets.labels[torch.from_numpy(part).to(targets.device)],
-            weight=targets.weights,
-            label_smoothing=plan.label_smoothing,
-            reduction="sum",
-        )
-        share = losses / len(indices)
-        scaler.scale(share).backward()
-        # Here the CPU waits for the GPU: a loss that is no number must not reach the weights.
-        loss += float(share.detach())
-    return loss
+    """One update; returns the batch's mean loss. Out of memory: again, half the micro-batch, twice the accumulation."""
+    while True:
+        try:
+            torch.manual_seed(_step_seed(run.seed, at.step))
+            optimizer.zero_grad(set_to_none=True)
+            labels = torch.from_numpy(train.labels[rows])
+            total_weight = weights.cpu()[labels].sum().item()
+            loss = 0.0
+            for start in range(0, len(rows), at.micro_batch):
+                part = slice(start, start + at.micro_batch)
+                inputs = train.augment(train.batch(rows[part])).to(run.device, non_blocking=True)
+                with _autocast(run.device):
+                    scores = model(inputs)
+                part_loss = functional.cross_entropy(
+                    scores.float(),
+                    labels[part].to(run.device),
+                    weight=weights,
+                    reduction="sum",
+                    label_smoothing=settings.label_smoothing,
+                )
+                (part_loss / total_weight).backward()  # type: ignore[no-untyped-call]
+                # The CPU waits for the GPU here, once per micro-batch: the price of never updating from a broken loss.
+                loss += part_loss.item() / total_weight
+            norm = float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm))
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                raise not_finite(at.step, settings.learning_rate)
+            optimizer.step()
+            return loss
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler: the traceback, which holds the tensors of the failed attempt, is gone.
+        at.micro_batch = _halved(run, min(at.micro_batch, len(rows)), settings)
 
 
-def schedule(done: float, warm_up: float) -> float:
-    """The learning rate as a share of its peak: linear up to `warm_up`, then half a cosine down to 0."""
-    if done < warm_up:
-        return max(done / warm_up, 0.02)
-    return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
+def _halved(run: Run, micro_batch: int, settings: Settings) -> int:
+    if micro_batch <= 1:
+        repair = {"action": "retry", "parameters": {"batch_size": max(1, settings.batch_size // 2)}}
+        raise JobError("out_of_memory", evidence="Even one example at a time does not fit.", repair=repair)
+    if run.device.type == "cuda":
+        torch.cuda.empty_cache()
+    half = micro_batch // 2
+    run.log(
+        f"Memory is short: {half} examples at a time from now on, gradients added up. Results stay the same.", "warning"
+    )
+    return half
 
 
-def class_weights(labels: Tensor) -> Tensor:
-    """One weight per class: the square root of inverse frequency, 1 on average over the examples.
+def _judge(
+    run: Run,
+    model: nn.Module,
+    validation: Examples,
+    settings: Settings,
+    at: _Position,
+    best: dict[str, torch.Tensor],
+    epoch: int,
+    report: Reporter,
+) -> dict[str, torch.Tensor]:
+    """End of an epoch: measure on validation, keep the best weights, decide whether to stop."""
+    if not len(validation):
+        return _copy(model)
+    scores = predict(model, validation, run.device)
+    known = validation.labels >= 0
+    accuracy = float((scores.argmax(axis=1) == validation.labels).mean())
+    right = scores[known, validation.labels[known]] if known.any() else np.ones(1)
+    loss = float(-np.log(np.clip(right, 1e-12, 1)).mean())
+    better = (accuracy, -loss) > (at.best_accuracy, -at.best_loss)
+    if better:
+        at.best_accuracy, at.best_loss, at.best_epoch = accuracy, loss, epoch
+        best = _copy(model)
+    report.validation(at.step, epoch, settings.epochs, accuracy, loss, better)
+    if epoch - at.best_epoch >= settings.patience and epoch + 1 < settings.epochs:
+        at.stopped = True
+        run.log(f"No improvement for {settings.patience} epochs: training ends early, with the best weights.")
+    return best
 
-    The full inverse would let a class of three examples shake the whole network.
+
+@torch.no_grad()
+def predict(model: nn.Module, examples: Examples, device: torch.device, batch_size: int = 256) -> np.ndarray:
+    """Probabilities, float32 [rows, labels], by the PyTorch model in full precision; leaves it in eval mode."""
+    model.eval()
+    parts = [np.zeros((0, 0), dtype=np.float32)]
+    for start in range(0, len(examples), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(examples)))
+        scores = torch.softmax(model(examples.batch(rows).to(device)).float(), dim=1)
+        parts.append(scores.cpu().numpy())
+    return np.concatenate(parts[1:]) if len(parts) > 1 else parts[0]
+
+
+def schedule(position: float, warmup: float) -> float:
+    """Share of the peak learning rate at a position in [0, 1]: a line up, then half a cosine down to zero."""
+    if position < warmup:
+        return (position + 0.02) / (warmup + 0.02)
+    return 0.5 * (1 + math.cos(math.pi * (position - warmup) / (1 - warmup)))
+
+
+def class_weights(labels: np.ndarray, settings: Settings) -> torch.Tensor:
+    """float32 [labels]: the root of how much rarer a class is than the average, mean 1 over the examples.
+
+    The root, not the full inverse: rare classes are heard without drowning the common ones. At most 10.
     """
-    counts = torch.bincount(labels).clamp(min=1).float()
-    weights = counts.rsqrt()
-    return weights * (len(labels) / (weights * counts).sum())
+    counts = np.bincount(labels)
+    if not settings.class_weights:
+        return torch.ones(len(counts))
+    raw = np.sqrt(len(labels) / (len(counts) * np.maximum(counts, 1)))
+    weights = np.minimum(raw / (raw * counts).sum() * len(labels), 10.0)
+    return torch.tensor(weights, dtype=torch.float32)
 
 
-def predict_scores(network: nn.Module, examples: Examples, device: torch.device, size: int = 256) -> np.ndarray:
-    """Probabilities in full precision, float32 [examples, classes], in the order of the examples."""
-    network.eval()
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(examples.labels), size):
-            indices = np.arange(start, min(start + size, len(examples.labels)))
-            scores = network(examples.inputs(indices, training=False).to(device))
-            parts.append(scores.float().softmax(dim=1).cpu().numpy())
-    return np.concatenate(parts)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the GPU or (PyTorch has no class for it) on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def _optimizer(network: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """Matrices and filters decay; biases and the scales of normalisation do not."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    free = [p for p in network.parameters() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": plan.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    if plan.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
-
-
-def _judge(run: Run, network: nn.Module, validation: Examples | None, plan: Plan, state: _State) -> bool:
-    """Measure an epoch on validation; whether it is the best so far."""
-    if validation is None:
-        return True
-    scores = predict_scores(network, validation, run.device)
-    labels = validation.labels.numpy()
-    accuracy = float((scores.argmax(axis=1) == labels).mean())
-    loss = float(-np.log(np.clip(scores[np.arange(len(labels)), labels], 1e-12, None)).mean())
-    run.metric(state.step, {"validation/accuracy": accuracy, "validation/loss": loss})
-    run.log(f"Epoch {state.epoch} of {plan.epochs}: {accuracy:.1%} of the validation examples are right.")
-    if (accuracy, -loss) <= (state.best_accuracy, -state.best_loss):
-        return False
-    state.best_accuracy, state.best_loss, state.best_epoch = accuracy, loss, state.epoch
-    return True
-
-
-def _not_finite(step: int, rate: float, plan: Plan) -> JobError:
+def not_finite(step: int, learning_rate: float) -> JobError:
+    """The loss or a gradient is no number: stop before the weights are spoilt."""
+    lower = float(f"{learning_rate / 10:.3g}")
     return JobError(
         "not_finite",
-        evidence=f"At step {step}, with learning rate {rate:.3g}. No weight was changed by it.",
-        repair={"action": "retry", "parameters": {"learning_rate": plan.learning_rate / 4}},
+        evidence=f"At step {step + 1} the loss or its gradient was no finite number. No update was made from it.",
+        hint=f"Lower the learning rate, for example to {lower:g}.",
+        repair={"action": "retry", "parameters": {"learning_rate": lower}},
     )
 
 
-@contextmanager
-def _out_of_memory_halves(run: Run, state: _State) -> Iterator[None]:
-    """Swallow one failure for want of memory: the step is done again in smaller parts, with the same result."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        wanting = isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate" in str(error)
-        if not wanting:
-            raise
-        if state.micro_batch == 1:
-            raise JobError("out_of_memory", evidence="Not even one example at a time fits into memory.") from None
-        state.micro_batch = math.ceil(state.micro_batch / 2)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        run.log(f"Out of memory: going on with {state.micro_batch} examples at a time, gradients added up.", "warning")
+def _step_seed(seed: int, step: int) -> int:
+    return (seed * 1_000_003 + step * 7_919 + 17) % (2**63 - 1)
 
 
-class _Speaker:
-    """Tells progress, time left and the training loss, often enough and not too often."""
-
-    def __init__(self, run: Run, total: int, step: int) -> None:
-        self._run, self._total = run, total
-        self._first_step, self._started = step, time.monotonic()
-        self._spoke = 0.0
-        self._losses: list[float] = []
-        self._examples = 0
-        self._measure_every = max(1, total // 400)
-
-    def step(self, state: _State, loss: float, rate: float, examples: int) -> None:
-        """After each update."""
-        now = time.monotonic()
-        self._losses.append(loss)
-        self._examples += examples
-        if state.step % self._measure_every == 0:
-            values = {"train/loss": sum(self._losses) / len(self._losses), "train/learning_rate": rate}
-            seconds = max(now - self._started, 1e-6)
-            self._run.metric(state.step, {**values, "train/examples_per_second": self._examples / seconds})
-            self._losses.clear()
-        if now - self._spoke > _SPEAK_EVERY_S:
-            self._spoke = now
-            each = (now - self._started) / (state.step - self._first_step)
-            self._run.progress(
-                _SHARE * state.step / self._total,
-                f"Training, epoch {state.epoch + 1}",
-                eta_seconds=each * (self._total - state.step) / _SHARE,
-                step=state.step,
-                steps=self._total,
-            )
+def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    # Biases, norms and single weights are not drawn towards zero.
+    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    free = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
 
-def _copy(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+def _autocast(device: torch.device) -> torch.autocast:
+    # bfloat16 has the range of float32: no loss scaling to save and restore. GPUs without it train in float32.
+    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _copy(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
 def _save(
-    run: Run, network: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], state: _State
-) -> None:
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in best.items()}
-    for index, values in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(v) for name, v in values.items() if v is not None}
-    loss = None if math.isinf(state.best_loss) else state.best_loss
-    facts = {name: getattr(state, name) for name in _State.__slots__}
-    run.checkpoints.save(state.step, tensors, {**facts, "best_loss": loss})
+    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, at: _Position, best: dict[str, torch.Tensor]
+) -> float:
+    """Write a checkpoint; returns the seconds it took."""
+    started = time.monotonic()
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    for index, slot in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in slot.items() if value is not None}
+    state = {**vars(at), "best_loss": None if math.isinf(at.best_loss) else at.best_loss}
+    run.checkpoints.save(at.step, tensors, state)
+    return time.monotonic() - started
 
 
 def _resume(
-    run: Run, network: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], state: _State
-) -> None:
-    """Bring everything to where the newest checkpoint was; a damaged one means to start afresh, and is said."""
+    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, at: _Position, best: dict[str, torch.Tensor]
+) -> tuple[_Position, dict[str, torch.Tensor]]:
+    """The position and best weights of the last checkpoint, with model and optimizer set to it; else what was given."""
+    fresh = _copy(model)
     try:
         loaded = run.checkpoints.load()
-    except JobError as error:
-        run.log(f"{error.message} Training starts again. ({error.evidence})", "warning")
-        return
-    if loaded is None:
-        return
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
-    for name, tensor in loaded.tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = tensor.to(run.device)
-    network.load_state_dict(parts["network"])
-    best.update(parts["best"])
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in parts["optimizer"].items():
-        index, _, key = name.partition(".")
-        moments.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
-    for name, value in loaded.state.items():
-        setattr(state, name, math.inf if value is None else value)
-    run.log(f"Going on from step {state.step:,}.")
+        if loaded is None:
+            return at, best
+        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        for name, tensor in loaded.tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        model.load_state_dict(parts["model"])
+        slots: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, _, key = name.partition(".")
+            slots.setdefault(int(index), {})[key] = tensor
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        state = {
+            **loaded.state,
+            "best_loss": math.inf if loaded.state["best_loss"] is None else loaded.state["best_loss"],
+        }
+        at = _Position(**state)
+    except (JobError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = error.evidence if isinstance(error, JobError) else str(error)[:200]
+        run.log(f"The checkpoint cannot be used, training starts from the beginning. ({reason})", "warning")
+        model.load_state_dict(fresh)
+        return at, best
+    run.log(f"Resumed at step {at.step}.")
+    return at, parts["best"]

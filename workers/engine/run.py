@@ -38,6 +38,7 @@ class Run:
         self.progress = job_dir.progress
         self.metric = job_dir.metric
         self.log = job_dir.log
+        self.chosen: dict[str, Any] = {}
 
     def _fingerprint(self) -> str:
         facts = [
@@ -51,6 +52,10 @@ class Run:
     def useful_seconds(self) -> float:
         """Seconds of this attempt, and of earlier ones up to the checkpoint that this one resumed from."""
         return self.checkpoints.useful_seconds_before + time.monotonic() - self._started
+
+    def choose(self, **values: Any) -> None:
+        """Note what was chosen for parameters that were left to the data: the model's provenance tells it."""
+        self.chosen.update(values)
 
     @cached_property
     def device(self) -> "torch.device":

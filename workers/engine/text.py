@@ -1,156 +1,201 @@
-"""Text classification: a tokenizer and a network, both trained on the data."""
+"""Training of text classifiers: tokenizer, examples, network, and what the served path needs of them."""
 
-import copy
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-from torch import Tensor
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from workers.contracts.errors import JobError
-from workers.engine.classification import TrainedClassifier, WithSoftmax, label_indices
-from workers.engine.loop import Examples, Plan, fit
-from workers.engine.run import Run, Trained
-from workers.engine.text_networks import TextNetwork, suitable_dimensions
-from workers.engine.tokenization import train_tokenizer
+from workers.engine.classification import TrainedClassifier, label_indices, training_labels
+from workers.engine.loop import Examples, Settings, fit
+from workers.engine.run import Run
+from workers.engine.text_network import TextNetwork, phrase_table
 from workers.inference.runtime import clean_text, encode_texts, pad_ids
 from workers.task_templates.text_classification import TextParams
 
-_SPLITS: Final = ("train", "validation", "test")
-_CHUNK: Final = 1024
-# A token of a language with long words has six characters or so: nothing beyond is ever read.
-_CHARS_PER_TOKEN: Final = 16
+# Longer tokens than this many characters per token are rare; what lies behind is not even read.
+_CHARS_PER_TOKEN = 12
+_PAD, _UNKNOWN = "[PAD]", "[UNK]"
+_MOST_PHRASES = 100_000
+# Texts that a training run reads, counted over all its epochs, where the user sets no epochs.
+_BUDGET = {"fast": 60_000, "balanced": 150_000, "best": 400_000}
 
 
-class TextExamples:
-    """Token ids of the texts of one split."""
-
-    def __init__(self, ids: list[list[int]], labels: Tensor, max_tokens: int) -> None:
-        self.ids, self.labels = ids, labels
-        self._lengths = np.array([len(one) for one in ids])
-        self._max_tokens = max_tokens
-
-    def batches(self, size: int, random: np.random.Generator) -> list[np.ndarray]:
-        """Every text once, in random order, but texts of like length together: padding costs time."""
-        order = random.permutation(len(self.ids))
-        parts: list[np.ndarray] = []
-        for start in range(0, len(order), 16 * size):
-            pool = order[start : start + 16 * size]
-            pool = pool[np.argsort(self._lengths[pool], kind="stable")]
-            parts += [pool[i : i + size] for i in range(0, len(pool), size)]
-        return [parts[index] for index in random.permutation(len(parts))]
-
-    def inputs(self, indices: np.ndarray, *, training: bool) -> Tensor:
-        """int64 [batch, length], padded as the served path pads."""
-        return torch.from_numpy(pad_ids([self.ids[index] for index in indices], self._max_tokens))
-
-
-class TrainedTexts(TrainedClassifier):
-    """A trained text classifier."""
-
-    def __init__(
-        self,
-        run: Run,
-        network: TextNetwork,
-        labels: list[str],
-        splits: dict[str, Examples],
-        tokenizer: Tokenizer,
-    ) -> None:
-        super().__init__(run, network, labels, splits)
-        self._tokenizer = tokenizer
-        self._params = cast(TextParams, run.params)
-
-    def raw(self, split: str) -> Iterator[tuple[int, str]]:
-        """The texts as they were imported."""
-        for batch in self.run.batches(split, ["row", "text"]):
-            yield from zip(batch["row"].to_pylist(), batch["text"].to_pylist(), strict=True)
-
-    def shown(self, raw: Any) -> str:
-        """The text."""
-        return str(raw)
-
-    def export(self, folder: Path) -> dict[str, Any]:
-        """model.onnx: `token_ids` int64 [batch, length] → `scores`; tokenizer.json."""
-        self._tokenizer.save(str(folder / "tokenizer.json"))
-        network = copy.deepcopy(cast(TextNetwork, self.network)).cpu()
-        network.bag.fold()
-        example = torch.ones((2, 32), dtype=torch.int64)
-        free = {0: "batch", 1: "length"}
-        self.write_onnx(WithSoftmax(network), example, "token_ids", folder / "model.onnx", free)
-        return {"max_chars": max_chars(self._params), "max_tokens": self._params.max_tokens}
-
-    def reference_cases(self) -> list[Any]:
-        """Three texts of the test split, spread over it."""
-        split = "test" if "test" in self.splits else "train"
-        step = max(1, len(self.splits[split].labels) // 3)
-        return [raw for index, (_row, raw) in enumerate(self.raw(split)) if index % step == 0][:3]
-
-
-def max_chars(params: TextParams) -> int:
-    """Characters of a text that are looked at."""
-    return params.max_tokens * _CHARS_PER_TOKEN
-
-
-def train_text(run: Run) -> Trained:
-    """Train the tokenizer, then the network. Raises JobError."""
-    params = cast(TextParams, run.params)
-    train = run.split("train", ["text", "label"])
-    if not len(train):
-        raise JobError("too_few_rows", evidence="There are no train rows.")
-    labels = sorted(set(train["label"].to_pylist()))
-    run.progress(0.0, "Learning the words")
-    tokenizer = train_tokenizer(
-        (clean_text(text, max_chars(params)) for chunk in train["text"].chunks for text in chunk.to_pylist()),
-        vocabulary=params.vocabulary,
-        lowercase=params.lowercase,
-        max_tokens=params.max_tokens,
+def train_text(run: Run) -> "TrainedText":
+    """Train a tokenizer on the training rows, then the network. Raises JobError."""
+    params = run.params
+    assert isinstance(params, TextParams)
+    run.progress(0.0, "Reading texts")
+    if run.device.type == "cpu" and params.channels <= 64:
+        # These operations are too small to share: a second thread costs more in waiting than it computes.
+        torch.set_num_threads(1)
+    labels = training_labels(run)
+    max_chars = params.max_tokens * _CHARS_PER_TOKEN
+    tokenizer = train_tokenizer(_texts(run, "train", max_chars), params.vocabulary, params.lowercase)
+    run.progress(0.02, "Reading texts")
+    train, validation, test = (
+        TextExamples(run, split, tokenizer, labels, max_chars, params.max_tokens)
+        for split in ("train", "validation", "test")
     )
-    splits: dict[str, Examples] = {}
-    for split in _SPLITS:
-        table = run.split(split, ["text", "label"])
-        if len(table):
-            ids = list(_encoded(tokenizer, table["text"].to_pylist(), params))
-            targets = label_indices(table["label"].to_pylist(), labels, split)
-            splits[split] = TextExamples(ids, targets, params.max_tokens)
-    counts = ", ".join(f"{len(examples.labels):,} {name}" for name, examples in splits.items())
-    run.log(f"{counts} texts of {len(labels)} classes; {tokenizer.get_vocab_size():,} words and word parts.")
-    learned = cast(TextExamples, splits["train"])
+    if train.cut:
+        run.log(f"{train.cut:,} of {len(train):,} texts have over {params.max_tokens} tokens; their ends are not read.")
+    settings = _settings(run, params, len(train))
+    batches = [train.batch(rows) for rows in train.batches(256, np.random.default_rng(0))]
     torch.manual_seed(run.seed)
     network = TextNetwork(
+        tokenizer.get_vocab_size(),
         len(labels),
-        tokenizer,
-        _document_frequency(learned.ids, tokenizer.get_vocab_size()),
-        len(learned.ids),
-        dimensions=suitable_dimensions(len(learned.ids)),
-        channels=128 if params.network == "bag-conv" else 0,
+        phrase_table(batches, params.phrases, _MOST_PHRASES),
+        longest_phrase=params.phrases,
+        channels=params.channels,
         dropout=params.dropout,
     )
-    plan = Plan(
-        epochs=params.epochs,
-        batch_size=params.batch_size,
+    run.log(
+        f"Learning {len(labels)} classes from {len(train):,} texts: {tokenizer.get_vocab_size():,} words "
+        f"and word parts, {network.phrases.num_embeddings - 1:,} phrases, {settings.epochs} epochs in batches of {settings.batch_size}."
+    )
+    fit(run, network, train, validation, settings)
+    evaluation: dict[str, Examples] = {"validation": validation, "test": test}
+    if not len(validation) and not len(test):
+        evaluation = {"train": train}
+    return TrainedText(run, network, labels, evaluation, tokenizer, max_chars, params.max_tokens)
+
+
+def train_tokenizer(texts: Iterator[str], vocabulary: int, lowercase: bool) -> Tokenizer:
+    """A byte-pair tokenizer learned from the texts. Id 0 pads, id 1 is any character never seen in training.
+
+    Unicode is brought to one form (NFKC). Every sign, and every character of scripts written without spaces (Chinese,
+    Japanese), is a token of its own; phrases then play the part of words.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=_UNKNOWN, fuse_unk=True, continuing_subword_prefix="##"))
+    forms = [normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else [])]
+    tokenizer.normalizer = normalizers.Sequence(forms)
+    signs = Regex(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\p{L}\p{N}\p{M}]")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Split(signs, "isolated")]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=[_PAD, _UNKNOWN],
+        show_progress=False,
+        max_token_length=24,
+        limit_alphabet=max(100, vocabulary // 4),
+        continuing_subword_prefix="##",
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _texts(run: Run, split: str, max_chars: int) -> Iterator[str]:
+    for batch in run.batches(split, ["text"], 4096):
+        for text in batch["text"].to_pylist():
+            yield clean_text(text, max_chars)
+
+
+def _settings(run: Run, params: TextParams, rows: int) -> Settings:
+    """Fill in what the user left to the data: epochs, batch size."""
+    epochs = params.epochs or min(12, max(3, round(_BUDGET[run.train.preset] / rows)))
+    batch_size = params.batch_size or (32 if rows < 20_000 else 64 if rows < 100_000 else 128)
+    if rows < 32 * batch_size:
+        # A few hundred rows: smaller batches and more rounds, or there would be too few steps to learn anything.
+        batch_size = params.batch_size or max(4, 2 ** int(math.log2(max(4, rows / 32))))
+        epochs = params.epochs or 12
+    run.choose(epochs=epochs, batch_size=batch_size)
+    return Settings(
+        epochs=epochs,
+        batch_size=batch_size,
         learning_rate=params.learning_rate,
         weight_decay=params.weight_decay,
         label_smoothing=params.label_smoothing,
         class_weights=params.class_weights,
         patience=params.patience,
     )
-    fit(run, network, learned, splits.get("validation"), plan)
-    return TrainedTexts(run, network, labels, splits, tokenizer)
 
 
-def _encoded(tokenizer: Tokenizer, texts: list[str], params: TextParams) -> Iterator[list[int]]:
-    """Token ids of each text, as the served path makes them; an empty text is one unknown token."""
-    for start in range(0, len(texts), _CHUNK):
-        cut = [clean_text(text, max_chars(params)) for text in texts[start : start + _CHUNK]]
-        yield from encode_texts(tokenizer, cut)
+class TextExamples(Examples):
+    """Token ids of one split, end to end in one array: 4 bytes per token."""
+
+    def __init__(
+        self, run: Run, split: str, tokenizer: Tokenizer, labels: list[str], max_chars: int, max_tokens: int
+    ) -> None:
+        self.labels = label_indices(run, split, labels)
+        self._max_tokens = max_tokens
+        self.cut = 0
+        parts, lengths = [np.zeros(0, dtype=np.int32)], [0]
+        for batch in run.batches(split, ["text"], 4096):
+            texts = [clean_text(text, max_chars) for text in batch["text"].to_pylist()]
+            for ids in encode_texts(tokenizer, texts):
+                self.cut += len(ids) > max_tokens
+                parts.append(np.array(ids[:max_tokens], dtype=np.int32))
+                lengths.append(len(parts[-1]))
+        self._ids = np.concatenate(parts)
+        self._ends = np.cumsum(lengths)
+
+    def batch(self, rows: np.ndarray) -> torch.Tensor:
+        """int64 [rows, tokens], padded as the served path pads."""
+        ids = [self._ids[self._ends[row] : self._ends[row + 1]] for row in rows]
+        return torch.from_numpy(pad_ids(ids, self._max_tokens))
+
+    def batches(self, size: int, order: np.random.Generator) -> list[np.ndarray]:
+        """Shuffled, with texts of like length together: within 16 batches' worth of rows they are sorted by length."""
+        lengths = np.diff(self._ends)
+        shuffled = order.permutation(len(self))
+        rows = np.concatenate(
+            [
+                chunk[np.argsort(lengths[chunk], kind="stable")]
+                for chunk in np.split(shuffled, range(size * 16, len(self), size * 16))
+            ]
+        )
+        batches = np.array_split(rows, math.ceil(len(self) / size))
+        return [batches[index] for index in order.permutation(len(batches))]
 
 
-def _document_frequency(ids: list[list[int]], size: int) -> Tensor:
-    """In how many texts each token occurs, float32 [tokens]."""
-    counts = torch.zeros(size)
-    for one in ids:
-        counts[list(set(one))] += 1
-    return counts
+class TrainedText(TrainedClassifier):
+    """A text classifier, trained."""
+
+    def __init__(
+        self,
+        run: Run,
+        network: TextNetwork,
+        labels: list[str],
+        evaluation: dict[str, Examples],
+        tokenizer: Tokenizer,
+        max_chars: int,
+        max_tokens: int,
+    ) -> None:
+        super().__init__(run, network, labels, evaluation)
+        self._tokenizer = tokenizer
+        self._limits = {"max_chars": max_chars, "max_tokens": max_tokens}
+
+    def raw_inputs(self, split: str) -> Iterator[Any]:
+        """The texts as stored."""
+        for batch in self.run.batches(split, ["text"]):
+            yield from batch["text"].to_pylist()
+
+    def shown(self, split: str, rows: np.ndarray) -> list[str]:
+        """The beginnings of the texts."""
+        texts = self.run.split(split, ["text"])["text"].take(rows).to_pylist()
+        return [text[:500] for text in texts]
+
+    def example_input(self) -> torch.Tensor:
+        """Two texts of 16 tokens."""
+        return torch.ones((2, 16), dtype=torch.int64)
+
+    def dynamic_axes(self) -> dict[int, str]:
+        """Batch and length vary."""
+        return {0: "batch", 1: "length"}
+
+    def export_side_files(self, folder: Path) -> dict[str, Any]:
+        """tokenizer.json, and how texts are cut."""
+        self._tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        return dict(self._limits)
+
+    def reference_cases(self) -> list[Any]:
+        """The first texts of the evaluation rows."""
+        split = self.certified_split()
+        texts = self.run.split(split, ["text"])["text"].slice(0, 5).to_pylist()
+        return [text[:1000] for text in texts]

@@ -23,14 +23,22 @@ class ImageParams(Params):
         le=256,
         multiple_of=8,
         title="Image size",
-        description="Side in pixels to which images are scaled. Empty: chosen from the data, up to 128.",
+        description="Side in pixels to which images are scaled. Empty: chosen from the data.",
     )
-    epochs: int = Field(
-        default=20,
+    largest_size: int = Field(
+        default=64,
+        ge=16,
+        le=256,
+        title="Largest image size",
+        description="Where the size is chosen from the data: no larger than this.",
+        json_schema_extra=_ADVANCED,
+    )
+    epochs: int | None = Field(
+        default=None,
         ge=1,
         le=500,
         title="Epochs",
-        description="How often training goes through all images, at most.",
+        description="How often training goes through all images, at most. Empty: chosen from the amount of data.",
     )
     learning_rate: float = Field(
         default=0.2,
@@ -39,15 +47,15 @@ class ImageParams(Params):
         title="Learning rate",
         description="The size of a training step at its peak.",
     )
-    batch_size: int = Field(
-        default=128,
+    batch_size: int | None = Field(
+        default=None,
         ge=2,
         le=4096,
         title="Batch size",
-        description="Images per training step.",
+        description="Images per training step. Empty: chosen from the amount of data.",
     )
     width: int = Field(
-        default=16,
+        default=32,
         ge=8,
         le=256,
         multiple_of=8,
@@ -57,7 +65,7 @@ class ImageParams(Params):
     flip: bool = Field(
         default=True,
         title="Mirror images",
-        description="Show images also mirrored left to right in training. Switch off where sides matter, as for letters.",
+        description="Show images also mirrored in training. Switch off where left and right matter, as for letters.",
     )
     color: float = Field(
         default=0.0,
@@ -109,9 +117,9 @@ class ImageClassification(TaskTemplate):
     predictor = "image-labels"
     params = ImageParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "fast": {},
-        "balanced": {"width": 32, "epochs": 40, "color": 0.2},
-        "best": {"width": 64, "epochs": 60, "color": 0.2, "patience": 15},
+        "fast": {"largest_size": 64},
+        "balanced": {"width": 32, "largest_size": 96, "color": 0.2},
+        "best": {"width": 64, "largest_size": 128, "color": 0.2, "patience": 15},
     }
     main_metric = "accuracy"
     input_schema: ClassVar[dict[str, Any]] = {

@@ -1,7 +1,7 @@
 """Text classification: a text gets one of the labels of the training data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -17,18 +17,20 @@ _ADVANCED: dict[str, Any] = {"advanced": True}
 class TextParams(Params):
     """What can be set for a text classifier."""
 
-    network: Literal["bag", "bag-conv"] = Field(
-        default="bag",
-        title="Network",
-        description="“bag” weighs words, word parts and short phrases: fast and strong on little data. “bag-conv” adds "
-        "convolutions that read longer stretches: slower, better with many examples.",
+    channels: int = Field(
+        default=32,
+        ge=0,
+        le=512,
+        title="Pattern detectors",
+        description="How many patterns over several words the network looks for, of each length. More take longer and "
+        "need more examples; 0 leaves a plain bag of words, word parts and phrases.",
     )
-    epochs: int = Field(
-        default=12,
+    epochs: int | None = Field(
+        default=None,
         ge=1,
         le=500,
         title="Epochs",
-        description="How often training goes through all examples, at most.",
+        description="How often training goes through all examples, at most. Empty: chosen from the amount of data.",
     )
     learning_rate: float = Field(
         default=0.005,
@@ -59,6 +61,14 @@ class TextParams(Params):
         description="How many words and word parts the model knows, at most.",
         json_schema_extra=_ADVANCED,
     )
+    phrases: int = Field(
+        default=3,
+        ge=1,
+        le=5,
+        title="Longest phrase",
+        description="Runs of up to this many words or word parts count as phrases.",
+        json_schema_extra=_ADVANCED,
+    )
     lowercase: bool = Field(
         default=True,
         title="Ignore case",
@@ -72,7 +82,7 @@ class TextParams(Params):
         json_schema_extra=_ADVANCED,
     )
     dropout: float = Field(
-        default=0.3,
+        default=0.5,
         ge=0,
         le=0.9,
         title="Dropout",
@@ -116,14 +126,8 @@ class TextClassification(TaskTemplate):
     params = TextParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "fast": {},
-        "balanced": {"network": "bag-conv", "epochs": 12, "learning_rate": 0.002},
-        "best": {
-            "network": "bag-conv",
-            "epochs": 20,
-            "learning_rate": 0.0015,
-            "vocabulary": 30_000,
-            "patience": 6,
-        },
+        "balanced": {"channels": 96},
+        "best": {"channels": 192, "vocabulary": 30_000, "patience": 6},
     }
     main_metric = "accuracy"
     input_schema: ClassVar[dict[str, Any]] = {

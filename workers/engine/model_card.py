@@ -1,0 +1,112 @@
+"""README.md of a bundle: what the model does, what it learned from, how good it is, how to use it."""
+
+import re
+from typing import Any
+
+from workers.contracts.manifest import Certificate, Provenance
+from workers.task_templates.base import TaskTemplate
+
+_MAX_CLASSES = 50
+_USE = {
+    "text": 'python predict.py "some text"',
+    "image": "python predict.py photo.jpg",
+    "recommendation": "python predict.py --user u1 --k 10",
+}
+_LIBRARIES = {"text": "numpy onnxruntime tokenizers", "image": "numpy onnxruntime pillow"}
+_LIMITS = {
+    "text": "It reads the first {max_tokens} words and word parts of a text. It has seen only the language and style of "
+    "its training texts, and answers with one of its classes whatever the text.",
+    "image": "It sees an image stretched to {width} × {height} pixels: what is smaller than a few pixels there is lost. "
+    "It answers with one of its classes whatever the image.",
+    "recommendation": "It knows the users and items of its training data; others get the most popular items.",
+}
+
+
+def model_card(
+    template: TaskTemplate,
+    core: dict[str, Any],
+    metrics: dict[str, Any],
+    report: dict[str, Any],
+    certificate: Certificate,
+    provenance: Provenance,
+    dataset_name: str,
+) -> str:
+    """Markdown. Names that users gave are escaped."""
+    kind = template.kind
+    limits = _LIMITS[kind].format_map({"max_tokens": "", "width": "", "height": "", **core["preprocessing"]})
+    parts = [
+        f"# {escape(core['name'])}",
+        f"{template.title}. {template.summary}",
+        "## Use",
+        f"With Python 3.10 or newer and `pip install {_LIBRARIES.get(kind, 'numpy onnxruntime')}`, in this folder:",
+        f"```\n{_USE[kind]}\n```",
+        "It prints what the hosted endpoint answers. `reference.json` holds inputs with the expected answers.",
+        "## Data",
+        f"Dataset “{escape(dataset_name)}”, version {provenance.dataset_number} "
+        f"(content {provenance.dataset_hash[:16]}), trained {provenance.trained_at} on {escape(provenance.device)}.",
+        "## Measured",
+        _metrics_table(metrics),
+        *_baseline(report, metrics, template.main_metric),
+        *_classes(report),
+        "## Parity certificate",
+        f"{certificate.examples:,} {certificate.split} examples went through `predict.py` and the trained PyTorch "
+        f"model: {certificate.label_flips} answers differ, scores by at most {certificate.max_abs_difference:.2g} "
+        f"(allowed: {certificate.tolerance:g}).",
+        "## Limits",
+        limits,
+        "## Provenance",
+        f"Job {provenance.job}, attempt {provenance.attempt}; template {provenance.template}, "
+        f"preset {provenance.preset}, seed {provenance.seed}; code {provenance.code_version}, PyTorch {provenance.torch_version}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Plain text as Markdown that shows exactly it, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|&~])", r"\\\1", " ".join(text.split()))
+
+
+def _flat(values: dict[str, Any]) -> dict[str, float]:
+    """Numbers by name; those of a nested baseline with its name before them."""
+    flat: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= {f"{name} {inner}": number for inner, number in _flat(value).items()}
+        elif isinstance(value, int | float):
+            flat[name] = float(value)
+    return flat
+
+
+def _metrics_table(metrics: dict[str, Any]) -> str:
+    splits = {name: _flat(values) for name, values in metrics.items()}
+    names = list(dict.fromkeys(name for values in splits.values() for name in values))
+    lines = ["| metric | " + " | ".join(splits) + " |", "| --- |" + " ---: |" * len(splits)]
+    for name in names:
+        cells = [f"{values[name]:.4f}" if name in values else "" for values in splits.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _baseline(report: dict[str, Any], metrics: dict[str, Any], metric: str) -> list[str]:
+    baseline = report.get("baseline") or {}
+    split = "test" if "test" in baseline else "validation"
+    if split not in baseline or split not in metrics or metric not in baseline[split]:
+        return []
+    return [f"For comparison, {baseline['name']} alone: {metric} {baseline[split][metric]:.4f} on the {split} rows."]
+
+
+def _classes(report: dict[str, Any]) -> list[str]:
+    splits = report.get("splits", {})
+    split = "test" if "test" in splits else "validation"
+    rows = splits.get(split, {}).get("per_class", [])
+    if not rows:
+        return []
+    lines = [f"| class ({split}) | precision | recall | f1 | examples |", "| --- | ---: | ---: | ---: | ---: |"]
+    lines += [
+        f"| {escape(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} "
+        f"| {row['support']} |"
+        for row in rows[:_MAX_CLASSES]
+    ]
+    if len(rows) > _MAX_CLASSES:
+        lines.append(f"| … and {len(rows) - _MAX_CLASSES} more | | | | |")
+    return ["\n".join(lines)]
