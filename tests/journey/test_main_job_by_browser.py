@@ -15,7 +15,6 @@ from tests.browser import driving
 from tests.journey.data import real
 from tests.stack import Stack
 
-pytest_plugins = ["tests.browser.conftest"]
 MINUTE_MS = 60_000
 
 

@@ -9,15 +9,14 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.browser.driving import PATIENCE_MS, flags
 
-# Playwright's synchronous API runs an event loop under the test, which the ORM takes for async code.
-os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-
 # What Chromium mentions of a refused form, and of a request that a test has cut off.
 _NO_FAULT = ("status of 422", "net::ERR_FAILED")
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright's synchronous API keeps an event loop running in our thread, in which no asynchronous
+# test could run its own.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The machine's Chromium. Skips where there is none; REQUIRE_BROWSER=1 makes that an error."""
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
@@ -26,7 +25,8 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("REQUIRE_BROWSER") == "1":
             pytest.fail(message)
         pytest.skip(message)
-    with sync_playwright() as playwright:
+    with pytest.MonkeyPatch.context() as environ, sync_playwright() as playwright:
+        environ.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")  # the ORM takes that loop for async code
         browser = playwright.chromium.launch(executable_path=path, args=flags())
         yield browser
         browser.close()
