@@ -144,8 +144,8 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 # Nobody learns from an answer whether an address has an account.
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_UNIQUE_EMAIL = True
-# Without a mail server nobody could follow the link.
-ACCOUNT_EMAIL_VERIFICATION = "mandatory" if ENV.mail else "none"
+# Without a mail server the message goes to the log of the web process: to be followed, but not waited for.
+ACCOUNT_EMAIL_VERIFICATION = "mandatory" if ENV.mail else "optional"
 ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = True
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if _https else "http"

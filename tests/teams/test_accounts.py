@@ -37,6 +37,17 @@ def test_the_team_can_be_named() -> None:
     assert Membership.objects.get(user__email="nina@example.com").team.name == "Grey Geese"
 
 
+def test_an_address_is_confirmed_by_the_link_in_the_mail_and_work_need_not_wait_for_it() -> None:
+    client = sign_up("nina@example.com")
+    assert client.get("/api/v1/me").status_code == 200
+    assert not EmailAddress.objects.get(email="nina@example.com").verified
+    link = re.search(r"/accounts/confirm-email/\S+", str(mail.outbox[-1].body))
+    assert link
+    assert client.get(link[0]).status_code == 200
+    assert client.post(link[0]).status_code == 302
+    assert EmailAddress.objects.get(email="nina@example.com").verified
+
+
 def test_a_second_sign_up_with_an_address_tells_only_its_owner(settings: Settings) -> None:
     settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
     form = {"password1": PASSWORD, "password2": PASSWORD}
