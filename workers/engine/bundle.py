@@ -53,10 +53,11 @@ def export_bundle(
 
     cases = trained.reference_cases()
     answers = predictor.predict(predictor.parse(cases)) if cases else []
-    _write_json(folder / "reference.json", {"inputs": cases, "predictions": answers})
+    pairs = [{"input": case, "prediction": answer} for case, answer in zip(cases, answers, strict=True)]
+    _write_json(folder / "reference.json", {"cases": pairs})
     (folder / "predict.py").write_bytes(Path(runtime.__file__).read_bytes())
     provenance = _provenance(run)
-    card = model_card(template, core, metrics, report, certificate, provenance, run.train.dataset.name)
+    card = model_card(template, core, metrics, report, certificate, provenance, run.train.dataset.name, trained.notes)
     (folder / "README.md").write_text(card, encoding="utf-8", errors="replace")
     files = {
         path.name: {"sha256": ref.sha256, "bytes": ref.bytes}

@@ -1,6 +1,7 @@
 """README.md of a bundle: what the model does, what it learned from, how good it is, how to use it."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from workers.contracts.manifest import Certificate, Provenance
@@ -14,10 +15,10 @@ _USE = {
 }
 _LIBRARIES = {"text": "numpy onnxruntime tokenizers", "image": "numpy onnxruntime pillow"}
 _LIMITS = {
-    "text": "It reads the first {max_tokens} words and word parts of a text. It has seen only the language and style of "
-    "its training texts, and answers with one of its classes whatever the text.",
-    "image": "It sees an image stretched to {width} × {height} pixels: what is smaller than a few pixels there is lost. "
-    "It answers with one of its classes whatever the image.",
+    "text": "It reads the first {max_tokens} words and word parts of a text. It has seen only the language and style "
+    "of its training texts, and answers with one of its classes whatever the text.",
+    "image": "It sees an image stretched to {width} × {height} pixels: what is smaller than a few pixels there is "
+    "lost. It answers with one of its classes whatever the image.",
     "recommendation": "It knows the users and items of its training data; others get the most popular items.",
 }
 
@@ -30,8 +31,9 @@ def model_card(
     certificate: Certificate,
     provenance: Provenance,
     dataset_name: str,
+    notes: Sequence[str] = (),
 ) -> str:
-    """Markdown. Names that users gave are escaped."""
+    """Markdown. Names that users gave are escaped. `notes` say how the metrics were measured."""
     kind = template.kind
     limits = _LIMITS[kind].format_map({"max_tokens": "", "width": "", "height": "", **core["preprocessing"]})
     parts = [
@@ -48,6 +50,7 @@ def model_card(
         _metrics_table(metrics),
         *_baseline(report, metrics, template.main_metric),
         *_classes(report),
+        *notes,
         "## Parity certificate",
         f"{certificate.examples:,} {certificate.split} examples went through `predict.py` and the trained PyTorch "
         f"model: {certificate.label_flips} answers differ, scores by at most {certificate.max_abs_difference:.2g} "
@@ -56,7 +59,8 @@ def model_card(
         limits,
         "## Provenance",
         f"Job {provenance.job}, attempt {provenance.attempt}; template {provenance.template}, "
-        f"preset {provenance.preset}, seed {provenance.seed}; code {provenance.code_version}, PyTorch {provenance.torch_version}.",
+        f"preset {provenance.preset}, seed {provenance.seed}; code {provenance.code_version}, "
+        f"PyTorch {provenance.torch_version}.",
     ]
     return "\n\n".join(parts) + "\n"
 
