@@ -15,7 +15,8 @@ def flip_and_shift(images: torch.Tensor, flip: bool, shift: int) -> torch.Tensor
         mirrored = torch.rand(batch, 1) < 0.5
         columns = torch.where(mirrored, width - 1 - columns, columns)
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    return images[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    moved: torch.Tensor = images[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved
 
 
 def vary_colours(images: torch.Tensor, strength: float) -> torch.Tensor:
@@ -28,4 +29,5 @@ def vary_colours(images: torch.Tensor, strength: float) -> torch.Tensor:
     pixels = grey + (pixels - grey) * saturation
     middle = pixels.mean(dim=(1, 2, 3), keepdim=True)
     pixels = (middle + (pixels - middle) * contrast) * brightness
-    return pixels.round().clamp(0, 255).to(torch.uint8)
+    varied: torch.Tensor = pixels.round().clamp(0, 255).to(torch.uint8)
+    return varied

@@ -4,6 +4,7 @@ import base64
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +98,14 @@ class ImageExamples(Examples):
             return
         folder = run.job_dir.root / "cache"
         folder.mkdir(exist_ok=True)
-        self._pixels = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        self._pixels = np.lib.format.open_memmap(
             folder / f"{split}.npy", mode="w+", dtype=np.uint8, shape=(len(self), size, size, 3)
         )
         done = 0
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for batch in run.batches(split, ["image", "name"]):
-                decoded = pool.map(
-                    lambda raw: _decode(*raw, size),
-                    zip(batch["image"].to_pylist(), batch["name"].to_pylist(), strict=True),
-                )
+                files, names = batch["image"].to_pylist(), batch["name"].to_pylist()
+                decoded = pool.map(_decode, files, names, repeat(size))
                 for pixels in decoded:
                     self._pixels[done] = pixels
                     done += 1

@@ -27,7 +27,7 @@ _CHECKPOINT_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. `learning_rate` is the peak; `warmup` the share of steps that climb to it, before a cosine descends."""
+    """How to train. `learning_rate` is the peak: a share `warmup` of the steps climbs to it, then a cosine descends."""
 
     epochs: int
     batch_size: int
@@ -144,8 +144,8 @@ def _step(
             labels = torch.from_numpy(train.labels[rows])
             total_weight = weights.cpu()[labels].sum().item()
             loss = 0.0
-            for start in range(0, len(rows), at.micro_batch):
-                part = slice(start, start + at.micro_batch)
+            # Parts of like size: a last one of a single example would upset batch normalisation.
+            for part in np.array_split(np.arange(len(rows)), math.ceil(len(rows) / at.micro_batch)):
                 inputs = train.augment(train.batch(rows[part])).to(run.device, non_blocking=True)
                 with _autocast(run.device):
                     scores = model(inputs)
@@ -164,7 +164,7 @@ def _step(
                 raise not_finite(at.step, settings.learning_rate)
             optimizer.step()
             return loss
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
         # Outside the handler: the traceback, which holds the tensors of the failed attempt, is gone.

@@ -55,7 +55,8 @@ def train_text(run: Run) -> "TrainedText":
     )
     run.log(
         f"Learning {len(labels)} classes from {len(train):,} texts: {tokenizer.get_vocab_size():,} words "
-        f"and word parts, {network.phrases.num_embeddings - 1:,} phrases, {settings.epochs} epochs in batches of {settings.batch_size}."
+        f"and word parts, {network.phrases.num_embeddings - 1:,} phrases, "
+        f"{settings.epochs} epochs in batches of {settings.batch_size}."
     )
     fit(run, network, train, validation, settings)
     evaluation: dict[str, Examples] = {"validation": validation, "test": test}

@@ -49,9 +49,9 @@ def phrase_table(batches: list[torch.Tensor], longest: int, most: int) -> np.nda
 class TextNetwork(nn.Module):
     """Token ids, int64 [batch, length] padded with 0 → scores, float32 [batch, labels].
 
-    The bag is the sum of the vectors of tokens and known phrases, divided by the root of their number (as a TF-IDF row
-    has length one). The convolutions look for patterns over three and five tokens and keep the strongest of each. Padding
-    changes nothing in either: a text gets the same answer alone and among longer ones.
+    The bag is the sum of the vectors of tokens and known phrases, divided by the root of their number, as a TF-IDF row
+    has length one. The convolutions look for patterns over three and five tokens and keep the strongest of each.
+    Padding changes nothing in either: a text gets the same answer alone and among longer ones.
     """
 
     def __init__(

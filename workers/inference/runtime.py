@@ -214,7 +214,7 @@ def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
-def pad_ids(ids: Sequence[Sequence[int]], max_tokens: int) -> np.ndarray:
+def pad_ids(ids: Sequence[Any], max_tokens: int) -> np.ndarray:
     """int64 [texts, length], padded with 0. Lengths go in steps, so that the runtime's memory sees few shapes."""
     longest = min(max(map(len, ids)), max_tokens)
     step = 16 if longest <= 128 else 64
