@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,33 +14,29 @@ from workers.contracts.events import EVENT, Event
 from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.engine import loop
-from workers.engine.loop import Plan, fit, schedule
+from workers.engine.loop import Examples, Settings, fit, schedule
 from workers.engine.run import Run
 from workers.task_templates import TEMPLATES
 
-PLAN = Plan(epochs=4, batch_size=8, learning_rate=0.02, patience=10)
+SETTINGS = Settings(epochs=4, batch_size=8, learning_rate=0.02, patience=10)
 
 
-class Points:
+class Points(Examples):
     """Two clouds in the plane; noise is added in training, as augmentation would."""
 
     def __init__(self, seed: int, count: int = 60) -> None:
         random = np.random.default_rng(seed)
-        self.labels = torch.from_numpy(random.integers(0, 2, count))
-        centres = np.where(self.labels.numpy()[:, None] == 1, 1.0, -1.0)
+        self.labels = random.integers(0, 2, count)
+        centres = np.where(self.labels[:, None] == 1, 1.0, -1.0)
         self.points = torch.from_numpy((centres + random.normal(0, 0.4, (count, 2))).astype(np.float32))
-        self.seen: list[int] = []
+        self.augmented: list[int] = []
 
-    def batches(self, size: int, random: np.random.Generator) -> list[np.ndarray]:
-        order = random.permutation(len(self.labels))
-        return [order[i : i + size] for i in range(0, len(order), size)]
+    def batch(self, rows: np.ndarray) -> Tensor:
+        return self.points[torch.from_numpy(rows)]
 
-    def inputs(self, indices: np.ndarray, *, training: bool) -> Tensor:
-        points = self.points[torch.from_numpy(indices)]
-        if training:
-            self.seen.append(len(indices))
-            points = points + 0.05 * torch.randn(points.shape)
-        return points
+    def augment(self, inputs: Tensor) -> Tensor:
+        self.augmented.append(len(inputs))
+        return inputs + 0.05 * torch.randn(inputs.shape)
 
 
 def start_run(folder: Path, seed: int = 1) -> Run:
@@ -54,9 +51,9 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
 
 
-def train(folder: Path, plan: Plan = PLAN, seed: int = 1) -> nn.Module:
+def train(folder: Path, settings: Settings = SETTINGS, seed: int = 1) -> nn.Module:
     trained = network()
-    fit(start_run(folder, seed), trained, Points(1), Points(2), plan)
+    fit(start_run(folder, seed), trained, Points(1), Points(2), settings)
     return trained
 
 
@@ -92,34 +89,35 @@ class Killed(BaseException):
 def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, step: int
 ) -> None:
-    plan = Plan(epochs=4, batch_size=8, learning_rate=0.02, optimizer=optimizer)  # type: ignore[arg-type]
-    whole = train(tmp_path / "whole", plan)
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
-    original: Callable[..., None] = loop._save
+    settings = Settings(epochs=4, batch_size=8, learning_rate=0.02, optimizer=optimizer)  # type: ignore[arg-type]
+    whole = train(tmp_path / "whole", settings)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", 1e9)
+    save: Callable[..., float] = loop._save
 
-    def save_and_die(
-        run: Run, net: nn.Module, opt: torch.optim.Optimizer, best: dict[str, Tensor], state: object
-    ) -> None:
-        original(run, net, opt, best, state)
-        if state.step == step:  # type: ignore[attr-defined]
+    def save_and_die(run: Run, *rest: Any) -> float:
+        seconds = save(run, *rest)
+        if rest[2].step == step:
             raise Killed
+        return seconds
 
     monkeypatch.setattr(loop, "_save", save_and_die)
     with pytest.raises(Killed):
-        train(tmp_path / "parts", plan)
-    monkeypatch.setattr(loop, "_save", original)
-    assert same(whole, train(tmp_path / "parts", plan))
+        train(tmp_path / "parts", settings)
+    monkeypatch.setattr(loop, "_save", save)
+    assert same(whole, train(tmp_path / "parts", settings))
 
 
 def test_a_damaged_checkpoint_means_to_start_again_and_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", -1.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", 1e9)
     whole = train(tmp_path)
     newest = sorted((tmp_path / "checkpoints").glob("*.safetensors"))[-1]
     data = bytearray(newest.read_bytes())
     data[len(data) // 2] ^= 1
     newest.write_bytes(data)
     assert same(whole, train(tmp_path))
-    assert any(e.type == "log" and "starts again" in e.message for e in events(tmp_path))
+    assert any(e.type == "log" and "starts from the beginning" in e.message for e in events(tmp_path))
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_change(tmp_path: Path) -> None:
@@ -128,40 +126,41 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change(tmp_path: Path
     trained = network()
     before = {name: value.clone() for name, value in trained.named_parameters()}
     with pytest.raises(JobError) as caught:
-        fit(start_run(tmp_path), trained, points, None, PLAN)
+        fit(start_run(tmp_path), trained, points, Points(2, 0), SETTINGS)
     assert caught.value.code == "not_finite"
-    assert caught.value.repair == {"action": "retry", "parameters": {"learning_rate": 0.005}}
+    assert caught.value.repair == {"action": "retry", "parameters": {"learning_rate": 0.002}}
     assert all(torch.equal(before[name], value) for name, value in trained.named_parameters())
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(tmp_path: Path) -> None:
     class Greedy(Points):
-        def inputs(self, indices: np.ndarray, *, training: bool) -> Tensor:
-            if training and len(indices) > 3:
+        def augment(self, inputs: Tensor) -> Tensor:
+            if len(inputs) > 5:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-            return super().inputs(indices, training=training)
+            return super().augment(inputs)
 
     greedy = Greedy(1)
-    fit(start_run(tmp_path), network(), greedy, Points(2), PLAN)
-    assert max(greedy.seen) == 2
+    fit(start_run(tmp_path), network(), greedy, Points(2), SETTINGS)
+    assert max(greedy.augmented) == 4
     warnings = [e.message for e in events(tmp_path) if e.type == "log" and e.level == "warning"]
-    assert [m.split(":")[1].split()[3] for m in warnings] == ["4", "2"]
+    assert len(warnings) == 1 and "4 examples" in warnings[0]
 
 
 def test_when_not_even_one_example_fits_the_card_says_so(tmp_path: Path) -> None:
     class Hopeless(Points):
-        def inputs(self, indices: np.ndarray, *, training: bool) -> Tensor:
+        def augment(self, inputs: Tensor) -> Tensor:
             raise MemoryError
 
     with pytest.raises(JobError) as caught:
-        fit(start_run(tmp_path), network(), Hopeless(1), None, PLAN)
+        fit(start_run(tmp_path), network(), Hopeless(1), Points(2), SETTINGS)
     assert caught.value.code == "out_of_memory"
+    assert caught.value.repair
 
 
 def test_training_ends_when_nothing_improves(tmp_path: Path) -> None:
-    plan = Plan(epochs=50, batch_size=8, learning_rate=0.02, patience=3)
-    train(tmp_path, plan)
-    assert any(e.type == "log" and "No improvement in 3 epochs" in e.message for e in events(tmp_path))
+    settings = Settings(epochs=50, batch_size=8, learning_rate=0.02, patience=3)
+    train(tmp_path, settings)
+    assert any(e.type == "log" and "No improvement for 3 epochs" in e.message for e in events(tmp_path))
 
 
 def test_progress_tells_the_time_left_from_the_first_steps(tmp_path: Path) -> None:
