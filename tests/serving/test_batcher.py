@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -117,12 +118,16 @@ async def test_whoever_has_left_is_passed_over() -> None:
     assert model.batches == [1]
 
 
-async def test_a_model_that_becomes_dear_leaves_the_event_loop_and_comes_back() -> None:
+async def test_a_model_that_turns_out_dear_leaves_the_event_loop() -> None:
+    def predict(items: Sequence[Any]) -> list[dict[str, Any]]:
+        end = time.perf_counter() + 20 * LOOP_BUDGET_S
+        while time.perf_counter() < end:
+            pass
+        return [{"value": item} for item in items]
+
     with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(Echo(), pool)
+        batcher = Batcher(predict, pool)
         assert batcher.on_loop
-        batcher._learn(1.0)
-        assert not batcher.on_loop
-        for _ in range(100):
-            batcher._learn(0.0)
-        assert batcher.on_loop
+        while batcher.on_loop:
+            assert await ask(batcher, [1]) == [1]
+        assert await ask(batcher, [2]) == [2]

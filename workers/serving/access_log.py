@@ -1,4 +1,7 @@
-"""The access log: each usage record as a JSON line on standard output. No payload, no addresses, no keys."""
+"""The access log: usage records as JSON lines on standard output. No payload, no addresses, no keys.
+
+By default only refusals and failures: every answered request is in the ledger anyway.
+"""
 
 import asyncio
 import sys
@@ -10,14 +13,15 @@ _MAX_LINES = 2000
 class AccessLog:
     """Collects lines and writes them together: a system call per request would cost more than the prediction."""
 
-    def __init__(self, enabled: bool) -> None:
-        self._enabled = enabled
+    def __init__(self, level: str) -> None:
+        self._refusals = level in ("all", "errors")
+        self._all = level == "all"
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def write(self, record: bytes) -> None:
+    def write(self, record: bytes, *, refusal: bool) -> None:
         """Log one record, which is a JSON object."""
-        if not self._enabled:
+        if not (self._all or (refusal and self._refusals)):
             return
         self._lines.append(record)
         if len(self._lines) >= _MAX_LINES:

@@ -15,9 +15,10 @@ from workers.contracts.errors import InfraError, SlipwayError
 from workers.inference.runtime import InputError
 from workers.serving.config import DEADLINE_S, MAX_BATCH, MAX_WAITING
 
-# A batch that takes longer than this would keep the event loop from the sockets: such models run in a thread. One that
-# takes less than half of it may come back: a thread costs about 0.1 ms each way.
-LOOP_BUDGET_S = 0.005
+# A full batch that takes longer would keep the event loop from the sockets: such models run in a thread, which
+# costs about 0.1 ms each way. Measured at warm-up; a model that turns out to be far dearer on real inputs moves later.
+LOOP_BUDGET_S = 0.008
+_FAR_DEARER = 4
 
 Predictions = list[dict[str, Any]]
 Predict = Callable[[Sequence[Any]], Predictions]
@@ -132,19 +133,14 @@ class Batcher:
         for job, result in zip(batch, results, strict=True):
             job.compute_us = int(elapsed_s * 1e6 * job.count / count)
             _settle(job, result)
-        self._learn(elapsed_s)
+        # Slowly, so that a moment in which the machine is busy makes no model dear.
+        self._typical_s += 0.05 * (elapsed_s - self._typical_s)
+        if self._typical_s > _FAR_DEARER * LOOP_BUDGET_S:
+            self.on_loop = False
         if self._queue:
             self._loop.call_soon(self._run_next)
         else:
             self._busy = False
-
-    def _learn(self, elapsed_s: float) -> None:
-        """Move the model off the event loop, or back, when its batches have become dear or cheap."""
-        self._typical_s += 0.1 * (elapsed_s - self._typical_s)
-        if self.on_loop:
-            self.on_loop = self._typical_s <= LOOP_BUDGET_S
-        else:
-            self.on_loop = self._typical_s < LOOP_BUDGET_S / 2
 
     def _compute(self, batch: list[Job]) -> "tuple[list[Predictions | Exception], float]":
         """Results per job, and the seconds it took.

@@ -113,13 +113,13 @@ def _unpack_one(bundle: zipfile.ZipFile, entry: zipfile.ZipInfo, facts: dict[str
 
 def _load(folder: Path, manifest: Manifest) -> Loaded:
     cases = _reference_cases(folder)
-    loaded, typical_s = _try(folder, cases, threads=1)
+    predictor, typical_s = _try(folder, cases, threads=1)
     # A cheap model is fastest on one thread; a dear one may gain from all.
     if typical_s > LOOP_BUDGET_S and (cores := os.cpu_count() or 1) > 1:
         other, other_s = _try(folder, cases, threads=cores)
         if other_s < typical_s:
-            loaded, typical_s = other, other_s
-    return Loaded(loaded, manifest, typical_s, cases[0] if cases else None)
+            predictor, typical_s = other, other_s
+    return Loaded(predictor, manifest, typical_s, cases[0] if cases else None)
 
 
 def _reference_cases(folder: Path) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ class Config:
     redis_url: str
     storage: str
     cache: Path
-    access_log: bool
+    access_log: str  # "all", "errors" or "off"
     drain_s: float
     headers_timeout_s: float
 
@@ -61,7 +61,7 @@ class Config:
             redis_url=_needed(env, "REDIS_URL"),
             storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
             cache=home / "serving",
-            access_log=env.get("SLIPWAY_SERVING_ACCESS_LOG", "1") not in ("0", "no", "false", "off"),
+            access_log=_choice(env, "SLIPWAY_SERVING_ACCESS_LOG", ("errors", "all", "off")),
             headers_timeout_s=_number(env, "SLIPWAY_SERVING_HEADERS_TIMEOUT_MS", "15000", 100, 600_000) / 1000,
             drain_s=_number(env, "SLIPWAY_SERVING_DRAIN_MS", "1000", 0, 60_000) / 1000,
         )
@@ -71,6 +71,14 @@ def _needed(env: Mapping[str, str], name: str) -> str:
     if not env.get(name):
         raise ConfigError(f"{name} is not set.")
     return env[name]
+
+
+def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """One of the choices; the first is the default."""
+    text = env.get(name) or choices[0]
+    if text not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {text!r}.")
+    return text
 
 
 def _number(env: Mapping[str, str], name: str, default: str, low: int, high: int) -> int:

@@ -65,7 +65,7 @@ class Exchange:
         try:
             record = self._record(200, None, len(body))
             await meter.append(names.STREAM_USAGE, record)
-            access_log.write(record)
+            access_log.write(record, refusal=False)
         except InfraError as error:
             await self._send_error(error, error_body(error, self.request_id, oip=self.oip), close=False)
             return
@@ -84,7 +84,7 @@ class Exchange:
             if (self.route or self.key) and code != "unavailable":
                 record = self._record(status, code, len(body))
                 await meter.append(names.STREAM_USAGE, record)
-                access_log.write(record)
+                access_log.write(record, refusal=True)
         except InfraError as failure:
             error, body = failure, error_body(failure, self.request_id, oip=self.oip)
         await self._send_error(error, body, close=close)

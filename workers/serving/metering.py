@@ -89,7 +89,7 @@ class Meter:
         if self._connection is None:
             self._connection = self._pool.make_connection()
             await self._connection.connect()
-        await self._connection.send_packed_command([command for command, _ in batch], check_health=False)
+        await self._connection.send_packed_command(b"".join([command for command, _ in batch]), check_health=False)
         for _ in batch:
             await self._connection.read_response(disable_decoding=True)
         # All or none: after an error in the middle the batch is written again, and the ledger drops the repeats.

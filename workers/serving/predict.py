@@ -143,13 +143,14 @@ class Predict:
 
 async def _unless_gone(job: Job, receive: Receive) -> list[dict[str, Any]]:
     """The job's predictions; if the client leaves first, the job leaves the queue. Raises ClientGone."""
+    # The body has been read: what else comes is the news that the client has left.
     gone = asyncio.ensure_future(receive())
+    gone.add_done_callback(lambda _: job.future.cancel())
     try:
-        either: list[asyncio.Future[Any]] = [job.future, gone]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not job.future.done():
-            job.future.cancel()
-            raise bodies.ClientGone
-        return job.future.result()
+        return await job.future
+    except asyncio.CancelledError:
+        if gone.done():
+            raise bodies.ClientGone from None
+        raise
     finally:
         gone.cancel()
