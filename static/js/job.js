@@ -50,7 +50,7 @@
     const line = document.createElement("li");
     line.className = `log-${event.level}`;
     const time = document.createElement("time");
-    time.textContent = new Date(event.time * 1000).toISOString().slice(11, 19);
+    time.textContent = new Date(event.time).toISOString().slice(11, 19);
     const text = document.createElement("span");
     text.textContent = event.message;
     line.append(time, text);
