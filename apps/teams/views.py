@@ -34,6 +34,7 @@ def home(request: SignedInRequest, team_id: str) -> HttpResponse:
         fragment="teams/_jobs.html",
         team=team,
         projects=_projects(team),
+        archived=team.projects.exclude(archived=None),
         jobs=_active_jobs(team),
         usage=_usage_of_month(team),
         members=team.memberships.select_related("user"),

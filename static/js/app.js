@@ -56,19 +56,6 @@ document.addEventListener("alpine:init", () => {
       for (const panel of this.$root.querySelectorAll("[data-panel]")) panel.hidden = panel.dataset.panel !== name;
     },
   }));
-
-  // A form whose fields depend on a choice: parts with data-when="text" show while the checked control says so.
-  Alpine.data("depends", () => ({
-    init() { this.update(); },
-    update() {
-      const chosen = this.$root.querySelector("[data-chooser]:checked, select[data-chooser]");
-      for (const part of this.$root.querySelectorAll("[data-when]")) {
-        const fits = part.dataset.when.split(" ").includes(chosen?.value);
-        part.hidden = !fits;
-        for (const control of part.querySelectorAll("input, select, textarea")) control.disabled = !fits;
-      }
-    },
-  }));
 });
 
 async function writeClipboard(text) {
