@@ -5,17 +5,16 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from django.conf import settings
 from django.utils.safestring import SafeString
 
-_FOLDER: Final = Path("@tabler") / "icons" / "icons" / "outline"
+_FOLDER: Final = Path(__file__).resolve().parents[2] / "node_modules" / "@tabler" / "icons" / "icons" / "outline"
 _DRAWING: Final = re.compile(r"<svg[^>]*>(.*)</svg>", re.DOTALL)
 
 
 @cache
 def drawing(name: str) -> SafeString:
     """What lies between <svg> and </svg> of an icon. Raises OSError for a name that Tabler does not have."""
-    text = (settings.NODE_MODULES / _FOLDER / f"{name}.svg").read_text("utf-8")
+    text = (_FOLDER / f"{name}.svg").read_text("utf-8")
     found = _DRAWING.search(text)
     if found is None:
         raise OSError(f"{name}.svg holds no drawing")

@@ -8,9 +8,7 @@ from workers.contracts.errors import UserError
 
 def model_for(actor: User, model_id: str, *, need: Need = "read") -> ModelVersion:
     """A model version by id. Raises UserError `not_found` or `not_allowed`."""
-    found = (
-        ModelVersion.objects.select_related("project__team").filter(pk=model_id).first()
-    )
+    found = ModelVersion.objects.select_related("project__team").filter(pk=model_id).first()
     if found is None:
         raise UserError("not_found")
     require(actor, found.project.team_id, need)

@@ -168,7 +168,6 @@ LANGUAGES = [("en", "English")]
 LOCALE_PATHS = [ROOT / "locale"]
 
 # --- Static files: ours, and the npm packages' (slipway.static.VENDOR_FILES) ---
-NODE_MODULES = ROOT / "node_modules"
 STATIC_URL = "/static/"
 STATIC_ROOT = ENV.home / "static"
 STATICFILES_DIRS = [ROOT / "static"]
