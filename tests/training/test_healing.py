@@ -103,8 +103,8 @@ def begin(cast: Cast, redis_client: redis.Redis, tmp_path: Path) -> Callable[...
 
 @pytest.fixture
 def course(begin: Callable[..., Course]) -> Course:
-    """A queued training of some thousand steps."""
-    return begin("text-classification", epochs=50, patience=50, batch_size=4)
+    """A queued training of 500 steps."""
+    return begin("image-classification", epochs=50, patience=50, width=8, image_size=16, batch_size=16)
 
 
 def _engine(worker: Worker) -> int:
