@@ -48,7 +48,7 @@ class Feedback(BaseModel):
 
     request_id: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
     index: int = Field(default=0, ge=0, lt=10_000)
-    label: str = Field(min_length=1, max_length=400)
+    label: str = Field(min_length=1, max_length=400, pattern=r"^[^\x00]+$")
 
 
 class App:
