@@ -4,6 +4,8 @@ from functools import cache
 
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 Client = redis.Redis
 # Redis answers in under a millisecond; whoever waits longer than this waits in vain.
@@ -23,4 +25,6 @@ def _client(url: str) -> Client:
         socket_timeout=_TIMEOUT_S,
         socket_connect_timeout=_TIMEOUT_S,
         health_check_interval=30,
+        # Once more, at once, where a connection turned out to be closed. The default waits for seconds.
+        retry=Retry(NoBackoff(), 1),
     )

@@ -34,7 +34,7 @@ def test_a_model_is_told_whole(victors: APIClient, model: ModelVersion) -> None:
     assert told["metrics"]["test"]["accuracy"] == 0.5
     assert told["certificate"]["label_flips"] == 0
     assert told["report"]["labels"] == model.report["labels"]
-    assert told["bundle"] == {"sha256": "0" * 64, "bytes": 1}
+    assert told["bundle"] == {"sha256": model.bundle_sha256, "bytes": model.bundle_bytes}
 
 
 def test_the_list_holds_the_teams_own_models(victors: APIClient, model: ModelVersion, cast: Cast) -> None:

@@ -35,7 +35,7 @@ def test_the_templates_tell_their_parameters(bobs: APIClient) -> None:
     assert {"text-classification", "image-classification", "recommendation"} <= set(found)
     text = found["text-classification"]
     assert text["presets"] == ["fast", "balanced", "best"]
-    assert text["parameters"]["properties"]["epochs"]["maximum"] == 500
+    assert text["parameters"]["properties"]["epochs"]["title"] == "Epochs"
 
 
 def test_a_job_is_started_and_told(bobs: APIClient, cast: Cast) -> None:
