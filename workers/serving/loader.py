@@ -44,6 +44,8 @@ class Models:
         self._wanted: dict[str, RouteRevision] = {}
         self._revisions: dict[str, str] = {}
         self._change = asyncio.Event()
+        # Set when a model has become ready or failed: whoever tells others clears it.
+        self.news = asyncio.Event()
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._running = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="predict")
 
@@ -112,6 +114,7 @@ class Models:
                 if sha256 in self._wanted:
                     self._failed.pop(sha256, None)
                     self._served[sha256] = Served(loaded, loaded.batcher(self._running))
+                    self.news.set()
                     _settle_memory()
                     log.info("model ready", revision=revision.revision, batch_ms=round(loaded.typical_s * 1e3, 2))
 
@@ -140,6 +143,7 @@ class Models:
         passing = isinstance(error, OSError | InfraError)
         message = error.message if isinstance(error, SlipwayError) else "The bundle cannot be read just now."
         self._failed[sha256] = message
+        self.news.set()
         if passing:
             self._retry_at[sha256] = time.monotonic() + _RETRY_S
         else:

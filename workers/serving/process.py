@@ -87,10 +87,11 @@ class Process:
         return None if self._ready_once else "loading models"
 
     async def _tell(self) -> None:
-        """Say every second what this process has loaded (ServingStatus)."""
+        """Say what this process has loaded (ServingStatus), every second and at each change."""
         key = names.serving_key(self.name)
         try:
             while True:
+                self.models.news.clear()
                 status = ServingStatus(
                     process=self.name,
                     version=self.directory.version,
@@ -99,7 +100,8 @@ class Process:
                 )
                 with contextlib.suppress(RedisError, OSError, TimeoutError):
                     await self.redis.set(key, status.model_dump_json(), ex=names.SERVING_TTL_S)
-                await asyncio.sleep(_STATUS_EVERY_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.models.news.wait(), _STATUS_EVERY_S)
         finally:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 await self.redis.delete(key)
