@@ -3,6 +3,7 @@
 import redis
 import structlog
 from celery import shared_task
+from django.db import OperationalError
 
 from apps.training import reaper
 
@@ -14,5 +15,5 @@ def reap() -> None:
     """Start again what nobody works on any more."""
     try:
         reaper.sweep()
-    except redis.RedisError:
-        log.warning("reaper_waits_for_redis")
+    except (redis.RedisError, OperationalError) as error:
+        log.warning("reaper_waits", reason=type(error).__name__)

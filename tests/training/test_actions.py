@@ -186,6 +186,7 @@ def test_a_job_is_kept_when_redis_is_away(cast: Cast, committed: Callable[..., A
     settings.REDIS_URL = nowhere
     before = current_app._get_current_object()
     with Celery("away", broker=nowhere) as away:
+        away.conf.broker_transport_options = before.conf.broker_transport_options
         away.set_current()
         try:
             job = committed(lambda: _train(cast))
