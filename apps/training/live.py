@@ -85,7 +85,7 @@ def _waiting_because(job: Job, ahead: int) -> str:
         return again + _no_runner(job.queue)
     if ahead:
         return again + ngettext("%(n)d job is ahead of it.", "%(n)d jobs are ahead of it.", ahead) % {"n": ahead}
-    if all(runner.job for runner in able):
+    if all(runner.job not in (None, job.pk) for runner in able):
         busy = ngettext("The runner is busy with another job.", "All %(n)d runners are busy.", len(able))
         return again + busy % {"n": len(able)}
     return again + _("A runner is about to start it.")
