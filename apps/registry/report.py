@@ -81,15 +81,17 @@ def context(model: ModelVersion) -> dict[str, Any]:
 
 def confusion_chart(labels: list[str], matrix: list[list[int]]) -> dict[str, Any]:
     """ECharts option of a confusion matrix: true labels downwards, predicted to the right, shaded by row share."""
+    # The counts themselves, as long as they fit into their cells.
+    label = {"show": len(labels) <= 12, "formatter": "{@[3]}"}
     cells = []
     for true, row in enumerate(matrix):
         total = sum(row) or 1
         cells += [[predicted, true, round(count / total, 4), count] for predicted, count in enumerate(row)]
     return {
         "tooltip": {},
-        "grid": {"top": 8, "right": 8, "left": 4, "bottom": 24},
+        "grid": {"top": 8, "right": 8, "left": 4, "bottom": 40},
         "xAxis": {"type": "category", "data": labels, "name": _("predicted"), "nameLocation": "middle", "nameGap": 30},
         "yAxis": {"type": "category", "data": labels, "inverse": True},
         "visualMap": {"show": False, "min": 0, "max": 1, "dimension": 2, "inRange": {"opacity": [0.04, 1]}},
-        "series": [{"type": "heatmap", "data": cells, "encode": {"tooltip": [3]}, "label": {"show": False}}],
+        "series": [{"type": "heatmap", "data": cells, "encode": {"tooltip": [3]}, "label": label}],
     }

@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.core.pages import SignedInRequest, go, page, paginate
@@ -110,10 +111,18 @@ def job(request: SignedInRequest, job_id: str) -> HttpResponse:
     )
 
 
-def _headline(job: Job) -> list[tuple[str, Any]]:
-    """The newest values of the series that people ask about first, while the job runs."""
-    wanted = ("validation/accuracy", "validation/recall@20", "train/loss", "validation/loss", "train/learning_rate")
-    return [(name, job.metrics[name]) for name in wanted if isinstance(job.metrics.get(name), float)][:3]
+_HEADLINES = {
+    "validation/accuracy": _("Validation accuracy"),
+    "validation/recall@20": _("Validation recall@20"),
+    "train/loss": _("Training loss"),
+    "validation/loss": _("Validation loss"),
+}
+
+
+def _headline(job: Job) -> list[tuple[Any, float]]:
+    """The newest values of the two series that people ask about first, while the job runs."""
+    newest = [(name, job.metrics.get(series)) for series, name in _HEADLINES.items()]
+    return [(name, value) for name, value in newest if isinstance(value, float)][:2]
 
 
 @login_required
