@@ -1,6 +1,7 @@
 """The models of this process: loaded before they are routed to, kept while the snapshot names them."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import random
@@ -130,10 +131,9 @@ class Models:
     async def _rest(self) -> None:
         """Wait for a change, or until something may be tried again."""
         await asyncio.to_thread(self._evict)
-        try:
-            await asyncio.wait_for(self._change.wait(), 1.0)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._change.wait()
 
     def _open(self, revision: RouteRevision) -> Loaded:
         return bundles.open_bundle(bundles.fetch(self._storage, revision, self._cache))

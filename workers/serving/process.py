@@ -101,16 +101,19 @@ class Process:
                 with contextlib.suppress(RedisError, OSError, TimeoutError):
                     await self.redis.set(key, status.model_dump_json(), ex=names.SERVING_TTL_S)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.models.news.wait(), _STATUS_EVERY_S)
+                    async with asyncio.timeout(_STATUS_EVERY_S):
+                        await self.models.news.wait()
         finally:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 await self.redis.delete(key)
 
     async def stop(self) -> None:
         """Write what is left and hang up."""
-        for task in self._work:
-            task.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
+        # Again and again: before Python 3.12 a cancellation can be lost in asyncio.wait_for, which redis-py uses.
+        while running := [task for task in self._work if not task.done()]:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=1.0)
         await self.meter.close()
         self.access_log.flush()
         self.models.close()

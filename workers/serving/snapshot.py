@@ -61,7 +61,8 @@ class Watch:
                     log.warning("snapshot not read", reason=str(error)[:200])
                 # A lost message only costs the time to the next poll.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._told.wait(), POLL_S)
+                    async with asyncio.timeout(POLL_S):
+                        await self._told.wait()
                 self._told.clear()
         finally:
             listener.cancel()
