@@ -22,7 +22,7 @@ from workers.task_templates.image_classification import ImageParams
 
 _SIZES = (32, 48, 64, 96, 128)
 # Images that a training run reads, counted over all its epochs, where the user sets no epochs.
-_BUDGET = {"fast": 100_000, "balanced": 200_000, "best": 500_000}
+_BUDGET = {"fast": 90_000, "balanced": 150_000, "best": 400_000}
 
 
 def train_image(run: Run) -> "TrainedImages":

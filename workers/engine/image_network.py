@@ -30,8 +30,9 @@ class _Residual(nn.Module):
 class ImageNetwork(nn.Module):
     """Pixels, uint8 [batch, height, width, 3] → scores, float32 [batch, labels].
 
-    `mean` and `std` (per channel, in 0..1) are the training images'. Images above 48 pixels are halved by strided
-    layers until the body sees at most 48: its cost is then the same for every size.
+    The first convolution is pooled at once: most of the work is then done on small maps, which a CPU trains on in a
+    minute. Images above 48 pixels are halved by strided layers until the body sees at most 48: its cost is then the
+    same for every size. `mean` and `std` (per channel, in 0..1) are the training images'.
     """
 
     def __init__(self, labels: int, size: int, width: int, mean: torch.Tensor, std: torch.Tensor) -> None:
@@ -45,7 +46,7 @@ class ImageNetwork(nn.Module):
         while size > 48:
             layers.append(_Conv(channels, width, stride=2))
             channels, size = width, (size + 1) // 2
-        layers.append(_Conv(channels, width))
+        layers += [_Conv(channels, width), nn.MaxPool2d(2)]
         layers += [_Conv(width, 2 * width), nn.MaxPool2d(2), _Residual(2 * width)]
         layers += [_Conv(2 * width, 4 * width), nn.MaxPool2d(2), _Residual(4 * width)]
         self.layers = nn.Sequential(*layers)

@@ -1,7 +1,8 @@
 """Training of text classifiers: tokenizer, examples, network, and what the served path needs of them."""
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from workers.task_templates.text_classification import TextParams
 # Longer tokens than this many characters per token are rare; what lies behind is not even read.
 _CHARS_PER_TOKEN = 12
 _PAD, _UNKNOWN = "[PAD]", "[UNK]"
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
+_IN_WORD = rf"[[\p{{L}}\p{{N}}\p{{M}}]&&[^{_UNSPACED[1:-1]}]]"
 _MOST_PHRASES = 100_000
 # Texts that a training run reads, counted over all its epochs, where the user sets no epochs.
 _BUDGET = {"fast": 60_000, "balanced": 150_000, "best": 400_000}
@@ -34,7 +37,7 @@ def train_text(run: Run) -> "TrainedText":
         torch.set_num_threads(1)
     labels = training_labels(run)
     max_chars = params.max_tokens * _CHARS_PER_TOKEN
-    tokenizer = train_tokenizer(_texts(run, "train", max_chars), params.vocabulary, params.lowercase)
+    tokenizer = train_tokenizer(lambda: _texts(run, "train", max_chars), params.vocabulary, params.lowercase)
     run.progress(0.02, "Reading texts")
     train, validation, test = (
         TextExamples(run, split, tokenizer, labels, max_chars, params.max_tokens)
@@ -65,29 +68,37 @@ def train_text(run: Run) -> "TrainedText":
     return TrainedText(run, network, labels, evaluation, tokenizer, max_chars, params.max_tokens)
 
 
-def train_tokenizer(texts: Iterator[str], vocabulary: int, lowercase: bool) -> Tokenizer:
+def train_tokenizer(texts: Callable[[], Iterator[str]], vocabulary: int, lowercase: bool) -> Tokenizer:
     """A byte-pair tokenizer learned from the texts. Id 0 pads, id 1 is any character never seen in training.
 
-    Unicode is brought to one form (NFKC). Every sign, and every character of scripts written without spaces (Chinese,
-    Japanese), is a token of its own; phrases then play the part of words.
+    Unicode is brought to one form (NFKC) and the starts of words are marked. Every sign, and every character of scripts
+    written without spaces (Chinese, Japanese), is a token of its own; phrases then play the part of words.
+    The same texts give the same tokenizer: a resumed training depends on it. So word parts are told apart by a mark that
+    the normalizer makes; the trainer's own prefix, and its choice among rare characters, follow a hash map's order.
     """
-    tokenizer = Tokenizer(models.BPE(unk_token=_UNKNOWN, fuse_unk=True, continuing_subword_prefix="##"))
-    forms = [normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else [])]
+    tokenizer = Tokenizer(models.BPE(unk_token=_UNKNOWN, fuse_unk=True))
+    mark = normalizers.Replace(Regex(rf"(?<!{_IN_WORD})(?={_IN_WORD})"), "▁")
+    forms = [normalizers.NFKC(), *([normalizers.Lowercase()] if lowercase else []), mark]
     tokenizer.normalizer = normalizers.Sequence(forms)
-    signs = Regex(r"[\p{Han}\p{Hiragana}\p{Katakana}]|[^\p{L}\p{N}\p{M}]")
+    signs = Regex(rf"{_UNSPACED}|[^\p{{L}}\p{{N}}\p{{M}}▁]")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(r"\s+"), "removed"), pre_tokenizers.Split(signs, "isolated")]
     )
+    characters: Counter[str] = Counter()
+    for text in texts():
+        characters.update(tokenizer.normalizer.normalize_str(text))
+    common = sorted(characters, key=lambda character: (-characters[character], character))
+    alphabet = common[: max(100, vocabulary // 2)]
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         min_frequency=2,
         special_tokens=[_PAD, _UNKNOWN],
         show_progress=False,
         max_token_length=24,
-        limit_alphabet=max(100, vocabulary // 4),
-        continuing_subword_prefix="##",
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(texts(), trainer)
     return tokenizer
 
 

@@ -118,7 +118,7 @@ class ImageClassification(TaskTemplate):
     params = ImageParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "fast": {"largest_size": 64},
-        "balanced": {"width": 32, "largest_size": 96, "color": 0.2},
+        "balanced": {"width": 48, "largest_size": 96, "color": 0.2},
         "best": {"width": 64, "largest_size": 128, "color": 0.2, "patience": 15},
     }
     main_metric = "accuracy"

@@ -1,0 +1,198 @@
+"""What every task template promises, on its own toy data, run as a runner runs it: in a process, on a folder."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from workers.contracts.errors import UserError
+from workers.contracts.events import EVENT, FROM_CHILD
+from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
+from workers.contracts.jobdir import JobDir, file_ref
+from workers.contracts.manifest import TrainResult
+from workers.inference import runtime
+from workers.task_templates import TEMPLATES
+from workers.task_templates.base import PRESETS
+
+ROOT = Path(__file__).resolve().parents[2]
+# What keeps a toy run short, and what it must reach on the test rows, where guessing gives a third.
+TOY: dict[str, dict[str, Any]] = {
+    "text-classification": {"epochs": 8},
+    "image-classification": {"epochs": 4, "width": 8},
+    "recommendation": {"algorithm": "als", "factors": 2, "iterations": 40, "trials": 1},
+}
+REACHED = {"accuracy": 0.9, "recall@10": 0.9}
+# Modules that a machine with only the bundle's libraries does not have.
+ABSENT = ["torch", "workers", "django", "pyarrow", "pydantic", "onnx", "scipy", "sklearn", "polars", "safetensors"]
+
+
+@dataclass
+class Job:
+    """A finished toy job."""
+
+    key: str
+    folder: Path
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / "result.json").read_bytes())
+        return content
+
+    @cached_property
+    def bundle(self) -> Path:
+        target = self.folder / "unzipped"
+        with zipfile.ZipFile(self.folder / "output" / "bundle.zip") as archive:
+            archive.extractall(target)
+        return target
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        path = self.folder / "events.jsonl"
+        return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
+
+
+def make_job(key: str, folder: Path, **parameters: Any) -> Job:
+    template = TEMPLATES[key]
+    dataset = DatasetRef(dataset="d", version="v", number=1, content_hash="h", kind=template.kind, name="Toy *data*")
+    train = TrainSpec(
+        template=key, preset="fast", parameters={**TOY[key], **parameters}, dataset=dataset, model_name="# Toy", seed=3
+    )
+    spec = JobSpec(job="j", attempt=1, team="t", kind="train", inputs=[], output_prefix="p", train=train)
+    template.toy_data(JobDir.create(folder, spec).inputs / "data.parquet")
+    return Job(key, folder)
+
+
+def start(job: Job, **environment: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "workers.engine", str(job.folder)],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **environment},
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.fixture(scope="module", params=sorted(TEMPLATES))
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    job = make_job(request.param, tmp_path_factory.mktemp("job"))
+    assert start(job).wait(timeout=300) == 0, job.events[-1]
+    return job
+
+
+@pytest.mark.parametrize("key", sorted(TEMPLATES))
+def test_its_parameters_explain_themselves_and_its_presets_are_valid(key: str) -> None:
+    template = TEMPLATES[key]
+    assert template.key == key and template.title and template.summary
+    for field in template.params.model_json_schema()["properties"].values():
+        assert field.get("title") and field.get("description")
+    for preset in PRESETS:
+        template.resolve(preset, {})
+
+
+@pytest.mark.parametrize("key", sorted(TEMPLATES))
+def test_bad_parameters_are_refused_by_name(key: str) -> None:
+    with pytest.raises(UserError) as caught:
+        TEMPLATES[key].resolve("fast", {"no_such_parameter": 1})
+    assert caught.value.code == "parameters_invalid"
+    assert caught.value.params["fields"][0]["field"] == "no_such_parameter"
+
+
+def test_it_learns_its_toy_data(done: Job) -> None:
+    metric = TEMPLATES[done.key].main_metric
+    reached = done.result["metrics"]["test"][metric]
+    assert reached >= next((bar for name, bar in REACHED.items() if name == metric), 0.5)
+
+
+def test_its_result_and_events_are_what_the_contracts_say(done: Job) -> None:
+    TrainResult.model_validate(done.result)
+    assert {event["type"] for event in done.events} <= set(FROM_CHILD)
+    for event in done.events:
+        EVENT.validate_python(event)
+    fractions = [event["fraction"] for event in done.events if event["type"] == "progress"]
+    assert fractions == sorted(fractions) and fractions[-1] == 1
+    assert any(event["type"] == "device" for event in done.events)
+
+
+def test_the_whole_test_split_was_certified_without_a_flip(done: Job) -> None:
+    certificate = done.result["certificate"]
+    rows = pyarrow.parquet.read_table(done.folder / "inputs" / "data.parquet")
+    test_rows = rows.filter(pyarrow.compute.equal(rows["split"], "test"))
+    units = test_rows["user"].unique() if "user" in rows.column_names else test_rows["row"]
+    assert certificate["examples"] == len(units)
+    assert certificate["passed"] and certificate["label_flips"] == 0 and certificate["split"] == "test"
+
+
+def test_the_bundle_is_whole_and_says_what_it_holds(done: Job) -> None:
+    manifest = json.loads((done.bundle / "manifest.json").read_text())
+    present = {path.name for path in done.bundle.iterdir()} - {"manifest.json"}
+    assert present == set(manifest["files"]) and {"predict.py", "README.md", "reference.json"} <= present
+    for name, facts in manifest["files"].items():
+        assert file_ref(done.bundle / name).sha256 == facts["sha256"]
+    assert (done.bundle / "predict.py").read_bytes() == Path(runtime.__file__).read_bytes()
+    # Names are text, not Markdown.
+    card = (done.bundle / "README.md").read_text()
+    assert "# \\# Toy" in card and "Toy \\*data\\*" in card
+
+
+def test_the_bundle_answers_alone_what_it_said_it_would(done: Job, tmp_path: Path) -> None:
+    reference = json.loads((done.bundle / "reference.json").read_text())
+    inputs = [case["input"] for case in reference["cases"]]
+    (tmp_path / "body.json").write_text(json.dumps({"inputs": inputs}))
+    answers = predict(done.bundle, "--json", str(tmp_path / "body.json"))
+    assert answers == [case["prediction"] for case in reference["cases"]]
+
+
+def test_predict_py_takes_what_people_have(done: Job, tmp_path: Path) -> None:
+    raw = json.loads((done.bundle / "reference.json").read_text())["cases"][0]["input"]
+    kind = TEMPLATES[done.key].kind
+    if kind == "image":
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(base64.b64decode(raw["image"]))
+        arguments = [str(photo)]
+    else:
+        arguments = [raw] if kind == "text" else ["--user", raw["user"], "--k", "3"]
+    predictor = runtime.load(done.bundle)
+    item = {"user": raw["user"], "k": 3} if kind == "recommendation" else raw
+    assert predict(done.bundle, *arguments) == predictor.predict([predictor.prepare(item)])
+
+
+def test_a_killed_job_goes_on_from_its_checkpoint_to_the_very_same_model(done: Job, tmp_path: Path) -> None:
+    job = make_job(done.key, tmp_path)
+    first = start(job, SLIPWAY_CHECKPOINT_SECONDS="0")
+    try:
+        deadline = time.monotonic() + 120
+        while not any(event["type"] == "checkpoint" for event in job.events):
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        first.kill()
+        first.wait()
+    assert not (job.folder / "result.json").exists()
+    before = len(job.events)
+
+    assert start(job).wait(timeout=300) == 0
+    steps = [event["step"] for event in job.events[before:] if event["type"] == "progress" and "steps" in event]
+    assert not steps or max(steps) >= 1
+    weights = [name for name in done.result["manifest"]["files"] if name.endswith((".onnx", ".npz", ".npy"))]
+    assert weights
+    for name in weights:
+        assert job.result["manifest"]["files"][name] == done.result["manifest"]["files"][name]
+
+
+def predict(bundle: Path, *arguments: str) -> Any:
+    """The answers of predict.py in a Python that can import only what the bundle asks for."""
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({ABSENT!r})); sys.argv = sys.argv[1:]; import runpy; "
+    run = "runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-I", "-c", blocked + run, str(bundle / "predict.py"), *arguments]
+    ended = subprocess.run(command, capture_output=True, check=False, timeout=60, cwd=bundle)
+    assert ended.returncode == 0, ended.stderr.decode()
+    return json.loads(ended.stdout)["predictions"]
