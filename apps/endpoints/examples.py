@@ -35,20 +35,20 @@ def example_input(endpoint: Endpoint) -> str:
 
 
 def _suggestions(version: DatasetVersion, kind: str) -> list[str]:
-    rows = _rows(version, "test") or _rows(version, "")
+    rows = _rows(version, kind, "test") or _rows(version, kind, "")
     if kind == "image":
         url = reverse("datasets-api:row-image", args=[version.dataset_id, 0]).removesuffix("0/image")
-        return [f"{url}{row['row']}/image?version={version.number}&size=full" for row in _varied(rows, kind)]
-    return [str(row["text" if kind == "text" else "user"]) for row in _varied(rows, kind)]
+        return [f"{url}{row['row']}/image?version={version.number}&size=full" for row in rows]
+    return [str(row["text" if kind == "text" else "user"]) for row in rows]
 
 
-def _rows(version: DatasetVersion, split: str) -> list[dict[str, Any]]:
-    return browse.page_rows(version, split=split, page_size=_SPREAD).rows
-
-
-def _varied(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """A few rows that differ in label (or user), so that the answers differ too."""
-    by = "user" if kind == "recommendation" else "label"
-    firsts = list({row[by]: row for row in reversed(rows)}.values())
-    rest = [row for row in rows if row not in firsts] if kind != "recommendation" else []
-    return [*reversed(firsts), *rest][: _HOW_MANY[kind]]
+def _rows(version: DatasetVersion, kind: str, split: str) -> list[dict[str, Any]]:
+    """A few rows that differ in label, or in user, so that the answers differ too."""
+    many = _HOW_MANY[kind]
+    if kind == "recommendation":
+        rows = browse.page_rows(version, split=split, page_size=_SPREAD).rows
+        return list({row["user"]: row for row in rows}.values())[:many]
+    labels = list(version.classes)[:many]
+    each = -(-many // max(1, len(labels)))
+    found = [browse.page_rows(version, label=label, split=split, page_size=each).rows for label in labels]
+    return [row for rows in found for row in rows][:many]

@@ -28,10 +28,13 @@ document.addEventListener("alpine:init", () => {
     },
     preview(file) {
       if (!file) return;
-      const image = this.$refs.preview;
-      if (image.src) URL.revokeObjectURL(image.src);
-      image.src = URL.createObjectURL(file);
-      image.hidden = false;
+      // As a data URL: the Content-Security-Policy knows no blob:.
+      const reader = new FileReader();
+      reader.addEventListener("load", () => {
+        this.$refs.preview.src = reader.result;
+        this.$refs.preview.hidden = false;
+      });
+      reader.readAsDataURL(file);
       this.$refs.words.textContent = file.name === "photo" ? "" : file.name;
     },
   }));
