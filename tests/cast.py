@@ -242,7 +242,7 @@ def make_model(job: Job, **fields: Any) -> ModelVersion:
     scores = {"accuracy": 0.5, "macro_f1": 0.5, "macro_precision": 0.5, "macro_recall": 0.5, "log_loss": 0.7}
     report = {"labels": list(job.dataset_version.classes), "splits": {}}
     defaults: dict[str, Any] = {
-        "number": job.project.models.count() + 1,
+        "number": job.project.model_versions.count() + 1,
         "name": job.name,
         "template": job.template,
         "kind": job.dataset_version.dataset.kind,

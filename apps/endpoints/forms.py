@@ -11,7 +11,7 @@ from apps.registry.models import ModelVersion
 
 def deployable(project: Project, template: str = "") -> list[ModelVersion]:
     """Models of a project with a passed certificate, newest first; of one task template if given."""
-    rows = project.models.filter(certificate__passed=True)
+    rows = project.model_versions.filter(certificate__passed=True)
     return list(rows.filter(template=template) if template else rows)
 
 

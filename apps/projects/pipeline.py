@@ -87,7 +87,7 @@ def _train(project: Project, step: Step) -> None:
     if running:
         step.state = "active"
         step.text = _("Training, %(share)s") % {"share": percent(running.progress)}
-    if project.models.exists():
+    if project.model_versions.exists():
         if not running:
             count = jobs.filter(state=Job.State.SUCCEEDED).count()
             step.state, step.text = "done", ngettext("%(n)d training", "%(n)d trainings", count) % {"n": count}
@@ -107,7 +107,7 @@ def _train(project: Project, step: Step) -> None:
 
 
 def _evaluate(project: Project, step: Step) -> None:
-    model = project.models.first()
+    model = project.model_versions.first()
     if model is not None:
         step.state, step.text = "done", main_metric(model) or _("Measured")
 
@@ -117,7 +117,7 @@ def _deploy(project: Project, step: Step) -> None:
     if count:
         step.state, step.text = "done", ngettext("%(n)d endpoint", "%(n)d endpoints", count) % {"n": count}
         return
-    model = next((one for one in project.models.all()[:20] if one.is_deployable), None)
+    model = next((one for one in project.model_versions.all()[:20] if one.is_deployable), None)
     if model is not None:
         step.text = _("Model #%(number)d is ready") % {"number": model.number}
         step.attend("next", _("Deploy the model"), f"{reverse('endpoints:new', args=[project.pk])}?model={model.pk}")

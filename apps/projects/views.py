@@ -66,7 +66,7 @@ def _recent(project: Project) -> dict[str, Any]:
     return {
         "datasets": project.datasets.prefetch_related("versions")[:RECENT],
         "jobs": project.jobs.filter(kind="train").select_related("project", "dataset_version__dataset")[:RECENT],
-        "models": [(one, pipeline.main_metric(one)) for one in project.models.all()[:RECENT]],
+        "models": [(one, pipeline.main_metric(one)) for one in project.model_versions.all()[:RECENT]],
         "endpoints": project.endpoints.filter(deleted=None)[:RECENT],
     }
 

@@ -32,7 +32,7 @@ def register_model(*, job: Job, result: TrainResult) -> ModelVersion:
         raise JobError("bundle_invalid", "The training left no bundle.")
     model = ModelVersion.objects.create(
         project=project,
-        number=(project.models.aggregate(last=Max("number"))["last"] or 0) + 1,
+        number=(project.model_versions.aggregate(last=Max("number"))["last"] or 0) + 1,
         name=job.name,
         job=job,
         dataset_version=job.dataset_version,

@@ -11,7 +11,7 @@ class ModelVersion(models.Model):
     """A trained, exported and certified model. Immutable; one per succeeded training job."""
 
     id = IdField("mdl")
-    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="models")
+    project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="model_versions")
     # 1, 2, 3, … within the project.
     number = models.PositiveIntegerField()
     name = models.CharField(max_length=120)

@@ -17,7 +17,7 @@ from apps.registry.access import model_for
 def models(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The model versions of a project, newest first, with the metric that decides between them."""
     project = project_for(request.user, project_id)
-    rows = paginate(request, project.models.select_related("dataset_version__dataset"))
+    rows = paginate(request, project.model_versions.select_related("dataset_version__dataset"))
     table: list[dict[str, Any]] = [{"model": model, "headline": report.headline(model)} for model in rows]
     live = set(
         project.endpoints.filter(deleted=None, revisions__traffic__gt=0).values_list("revisions__model", flat=True)

@@ -45,7 +45,7 @@ def _projects(team: Team) -> QuerySet[Project]:
     live = Q(endpoints__deleted=None, endpoints__isnull=False)
     return team.projects.filter(archived=None).annotate(
         dataset_count=Count("datasets", distinct=True),
-        model_count=Count("models", distinct=True),
+        model_count=Count("model_versions", distinct=True),
         endpoint_count=Count("endpoints", filter=live, distinct=True),
         active_count=Count("jobs", filter=Q(jobs__state__in=["queued", "running"]), distinct=True),
     )
