@@ -54,7 +54,7 @@ def test_a_killed_job_goes_on_and_its_bundle_answers_alone(tmp_path: Path) -> No
     with zipfile.ZipFile(folder / "output" / "bundle.zip") as archive:
         archive.extractall(tmp_path / "bundle")
     card = (tmp_path / "bundle" / "README.md").read_text()
-    assert "popularity, test" in card and "learned from train and validation rows" in card
+    assert "| popularity recall@10 |" in card and "learned from train and validation rows" in card
     predictor = runtime.load(tmp_path / "bundle")
     assert isinstance(predictor, runtime.RankedItems)
     cases = json.loads((tmp_path / "bundle" / "reference.json").read_text())["cases"]
