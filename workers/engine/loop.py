@@ -235,9 +235,10 @@ def schedule(position: float, warmup: float) -> float:
 
 
 def class_weights(labels: np.ndarray, settings: Settings) -> torch.Tensor:
-    """float32 [labels]: the root of how much rarer a class is than the average, mean 1 over the examples.
+    """float32 [labels]: the fourth root of how much rarer a class is than the average, mean 1 over the examples.
 
-    The root, not the full inverse: rare classes are heard without drowning the common ones. At most 10.
+    Not the full inverse, which gives a handful of rare examples the whole say: rare classes are heard without drowning
+    the common ones. At most 10.
     """
     counts = np.bincount(labels)
     if not settings.class_weights:

@@ -23,8 +23,9 @@ _PAD, _UNKNOWN = "[PAD]", "[UNK]"
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
 _IN_WORD = rf"[[\p{{L}}\p{{N}}\p{{M}}]&&[^{_UNSPACED[1:-1]}]]"
 _MOST_PHRASES = 100_000
-# Texts that a training run reads, counted over all its epochs, where the user sets no epochs.
-_BUDGET = {"fast": 60_000, "balanced": 150_000, "best": 400_000}
+# Tokens that a training run reads, counted over all its epochs, where the user sets no epochs; and the most epochs.
+_BUDGET = {"fast": 8e6, "balanced": 15e6, "best": 60e6}
+_MOST_EPOCHS = {"fast": 14, "balanced": 14, "best": 20}
 
 
 def train_text(run: Run) -> "TrainedText":
@@ -45,7 +46,7 @@ def train_text(run: Run) -> "TrainedText":
     )
     if train.cut:
         run.log(f"{train.cut:,} of {len(train):,} texts have over {params.max_tokens} tokens; their ends are not read.")
-    settings = _settings(run, params, len(train))
+    settings = _settings(run, params, len(train), train.tokens)
     batches = [train.batch(rows) for rows in train.batches(256, np.random.default_rng(0))]
     torch.manual_seed(run.seed)
     network = TextNetwork(
@@ -53,6 +54,8 @@ def train_text(run: Run) -> "TrainedText":
         len(labels),
         phrase_table(batches, params.phrases, _MOST_PHRASES),
         longest_phrase=params.phrases,
+        # Many classes need more directions to be told apart in.
+        bag_width=16 if len(labels) <= 20 else 32 if len(labels) <= 50 else 64,
         channels=params.channels,
         dropout=params.dropout,
     )
@@ -73,8 +76,8 @@ def train_tokenizer(texts: Callable[[], Iterator[str]], vocabulary: int, lowerca
 
     Unicode is brought to one form (NFKC) and the starts of words are marked. Every sign, and every character of scripts
     written without spaces (Chinese, Japanese), is a token of its own; phrases then play the part of words.
-    The same texts give the same tokenizer: a resumed training depends on it. So word parts are told apart by a mark that
-    the normalizer makes; the trainer's own prefix, and its choice among rare characters, follow a hash map's order.
+    The same texts give the same tokenizer: a resumed training depends on it. So the normalizer makes the mark, and the
+    alphabet is chosen here; the trainer's own prefix, and its choice among rare characters, follow a hash map's order.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=_UNKNOWN, fuse_unk=True))
     mark = normalizers.Replace(Regex(rf"(?<!{_IN_WORD})(?={_IN_WORD})"), "▁")
@@ -108,14 +111,15 @@ def _texts(run: Run, split: str, max_chars: int) -> Iterator[str]:
             yield clean_text(text, max_chars)
 
 
-def _settings(run: Run, params: TextParams, rows: int) -> Settings:
+def _settings(run: Run, params: TextParams, rows: int, tokens: int) -> Settings:
     """Fill in what the user left to the data: epochs, batch size."""
-    epochs = params.epochs or min(12, max(3, round(_BUDGET[run.train.preset] / rows)))
+    preset = run.train.preset
+    epochs = params.epochs or min(_MOST_EPOCHS[preset], max(3, round(_BUDGET[preset] / max(1, tokens))))
     batch_size = params.batch_size or (32 if rows < 20_000 else 64 if rows < 100_000 else 128)
     if rows < 32 * batch_size:
         # A few hundred rows: smaller batches and more rounds, or there would be too few steps to learn anything.
         batch_size = params.batch_size or max(4, 2 ** int(math.log2(max(4, rows / 32))))
-        epochs = params.epochs or 12
+        epochs = params.epochs or _MOST_EPOCHS[preset]
     run.choose(epochs=epochs, batch_size=batch_size)
     return Settings(
         epochs=epochs,
@@ -146,6 +150,7 @@ class TextExamples(Examples):
                 lengths.append(len(parts[-1]))
         self._ids = np.concatenate(parts)
         self._ends = np.cumsum(lengths)
+        self.tokens = len(self._ids)
 
     def batch(self, rows: np.ndarray) -> torch.Tensor:
         """int64 [rows, tokens], padded as the served path pads."""
