@@ -87,7 +87,7 @@ def _refuse_differences(certificate: Certificate) -> None:
         return
     raise JobError(
         "parity_failed",
-        evidence=f"{certificate.label_flips} of {certificate.examples} {certificate.split} answers are others; "
+        evidence=f"{certificate.label_flips} of {certificate.examples} {certificate.split} answers differ; "
         f"scores differ by up to {certificate.max_abs_difference:.3g} (allowed: {certificate.tolerance:g}).",
     )
 
