@@ -62,6 +62,9 @@ class Run:
         """CUDA where there is one (the runner pins which), else the CPU."""
         import torch
 
+        # Training computes in bfloat16 where that pays; what is judged and certified is full float32, never TF32.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @cached_property
