@@ -151,13 +151,7 @@ def _step(
                 inputs = train.augment(train.batch(rows[part])).to(run.device, non_blocking=True)
                 with _autocast(run.device):
                     scores = model(inputs)
-                part_loss = functional.cross_entropy(
-                    scores.float(),
-                    labels[part].to(run.device),
-                    weight=weights,
-                    reduction="sum",
-                    label_smoothing=settings.label_smoothing,
-                )
+                part_loss = _loss(scores.float(), labels[part].to(run.device), weights, settings.label_smoothing)
                 (part_loss / total_weight).backward()  # type: ignore[no-untyped-call]
                 # The CPU waits for the GPU here, once per micro-batch: the price of never updating from a broken loss.
                 loss += part_loss.item() / total_weight
@@ -171,6 +165,15 @@ def _step(
                 raise
         # Outside the handler: the traceback, which holds the tensors of the failed attempt, is gone.
         at.micro_batch = _halved(run, min(at.micro_batch, len(rows)), settings)
+
+
+def _loss(scores: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+    """Summed cross entropy. Scores [batch, labels, networks] come from several networks: their mean loss."""
+    networks = scores.shape[2] if scores.ndim == 3 else 1
+    if scores.ndim == 3:
+        labels = labels.unsqueeze(1).expand(-1, networks)
+    total = functional.cross_entropy(scores, labels, weight=weights, reduction="sum", label_smoothing=smoothing)
+    return total / networks
 
 
 def _halved(run: Run, micro_batch: int, settings: Settings) -> int:

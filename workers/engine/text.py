@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import nn
 
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
 from workers.engine.loop import Examples, Settings, fit
 from workers.engine.run import Run
-from workers.engine.text_network import TextNetwork, phrase_table
+from workers.engine.text_network import TextNetwork, TextNetworks, phrase_table
 from workers.inference.runtime import clean_text, encode_texts, pad_ids
 from workers.task_templates.text_classification import TextParams
 
@@ -49,19 +50,24 @@ def train_text(run: Run) -> "TrainedText":
     settings = _settings(run, params, len(train), train.tokens)
     batches = [train.batch(rows) for rows in train.batches(256, np.random.default_rng(0))]
     torch.manual_seed(run.seed)
-    network = TextNetwork(
-        tokenizer.get_vocab_size(),
-        len(labels),
-        phrase_table(batches, params.phrases, _MOST_PHRASES),
-        longest_phrase=params.phrases,
-        # Many classes need more directions to be told apart in.
-        bag_width=16 if len(labels) <= 20 else 32 if len(labels) <= 50 else 64,
-        channels=params.channels,
-        dropout=params.dropout,
-    )
+    table = phrase_table(batches, params.phrases, _MOST_PHRASES)
+    networks = [
+        TextNetwork(
+            tokenizer.get_vocab_size(),
+            len(labels),
+            table,
+            longest_phrase=params.phrases,
+            # Many classes need more directions to be told apart in.
+            bag_width=16 if len(labels) <= 20 else 32 if len(labels) <= 50 else 64,
+            channels=params.channels,
+            dropout=params.dropout,
+        )
+        for _ in range(params.networks)
+    ]
+    network = TextNetworks(networks) if len(networks) > 1 else networks[0]
     run.log(
         f"Learning {len(labels)} classes from {len(train):,} texts: {tokenizer.get_vocab_size():,} words "
-        f"and word parts, {network.phrases.num_embeddings - 1:,} phrases, "
+        f"and word parts, {table.max():,} phrases, "
         f"{settings.epochs} epochs in batches of {settings.batch_size}."
     )
     fit(run, network, train, validation, settings)
@@ -177,7 +183,7 @@ class TrainedText(TrainedClassifier):
     def __init__(
         self,
         run: Run,
-        network: TextNetwork,
+        network: nn.Module,
         labels: list[str],
         evaluation: dict[str, Examples],
         tokenizer: Tokenizer,

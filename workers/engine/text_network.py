@@ -116,3 +116,21 @@ class TextNetwork(nn.Module):
         if not self.training or self.token_dropout == 0:
             return tokens
         return tokens * (torch.rand(tokens.shape, device=tokens.device) >= self.token_dropout)
+
+
+class TextNetworks(nn.Module):
+    """Several text networks that learn side by side, each from its own start, and answer with their mean probability.
+
+    In training: scores [batch, labels, networks], each network to be judged on its own. Else scores [batch, labels].
+    """
+
+    def __init__(self, networks: list[TextNetwork]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Scores before softmax."""
+        scores = torch.stack([network(token_ids) for network in self.networks], dim=2)
+        if self.training:
+            return scores
+        return torch.softmax(scores, dim=1).mean(dim=2).clamp(min=1e-12).log()

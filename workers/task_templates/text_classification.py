@@ -25,6 +25,13 @@ class TextParams(Params):
         description="How many patterns over several words the network looks for, of each length. More take longer and "
         "need more examples; 0 leaves a plain bag of words, word parts and phrases.",
     )
+    networks: int = Field(
+        default=1,
+        ge=1,
+        le=10,
+        title="Networks",
+        description="How many networks learn side by side and answer together: surer answers, that many times slower.",
+    )
     epochs: int | None = Field(
         default=None,
         ge=1,
@@ -126,8 +133,8 @@ class TextClassification(TaskTemplate):
     params = TextParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "fast": {},
-        "balanced": {"channels": 96},
-        "best": {"channels": 192, "vocabulary": 30_000, "patience": 6},
+        "balanced": {"networks": 3, "learning_rate": 0.003},
+        "best": {"networks": 5, "channels": 64, "learning_rate": 0.002, "vocabulary": 30_000, "patience": 6},
     }
     main_metric = "accuracy"
     input_schema: ClassVar[dict[str, Any]] = {
