@@ -27,11 +27,12 @@ $(BIN)/python:
 	@echo "Making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
 
-$(PY_STAMP): requirements/dev.lock requirements/torch.txt | $(BIN)/python
+$(PY_STAMP): requirements/dev.lock requirements/torch.txt requirements/starter.txt | $(BIN)/python
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)  # an interrupted first run
 	@echo "Installing Python packages (once; some minutes)"
 	@$(PIP) --require-hashes -r requirements/dev.lock
 	@$(PIP) -r requirements/torch.txt
+	@$(PIP) --no-deps --require-hashes -r requirements/starter.txt
 	@touch $@
 
 $(NPM_STAMP): package.json package-lock.json .npmrc | $(PY_STAMP)
