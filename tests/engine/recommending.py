@@ -15,6 +15,7 @@ from workers.engine.recommenders.interactions import Log
 from workers.engine.recommenders.trained import TrainedRecommender
 from workers.engine.run import Run
 from workers.inference import runtime
+from workers.inference.ranked import RankedItems
 from workers.task_templates import TEMPLATES
 
 TEMPLATE = TEMPLATES["recommendation"]
@@ -81,7 +82,7 @@ def train(folder: Path, data: Path, preset: str = "fast", **parameters: Any) -> 
     return trained
 
 
-def bundle(trained: TrainedRecommender, folder: Path) -> runtime.RankedItems:
+def bundle(trained: TrainedRecommender, folder: Path) -> RankedItems:
     """The predictor of what a trained recommender exports."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest: dict[str, Any] = {
@@ -92,11 +93,11 @@ def bundle(trained: TrainedRecommender, folder: Path) -> runtime.RankedItems:
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     predictor = runtime.load(folder)
-    assert isinstance(predictor, runtime.RankedItems)
+    assert isinstance(predictor, RankedItems)
     return predictor
 
 
-def answer(predictor: runtime.RankedItems, *inputs: Any) -> list[dict[str, Any]]:
+def answer(predictor: RankedItems, *inputs: Any) -> list[dict[str, Any]]:
     """Predictions for the inputs of one request."""
     return predictor.predict(predictor.parse({"inputs": list(inputs)}))
 

@@ -18,6 +18,7 @@ from workers.contracts.jobdir import JobDir
 from workers.engine.classification import classification_metrics, confusion_matrix
 from workers.engine.run import Run, Trained
 from workers.inference import runtime
+from workers.inference.core import Predictor
 from workers.task_templates import TEMPLATES
 
 
@@ -58,7 +59,7 @@ def text_rows(*, test_labels: tuple[str, ...] = ("new", "old")) -> list[dict[str
     return rows
 
 
-def certified(run: Run, trained: Trained, folder: Path) -> runtime.Predictor:
+def certified(run: Run, trained: Trained, folder: Path) -> Predictor:
     folder.mkdir()
     template = TEMPLATES[run.train.template]
     manifest = {"manifest_version": 1, "predictor": template.predictor, "labels": trained.labels}

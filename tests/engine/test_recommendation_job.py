@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.engine.recommending import answer, start_run, toy
 from workers.inference import runtime
+from workers.inference.ranked import RankedItems
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +57,7 @@ def test_a_killed_job_goes_on_and_its_bundle_answers_alone(tmp_path: Path) -> No
     card = (tmp_path / "bundle" / "README.md").read_text()
     assert "| popularity recall@10 |" in card and "learned from train and validation rows" in card
     predictor = runtime.load(tmp_path / "bundle")
-    assert isinstance(predictor, runtime.RankedItems)
+    assert isinstance(predictor, RankedItems)
     cases = json.loads((tmp_path / "bundle" / "reference.json").read_text())["cases"]
     assert answer(predictor, *(case["input"] for case in cases)) == [case["prediction"] for case in cases]
     command = [sys.executable, "-I", "predict.py", "--user", "u1", "--k", "5"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.engine.recommending import log_of
 from workers.engine.ranking import coverage, evaluate, flips, popularity
 from workers.engine.recommenders.interactions import HeldOut, Histories, histories, hold_out
-from workers.inference.runtime import top_items
+from workers.inference.ranked import top_items
 
 
 def oracle(ranked: list[list[int]], relevant: list[set[int]], unknown: list[int]) -> dict[str, float]:

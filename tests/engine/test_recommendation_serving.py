@@ -12,6 +12,9 @@ import pytest
 
 from tests.engine.recommending import answer, bundle, names, toy, train, write_rows
 from workers.inference import runtime
+from workers.inference.core import InputError
+from workers.inference.ranked import RankedItems
+from workers.inference.script import predict_script
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def predictor(folder: Path) -> runtime.RankedItems:
+def predictor(folder: Path) -> RankedItems:
     loaded = runtime.load(folder)
-    assert isinstance(loaded, runtime.RankedItems)
+    assert isinstance(loaded, RankedItems)
     return loaded
 
 
@@ -42,7 +45,7 @@ def seen(folder: Path) -> dict[str, set[str]]:
     return met
 
 
-def test_users_get_what_is_left_of_their_taste_first(predictor: runtime.RankedItems, seen: dict[str, set[str]]) -> None:
+def test_users_get_what_is_left_of_their_taste_first(predictor: RankedItems, seen: dict[str, set[str]]) -> None:
     for user, met in seen.items():
         (prediction,) = answer(predictor, {"user": user, "k": 5})
         taste = "jazz" if int(user[1:]) % 2 else "metal"
@@ -52,7 +55,7 @@ def test_users_get_what_is_left_of_their_taste_first(predictor: runtime.RankedIt
         assert scores == sorted(scores, reverse=True)
 
 
-def test_seen_items_come_back_only_when_asked_for(predictor: runtime.RankedItems, seen: dict[str, set[str]]) -> None:
+def test_seen_items_come_back_only_when_asked_for(predictor: RankedItems, seen: dict[str, set[str]]) -> None:
     without, by_default, everything = answer(
         predictor,
         {"user": "u1", "k": 24, "exclude_seen": True},
@@ -64,7 +67,7 @@ def test_seen_items_come_back_only_when_asked_for(predictor: runtime.RankedItems
     assert len(names(everything)) == len(set(names(everything))) == 24
 
 
-def test_items_are_a_taste_too(predictor: runtime.RankedItems) -> None:
+def test_items_are_a_taste_too(predictor: RankedItems) -> None:
     one, several, kept = answer(
         predictor,
         {"items": ["metal-1"], "k": 5},
@@ -77,14 +80,14 @@ def test_items_are_a_taste_too(predictor: runtime.RankedItems) -> None:
     assert not any("fallback" in prediction for prediction in (one, several, kept))
 
 
-def test_a_users_own_history_as_items_gives_the_same(predictor: runtime.RankedItems, seen: dict[str, set[str]]) -> None:
+def test_a_users_own_history_as_items_gives_the_same(predictor: RankedItems, seen: dict[str, set[str]]) -> None:
     by_name, by_items = answer(predictor, {"user": "u2"}, {"items": sorted(seen["u2"])})
     assert names(by_name) == names(by_items)
 
 
 @pytest.mark.parametrize("raw", [{"user": "nobody", "k": 4}, {"items": ["no such item"], "k": 4}])
 def test_without_a_known_taste_the_popular_items_come(
-    raw: dict[str, Any], predictor: runtime.RankedItems, seen: dict[str, set[str]]
+    raw: dict[str, Any], predictor: RankedItems, seen: dict[str, set[str]]
 ) -> None:
     (prediction,) = answer(predictor, raw)
     counts = {item: sum(item in met for met in seen.values()) for met in seen.values() for item in met}
@@ -114,8 +117,8 @@ def test_without_a_known_taste_the_popular_items_come(
         ({"user": "u1", "count": 3}, "count"),
     ],
 )
-def test_what_cannot_be_used_is_said_with_its_place(raw: Any, said: str, predictor: runtime.RankedItems) -> None:
-    with pytest.raises(runtime.InputError) as caught:
+def test_what_cannot_be_used_is_said_with_its_place(raw: Any, said: str, predictor: RankedItems) -> None:
+    with pytest.raises(InputError) as caught:
         predictor.parse({"inputs": [{"user": "u1"}, raw]})
     assert caught.value.index == 1
     assert said in caught.value.message
@@ -131,7 +134,7 @@ def test_a_bare_string_is_a_user_and_a_number_is_its_digits(tmp_path: Path) -> N
 
 
 def test_an_answer_does_not_depend_on_its_company(
-    predictor: runtime.RankedItems, seen: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch
+    predictor: RankedItems, seen: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs: list[Any] = [{"user": user, "k": 3 + place % 7} for place, user in enumerate(seen)]
     inputs += [{"items": ["jazz-1"]}, {"user": "nobody"}, {"items": [f"jazz-{n}" for n in range(1, 13)], "k": 1}]
@@ -142,7 +145,7 @@ def test_an_answer_does_not_depend_on_its_company(
     assert answer(predictor, *inputs) == alone
 
 
-def test_nothing_asked_is_nothing_answered(predictor: runtime.RankedItems) -> None:
+def test_nothing_asked_is_nothing_answered(predictor: RankedItems) -> None:
     assert predictor.predict([]) == []
 
 
@@ -158,10 +161,10 @@ def test_histories_hold_plain_arrays(folder: Path) -> None:
         assert {name: arrays[name].dtype.kind for name in arrays} == {"starts": "i", "items": "i", "popularity": "f"}
 
 
-def test_the_bundles_own_program_answers_the_same(folder: Path, predictor: runtime.RankedItems, tmp_path: Path) -> None:
+def test_the_bundles_own_program_answers_the_same(folder: Path, predictor: RankedItems, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "bundle")
     program = tmp_path / "bundle" / "predict.py"
-    shutil.copy(str(runtime.__file__), program)
+    program.write_text(predict_script("ranked-items"))
 
     def run(*arguments: str) -> Any:
         command = [sys.executable, "-I", str(program), *arguments]

@@ -12,7 +12,7 @@ from workers.engine.recommenders import ease as ease_module
 from workers.engine.recommenders.als import als, fold_in, initial_items, objective, solve_rows
 from workers.engine.recommenders.ease import ease, gram, keep_largest
 from workers.engine.recommenders.linear import LinearRecommender, write_onnx
-from workers.inference.runtime import open_session
+from workers.inference.core import open_session
 
 CPU = torch.device("cpu")
 

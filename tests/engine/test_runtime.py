@@ -1,5 +1,6 @@
 """The served path's own promises: what it refuses, how it reads images, how it cuts texts."""
 
+import ast
 import base64
 import io
 
@@ -7,7 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workers.inference.runtime import ImageLabels, InputError, TextLabels, clean_text, decode_image, pad_ids
+from workers.inference.core import InputError
+from workers.inference.image import ImageLabels, decode_image
+from workers.inference.runtime import PREDICTORS
+from workers.inference.script import predict_script
+from workers.inference.text import TextLabels, clean_text, pad_ids
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -112,3 +117,17 @@ def test_lengths_go_in_steps_and_never_past_the_limit_of_tokens() -> None:
     assert pad_ids([[1, 2, 3], []], 512).shape == (2, 16)
     assert pad_ids([[1] * 129], 512).shape == (1, 192)
     assert pad_ids([[1] * 9999], 100)[0].sum() == 100
+
+
+@pytest.mark.parametrize("name", sorted(PREDICTORS))
+def test_the_joined_file_says_each_thing_once_and_imports_nothing_of_ours(name: str) -> None:
+    tree = ast.parse(predict_script(name))
+    imported = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert imported and not [line for line in imported if "workers" in line]
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    names += [target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    assert len(names) == len(set(names)) and PREDICTORS[name].__name__ in names
+
+
+def test_the_joined_file_leaves_out_what_other_models_need() -> None:
+    assert "PIL" not in predict_script("text-labels") and "tokenizers" not in predict_script("image-labels")

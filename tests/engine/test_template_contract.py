@@ -21,6 +21,7 @@ from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir, file_ref
 from workers.contracts.manifest import TrainResult
 from workers.inference import runtime
+from workers.inference.script import predict_script
 from workers.task_templates import TEMPLATES
 from workers.task_templates.base import PRESETS
 
@@ -137,7 +138,7 @@ def test_the_bundle_is_whole_and_says_what_it_holds(done: Job) -> None:
     assert present == set(manifest["files"]) and {"predict.py", "README.md", "reference.json"} <= present
     for name, facts in manifest["files"].items():
         assert file_ref(done.bundle / name).sha256 == facts["sha256"]
-    assert (done.bundle / "predict.py").read_bytes() == Path(runtime.__file__).read_bytes()
+    assert (done.bundle / "predict.py").read_bytes() == predict_script(TEMPLATES[done.key].predictor).encode()
     # Names are text, not Markdown.
     card = (done.bundle / "README.md").read_text()
     assert "# \\# Toy" in card and "Toy \\*data\\*" in card

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from workers.contracts.errors import InfraError
-from workers.inference.runtime import InputError
+from workers.inference.core import InputError
 from workers.serving.batcher import LOOP_BUDGET_S, Batcher
 
 POISON = -1

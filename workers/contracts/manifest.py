@@ -4,6 +4,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from workers.contracts.job import DatasetKind
+
 MANIFEST_VERSION: Final = 1
 
 
@@ -48,14 +50,14 @@ class Provenance(_Part):
 
 
 class Manifest(_Part):
-    """`predictor` names the class of runtime.py that serves the bundle; `preprocessing` is that class's own
-    settings."""
+    """`predictor` names the class that serves the bundle, by the table in workers/inference/runtime.py;
+    `preprocessing` is that class's own settings."""
 
     manifest_version: Literal[1] = MANIFEST_VERSION
     name: str
     template: str
-    kind: Literal["text", "image", "recommendation"]
-    predictor: Literal["text-labels", "image-labels", "ranked-items"]
+    kind: DatasetKind
+    predictor: str
     input_schema: dict[str, Any]
     output_schema: dict[str, Any]
     preprocessing: dict[str, Any]

@@ -14,6 +14,7 @@ from workers.contracts.manifest import MANIFEST_VERSION, Certificate, Manifest, 
 from workers.engine.model_card import model_card
 from workers.engine.run import Run, Trained
 from workers.inference import runtime
+from workers.inference.script import predict_script
 from workers.task_templates.base import TaskTemplate
 
 _DATE = (1980, 1, 1, 0, 0, 0)
@@ -55,7 +56,7 @@ def export_bundle(
     answers = predictor.predict(predictor.parse(cases)) if cases else []
     pairs = [{"input": case, "prediction": answer} for case, answer in zip(cases, answers, strict=True)]
     _write_json(folder / "reference.json", {"cases": pairs})
-    (folder / "predict.py").write_bytes(Path(runtime.__file__).read_bytes())
+    (folder / "predict.py").write_text(predict_script(template.predictor), encoding="utf-8")
     provenance = _provenance(run)
     card = model_card(template, core, metrics, report, certificate, provenance, run.train.dataset.name, trained.notes)
     (folder / "README.md").write_text(card, encoding="utf-8", errors="replace")

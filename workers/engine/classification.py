@@ -14,7 +14,7 @@ from workers.contracts.manifest import Certificate
 from workers.engine.export import export_onnx
 from workers.engine.loop import Examples, predict
 from workers.engine.run import Run, Trained
-from workers.inference.runtime import Predictor
+from workers.inference.core import Predictor
 
 # Two float32 implementations of the same network differ by about 1e-6 in a probability. 1e-4 leaves room for other
 # orders of summation on other machines, and is still far below what could change a decision unseen.

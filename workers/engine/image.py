@@ -17,7 +17,8 @@ from workers.engine.classification import TrainedClassifier, label_indices, trai
 from workers.engine.image_network import ImageNetwork
 from workers.engine.loop import Examples, Settings, fit
 from workers.engine.run import Run
-from workers.inference.runtime import InputError, decode_image
+from workers.inference.core import InputError
+from workers.inference.image import decode_image
 from workers.task_templates.image_classification import ImageParams
 
 _SIZES = (32, 48, 64, 96, 128)

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from workers.engine.recommenders.interactions import HeldOut, Histories
-from workers.inference.runtime import top_items
+from workers.inference.ranked import top_items
 
 CUTOFFS = (10, 20)
 COVERAGE_AT = 10

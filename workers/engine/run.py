@@ -13,7 +13,7 @@ from workers.contracts.job import JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import Certificate
 from workers.engine.checkpoints import CheckpointStore
-from workers.inference.runtime import Predictor
+from workers.inference.core import Predictor
 
 if TYPE_CHECKING:
     import pyarrow

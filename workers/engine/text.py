@@ -15,7 +15,7 @@ from workers.engine.classification import TrainedClassifier, label_indices, trai
 from workers.engine.loop import Examples, Settings, fit
 from workers.engine.run import Run
 from workers.engine.text_network import TextNetwork, TextNetworks, phrase_table
-from workers.inference.runtime import clean_text, encode_texts, pad_ids
+from workers.inference.text import clean_text, encode_texts, pad_ids
 from workers.task_templates.text_classification import TextParams
 
 # Longer tokens than this many characters per token are rare; what lies behind is not even read.

@@ -1,1 +1,1 @@
-"""Bundle → predictor. `runtime` is one self-contained file, because every bundle ships it as predict.py."""
+"""Bundle → predictor: small modules that the hosted endpoint imports and that every bundle holds as predict.py."""

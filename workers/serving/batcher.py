@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from workers.contracts.errors import InfraError, SlipwayError
-from workers.inference.runtime import InputError
+from workers.inference.core import InputError
 from workers.serving.config import DEADLINE_S, MAX_BATCH, MAX_WAITING
 
 # A full batch that takes longer would keep the event loop from the sockets: such models run in a thread, which

@@ -19,6 +19,7 @@ from workers.contracts.errors import UserError
 from workers.contracts.manifest import Manifest
 from workers.contracts.snapshot import RouteRevision
 from workers.inference import runtime
+from workers.inference.core import Predictor
 from workers.serving.batcher import LOOP_BUDGET_S, Batcher
 from workers.serving.config import MAX_BATCH
 from workers.serving.graph import check_model
@@ -36,7 +37,7 @@ _TOLERANCE: Final = 2e-3
 class Loaded:
     """A bundle that is ready to predict. `typical_s` is how long a full batch takes."""
 
-    predictor: runtime.Predictor
+    predictor: Predictor
     manifest: Manifest
     typical_s: float
     example: dict[str, Any] | None
@@ -133,7 +134,7 @@ def _reference_cases(folder: Path) -> list[dict[str, Any]]:
         raise _refused("reference.json cannot be read") from error
 
 
-def _try(folder: Path, cases: list[dict[str, Any]], threads: int) -> tuple[runtime.Predictor, float]:
+def _try(folder: Path, cases: list[dict[str, Any]], threads: int) -> tuple[Predictor, float]:
     """Load, answer the reference cases, and measure a full batch, in seconds."""
     try:
         predictor = runtime.load(folder, threads=threads)
@@ -149,7 +150,7 @@ def _try(folder: Path, cases: list[dict[str, Any]], threads: int) -> tuple[runti
     return predictor, min(_timed(predictor, batch) for _ in range(3))
 
 
-def _timed(predictor: runtime.Predictor, batch: Sequence[Any]) -> float:
+def _timed(predictor: Predictor, batch: Sequence[Any]) -> float:
     started = time.perf_counter()
     predictor.predict(batch)
     return time.perf_counter() - started

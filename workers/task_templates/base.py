@@ -37,8 +37,8 @@ class TaskTemplate(ABC):
     kind: ClassVar[DatasetKind]
     title: ClassVar[str]
     summary: ClassVar[str]
-    # The class of workers/inference/runtime.py that serves its bundles.
-    predictor: ClassVar[Literal["text-labels", "image-labels", "ranked-items"]]
+    # What serves its bundles, by its name in the table of workers/inference/runtime.py.
+    predictor: ClassVar[str]
     params: ClassVar[type[Params]]
     # Parameters that a preset sets; what the user sets goes before them.
     presets: ClassVar[dict[Preset, dict[str, Any]]]

@@ -13,7 +13,8 @@ from workers.engine.recommenders.interactions import TEST, VALIDATION, HeldOut, 
 from workers.engine.recommenders.linear import LinearRecommender, write_onnx
 from workers.engine.recommenders.search import Settings, Trial, best_trial
 from workers.engine.run import Trained
-from workers.inference.runtime import Predictor, RankedItems, top_items
+from workers.inference.core import Predictor
+from workers.inference.ranked import RankedItems, top_items
 from workers.task_templates.recommendation import Recommendation, RecommendationParams
 
 if TYPE_CHECKING:

@@ -1,0 +1,140 @@
+"""What all predictors share: an input that cannot be used, a loaded bundle, a classifier, a session of onnxruntime."""
+
+import argparse
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+MANIFEST_VERSION = 1
+MODEL = "model.onnx"
+
+
+class InputError(ValueError):
+    """An input is not what the model takes. `index` is its place in `inputs`; None where the whole body is wrong."""
+
+    def __init__(self, index: int | None, message: str) -> None:
+        self.index = index
+        self.message = message
+        super().__init__(message if index is None else f"input {index}: {message}")
+
+
+class Predictor(ABC):
+    """A loaded bundle.
+
+    A raw input (what a client sends: text, an encoded image, a user) becomes an item by `prepare`; `predict` answers
+    many items with one run of the model. Items of different requests may be predicted together. Thread-safe.
+    """
+
+    inputs_help: ClassVar[str]
+    """What the command line's arguments without a name are."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        providers: list[str],
+        threads: int | None,
+    ) -> None:
+        self.manifest = manifest
+        self.labels: list[str] = manifest["labels"]
+
+    @abstractmethod
+    def prepare(self, raw: Any, index: int = 0) -> Any:
+        """One item from one raw input. Raises InputError."""
+
+    @abstractmethod
+    def predict(self, items: Sequence[Any]) -> list[dict[str, Any]]:
+        """One prediction per item, in order."""
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """What the command line takes beside `--json` and `--bundle`."""
+        parser.add_argument("inputs", nargs="*", help=cls.inputs_help)
+
+    @abstractmethod
+    def raw_inputs(self, arguments: argparse.Namespace) -> list[Any]:
+        """The raw inputs that a command line names."""
+
+    def parse(self, body: Any) -> list[Any]:
+        """Items from the body of a request: {"inputs": [...]} or the list itself. Raises InputError."""
+        if isinstance(body, dict):
+            unknown = sorted(set(body) - {"inputs"})
+            if unknown:
+                raise InputError(None, f'Unknown field "{unknown[0]}": send {{"inputs": [...]}}.')
+            body = body.get("inputs")
+        if not isinstance(body, list):
+            raise InputError(None, 'Send {"inputs": [...]} with a list of inputs.')
+        if not body:
+            raise InputError(None, "The list of inputs is empty.")
+        return [self.prepare(raw, index) for index, raw in enumerate(body)]
+
+
+class LabelPredictor(Predictor):
+    """A classifier: model.onnx takes one array named `input_name` and gives `scores`, float32 [batch, labels]."""
+
+    input_name: ClassVar[str]
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        providers: list[str],
+        threads: int | None,
+    ) -> None:
+        super().__init__(folder, manifest, providers, threads)
+        self._session = open_session(folder / MODEL, providers, threads)
+
+    @abstractmethod
+    def batch(self, items: Sequence[Any]) -> np.ndarray:
+        """The model's input for some items, first axis the batch."""
+
+    def scores(self, items: Sequence[Any]) -> np.ndarray:
+        """Probabilities, float32 [items, labels]; each row sums to 1."""
+        scores: np.ndarray = self._session.run(["scores"], {self.input_name: self.batch(items)})[0]
+        if len(scores) != len(items):
+            raise RuntimeError(f"the model gave {len(scores)} answers to {len(items)} inputs")
+        return scores
+
+    def predict(self, items: Sequence[Any]) -> list[dict[str, Any]]:
+        """[{"label", "score", "scores": {label: probability}}], probabilities with six decimals."""
+        if not items:
+            return []
+        scores = self.scores(items)
+        best = scores.argmax(axis=1).tolist()
+        rows = scores.astype(np.float64).round(6).tolist()
+        labels = self.labels
+        return [
+            {
+                "label": labels[top],
+                "score": row[top],
+                "scores": dict(zip(labels, row, strict=True)),
+            }
+            for top, row in zip(best, rows, strict=True)
+        ]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json of a bundle's folder. Raises OSError, ValueError or KeyError where it holds none."""
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    if manifest["manifest_version"] != MANIFEST_VERSION:
+        raise ValueError(f"this bundle is of a newer kind ({manifest['manifest_version']}) than this program")
+    return manifest
+
+
+def open_session(model: Path, providers: list[str], threads: int | None) -> Any:
+    """An onnxruntime session on `threads` cores (None: all), made from bytes: no file beside the model is ever read."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Shapes vary from batch to batch: remembered memory patterns would only pile up.
+    options.enable_mem_pattern = False
+    # Idle threads sleep instead of burning the cores that other models share.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(model.read_bytes(), options, providers=providers)
