@@ -86,7 +86,7 @@ def read(serializer: type[serializers.Serializer[Any]], request: Request) -> dic
     if not isinstance(request.data, Mapping):
         raise UserError("invalid", "The body is to be a JSON object.")
     form = serializer(data=request.data)
-    unknown = sorted(set(request.data) - set(form.fields))
+    unknown = _unknown(form, request.data)
     if unknown:
         raise UserError(
             "invalid",
@@ -94,6 +94,15 @@ def read(serializer: type[serializers.Serializer[Any]], request: Request) -> dic
         )
     form.is_valid(raise_exception=True)
     return dict(form.validated_data)
+
+
+def _unknown(form: serializers.Serializer[Any], data: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The names of fields that the serializer does not have, those of its parts as `part.name`."""
+    names = [f"{prefix}{name}" for name in sorted(set(data) - set(form.fields), key=str)]
+    for name, field in form.fields.items():
+        if isinstance(field, serializers.Serializer) and isinstance(data.get(name), Mapping):
+            names += _unknown(field, data[name], f"{prefix}{name}.")
+    return names
 
 
 def read_query(request: Request, allowed: set[str]) -> dict[str, str]:

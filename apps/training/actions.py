@@ -1,5 +1,6 @@
 """What people do with jobs. An action is one transaction with its audit entry; broker and storage come after commit."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
@@ -9,16 +10,13 @@ from apps.core import audit
 from apps.datasets.models import DatasetVersion
 from apps.projects.models import Project
 from apps.teams.models import User
-from apps.training import dispatch, outcomes
+from apps.training import compute, dispatch, outcomes
 from apps.training.models import Job
 from apps.training.runners import training_queue
 from workers.contracts import names
 from workers.contracts.errors import UserError
 from workers.task_templates import TEMPLATES
 from workers.task_templates.base import PRESETS, TaskTemplate
-
-# After these a retry goes on from the old job's checkpoint: its work was good.
-_RESUMABLE = frozenset({"time_limit", "storage_unavailable", "disk_full", "attempts_exhausted"})
 
 
 @transaction.atomic
@@ -49,11 +47,15 @@ def create_training(
     name: str = "",
     priority: int = 0,
     idempotency_key: str = "",
+    minutes: float | None = None,
+    cost: Decimal | None = None,
 ) -> Job:
     """Queue a training. With an idempotency key, the actor's second call returns the first one's job.
 
+    After `minutes` of useful computing, or when it has cost `cost`, training stops with the best model so far.
+
     Raises UserError `template_unknown`, `template_mismatch`, `dataset_not_ready`, `parameters_invalid`, `conflict` for
-    an archived project, `not_found` for a version of another one.
+    an archived project, `not_found` for a version of another one, `invalid` for a cost limit where no price is set.
     """
     if version.dataset.project_id != project.pk:
         raise UserError("not_found")
@@ -66,6 +68,8 @@ def create_training(
     if version.state != DatasetVersion.State.READY:
         raise UserError("dataset_not_ready")
     queue = training_queue()
+    price = compute.price_of(queue)
+    limit_s = compute.time_limit(minutes, cost, price)
     with transaction.atomic():
         if idempotency_key:
             # Two equal requests at once: the second waits here for the first.
@@ -84,6 +88,9 @@ def create_training(
             preset=preset,
             parameters=parameters or {},
             idempotency_key=idempotency_key,
+            price_per_hour=price,
+            cost_limit=cost,
+            **({} if limit_s is None else {"time_limit_s": limit_s}),
             created_by=actor,
             queued=timezone.now(),
         )
@@ -123,8 +130,10 @@ def retry_job(*, actor: User, job: Job, parameters: dict[str, Any] | None = None
             parameters={**job.parameters, **(parameters or {})},
             name=job.name,
             priority=job.priority,
+            minutes=job.time_limit_s / 60,
+            cost=job.cost_limit,
         )
-        if (job.error or {}).get("code") in _RESUMABLE:
+        if (job.error or {}).get("code") in outcomes.RESUMABLE:
             Job.objects.filter(pk=again.pk).update(checkpoint=job.checkpoint)
     return again
 

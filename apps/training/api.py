@@ -16,7 +16,7 @@ from apps.datasets.access import dataset_for
 from apps.datasets.models import DatasetVersion
 from apps.projects.access import project_for
 from apps.teams.authentication import actor_of
-from apps.training import actions, live
+from apps.training import actions, compute, live
 from apps.training import series as metric_series
 from apps.training.access import job_for
 from apps.training.models import Job
@@ -99,6 +99,8 @@ def _create(request: Request) -> Response:
         parameters=body["parameters"],
         name=body["name"],
         priority=body["priority"],
+        minutes=body["limits"].get("minutes"),
+        cost=body["limits"].get("cost"),
         idempotency_key=_idempotency_key(request),
     )
     return Response(job_json(job), status=202)
@@ -190,6 +192,8 @@ events.cls.content_negotiation_class = _AnyAccept
 def job_json(found: Job) -> dict[str, Any]:
     """A job as the API tells it."""
     model = getattr(found, "model", None)
+    seconds = compute.seconds_of(found)
+    cost = compute.cost_of(seconds.useful, found.price_per_hour)
     return {
         "id": found.pk,
         "kind": found.kind,
@@ -208,6 +212,8 @@ def job_json(found: Job) -> dict[str, Any]:
         "device": found.device,
         "runner": found.runner,
         **live.situation(found).as_json(),
+        "seconds": seconds.as_json(),
+        "cost": None if cost is None else str(cost),
         "metrics": found.metrics,
         "model": model.pk if model else None,
         "error": found.error,

@@ -1,13 +1,17 @@
 """The job form, made from a task template's Params: what the JSON Schema says is what the browser shows."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.projects.models import Project
+from apps.training import compute
+from apps.training.runners import training_queue
 from workers.task_templates.base import TaskTemplate
 
 _PREFIX = "param-"
@@ -31,8 +35,26 @@ class JobForm(forms.Form):
     preset = forms.ChoiceField(label=_("Preset"), widget=forms.RadioSelect, initial="balanced")
     name = forms.CharField(label=_("Name"), max_length=120, required=False, help_text=_("Left empty: a name is made."))
 
+    minutes = forms.FloatField(
+        label=_("Stop after"),
+        min_value=1,
+        max_value=10_080,
+        required=False,
+        widget=forms.NumberInput(attrs={"step": "any"}),
+        help_text=_("Minutes of computing. Training stops there and keeps the best model so far. Empty: six hours."),
+    )
+    cost = forms.DecimalField(
+        label=_("Spend at most"), min_value=Decimal("0.01"), max_digits=10, decimal_places=2, required=False
+    )
+
     def __init__(self, *args: Any, template: TaskTemplate, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        price = compute.price_of(training_queue())
+        if price:
+            here = {"price": f"{price.normalize():f}", "currency": settings.SLIPWAY_CURRENCY}
+            self.fields["cost"].help_text = _("An hour costs %(price)s %(currency)s here. Lost time is free.") % here
+        else:
+            del self.fields["cost"]
         self.template = template
         datasets = ready_datasets(project, template.kind)
         self.fields["dataset"].choices = [(d.pk, d.name) for d in datasets]  # type: ignore[attr-defined]
@@ -65,6 +87,10 @@ class JobForm(forms.Form):
             for key, label, hint in _PRESETS
             if key in self.template.presets
         ]
+
+    def limits(self) -> Iterator[forms.BoundField]:
+        """How long it may compute and, where that has a price, what it may cost."""
+        return (self[name] for name in ("minutes", "cost") if name in self.fields)
 
     def parameters(self) -> dict[str, Any]:
         """What the user set, by parameter name."""

@@ -53,7 +53,11 @@ class Job(models.Model):
     preset = models.CharField(max_length=10, blank=True)
     parameters = models.JSONField(default=dict)
     seed = models.BigIntegerField(default=0)
+    # Useful seconds after which training stops with the best model so far. What one device cost per hour when the job
+    # was queued, and how much it may cost: already part of the time limit, kept to be shown.
     time_limit_s = models.PositiveIntegerField(default=6 * 3600)
+    price_per_hour = models.DecimalField(max_digits=12, decimal_places=4, null=True)
+    cost_limit = models.DecimalField(max_digits=12, decimal_places=4, null=True)
     # What the running attempt last said.
     progress = models.FloatField(default=0.0)
     phase = models.CharField(max_length=80, blank=True)
@@ -108,7 +112,7 @@ class Job(models.Model):
 
 
 class Attempt(models.Model):
-    """One try at a job. Seconds after its last checkpoint count as lost when it was interrupted."""
+    """One try at a job. `lost_seconds`: device seconds whose work is in no result and no checkpoint (see compute)."""
 
     id = IdField("att")
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="attempts")
@@ -123,6 +127,7 @@ class Attempt(models.Model):
     outcome = models.CharField(max_length=12, blank=True)
     reason = models.CharField(max_length=400, blank=True)
     lost_seconds = models.FloatField(default=0.0)
+    devices = models.PositiveSmallIntegerField(default=1)
 
     class Meta:
         ordering: ClassVar = ["number"]

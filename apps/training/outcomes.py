@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 State = Job.State
 # Attempts that may be lost before a job is given up. Runners that were stopped in good order do not count.
 MAX_ATTEMPTS: Final = 5
+# After these a retry goes on from the failed job's checkpoint: its work was good.
+RESUMABLE: Final = frozenset({"time_limit", "storage_unavailable", "disk_full", "attempts_exhausted"})
 
 
 def succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
@@ -60,7 +62,7 @@ def fail(job: Job, card: ErrorCard, at: datetime) -> bool:
     """The job ends with an error card."""
     if not transition(job, to=State.FAILED, ended=at, eta_seconds=None, error=card.model_dump()):
         return False
-    _end_attempt(job, "failed", at, card.message)
+    _end_attempt(job, "failed", at, card.message, kept=card.code in RESUMABLE)
     _drop_import(job, card)
     return True
 
@@ -93,7 +95,7 @@ def interrupt(job: Job, reason: str, at: datetime) -> bool:
     if not transition(job, to=State.QUEUED, **again):
         return False
     attempt, _ = Attempt.objects.get_or_create(job=job, number=old)
-    _close(attempt, "interrupted", at, reason)
+    _close(attempt, "interrupted", at, reason, kept=True)
     dispatch.send_on_commit(job)
     return True
 
@@ -105,18 +107,19 @@ def _drop_import(job: Job, card: ErrorCard) -> None:
         fail_import(job=job, error=card)
 
 
-def _end_attempt(job: Job, outcome: str, at: datetime, reason: str = "") -> None:
+def _end_attempt(job: Job, outcome: str, at: datetime, reason: str = "", *, kept: bool = False) -> None:
     # A job that was never taken by a runner has no attempt to close.
     attempt = job.attempts.filter(number=job.attempt).first()
     if attempt:
-        _close(attempt, outcome, at, reason)
+        _close(attempt, outcome, at, reason, kept=kept)
     job_id = job.pk
     transaction.on_commit(lambda: dispatch.withdraw_spec(job_id), robust=True)
 
 
-def _close(attempt: Attempt, outcome: str, at: datetime, reason: str) -> None:
+def _close(attempt: Attempt, outcome: str, at: datetime, reason: str, *, kept: bool = False) -> None:
+    """End an attempt. Where it failed, its seconds are lost; those up to a checkpoint that is `kept` are not."""
     attempt.outcome, attempt.reason, attempt.ended = outcome, reason[:400], at
-    if outcome == "interrupted" and attempt.started:
-        useful_until = attempt.last_checkpoint or attempt.started
-        attempt.lost_seconds = max(0.0, (at - useful_until).total_seconds())
+    if outcome in ("interrupted", "failed") and attempt.started:
+        useful_until = (attempt.last_checkpoint if kept else None) or attempt.started
+        attempt.lost_seconds = max(0.0, (at - useful_until).total_seconds()) * attempt.devices
     attempt.save()

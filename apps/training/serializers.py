@@ -1,5 +1,6 @@
 """Shapes of training's part of the control API."""
 
+from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
@@ -18,6 +19,18 @@ class TemplateSerializer(serializers.Serializer[Any]):
     presets = serializers.ListField(child=serializers.CharField())
 
 
+class LimitsSerializer(serializers.Serializer[Any]):
+    minutes = serializers.FloatField(min_value=1, max_value=10_080, required=False, help_text="of useful computing")
+    cost = serializers.DecimalField(
+        max_digits=10, decimal_places=4, min_value=Decimal("0.0001"), required=False, help_text="where a price is set"
+    )
+
+
+class SecondsSerializer(serializers.Serializer[Any]):
+    useful = serializers.FloatField()
+    lost = serializers.FloatField(help_text="of work that is in no result and no checkpoint; never part of a cost")
+
+
 class NewJobSerializer(serializers.Serializer[Any]):
     project = serializers.CharField(max_length=32)
     dataset = serializers.CharField(max_length=32, help_text="its latest ready version is used")
@@ -26,6 +39,7 @@ class NewJobSerializer(serializers.Serializer[Any]):
     parameters = serializers.DictField(default=dict, help_text="go before what the preset says")
     name = serializers.CharField(max_length=120, default="", allow_blank=True)
     priority = serializers.IntegerField(min_value=-1, max_value=1, default=0, help_text="1 goes first, -1 last")
+    limits = LimitsSerializer(default=dict, help_text="training stops there, with the best model so far")
 
 
 class RetrySerializer(serializers.Serializer[Any]):
@@ -62,6 +76,8 @@ class JobSerializer(serializers.Serializer[Any]):
     queued_seconds = serializers.FloatField()
     run_seconds = serializers.FloatField()
     eta_seconds = serializers.FloatField(allow_null=True)
+    seconds = SecondsSerializer()
+    cost = serializers.DecimalField(max_digits=12, decimal_places=4, allow_null=True)
     metrics = serializers.DictField()
     model = serializers.CharField(allow_null=True)
     error = ErrorCardSerializer(allow_null=True)

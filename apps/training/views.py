@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.urls import reverse
@@ -12,7 +13,7 @@ from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.datasets.models import DatasetVersion
 from apps.projects.access import project_for
 from apps.projects.models import Project
-from apps.training import actions, live
+from apps.training import actions, compute, live
 from apps.training.access import job_for
 from apps.training.forms import JobForm, ready_datasets
 from apps.training.models import Job
@@ -74,6 +75,8 @@ def _create(request: SignedInRequest, project: Project, template: TaskTemplate, 
             preset=asked["preset"],
             parameters=form.parameters(),
             name=asked["name"],
+            minutes=asked["minutes"],
+            cost=asked.get("cost"),
         )
     except UserError as error:
         form.add_problems(error.params.get("fields") or [{"field": "", "message": error.message}])
@@ -96,6 +99,7 @@ def jobs(request: SignedInRequest, project_id: str) -> HttpResponse:
 def job(request: SignedInRequest, job_id: str) -> HttpResponse:
     """One job: live while it runs, its model or its failure card when it is over."""
     found = job_for(request.user, job_id)
+    seconds = compute.seconds_of(found)
     return page(
         request,
         "training/job.html",
@@ -105,6 +109,9 @@ def job(request: SignedInRequest, job_id: str) -> HttpResponse:
         model=getattr(found, "model", None),
         task=TEMPLATES.get(found.template),
         situation=live.situation(found),
+        seconds=seconds,
+        cost=compute.cost_of(seconds.useful, found.price_per_hour),
+        currency=settings.SLIPWAY_CURRENCY,
         attempts=list(found.attempts.all()),
         headline=_headline(found),
         lines=live.log_lines(found),

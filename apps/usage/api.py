@@ -22,6 +22,8 @@ from apps.projects.access import project_for
 from apps.teams.access import require, team_for
 from apps.teams.authentication import actor_of
 from apps.teams.models import Membership, User
+from apps.training import compute
+from apps.training.models import Attempt
 from apps.usage import reports
 from apps.usage.models import MinuteRollup
 from workers.contracts.errors import UserError
@@ -52,6 +54,38 @@ class UsageOut(serializers.Serializer[Any]):
     p50_ms = serializers.FloatField(allow_null=True)
     p95_ms = serializers.FloatField(allow_null=True)
     p99_ms = serializers.FloatField(allow_null=True)
+
+
+class ComputeOut(serializers.Serializer[Any]):
+    """Attempts at jobs that ended in the time asked for, of one project on one kind of device."""
+
+    project = serializers.CharField()
+    name = serializers.CharField(help_text="of the project")
+    device = serializers.ChoiceField(["gpu", "cpu"])
+    jobs = serializers.IntegerField()
+    useful_seconds = serializers.FloatField()
+    lost_seconds = serializers.FloatField(help_text="of work that is in no result and no checkpoint")
+    cost = serializers.DecimalField(max_digits=14, decimal_places=4, allow_null=True, help_text="of useful seconds")
+
+
+@extend_schema(
+    parameters=[OpenApiParameter(name, str) for name in ("team", "project")]
+    + [OpenApiParameter(name, OpenApiTypes.DATETIME) for name in ("from", "to")],
+    responses=paged(ComputeOut),
+    summary="Computing time of jobs, useful and lost",
+)
+@api_view(["GET"])
+def compute_time(request: Request) -> Response:
+    query = api.read_query(request, {"team", "project", "from", "to"})
+    attempts = Attempt.objects.filter(job__project__team__memberships__user=actor_of(request))
+    if "team" in query:
+        attempts = attempts.filter(job__project__team=team_for(actor_of(request), query["team"]))
+    if "project" in query:
+        attempts = attempts.filter(job__project=project_for(actor_of(request), query["project"]))
+    times = {"ended__gte": _time(query, "from"), "ended__lt": _time(query, "to")}
+    attempts = attempts.filter(**{name: value for name, value in times.items() if value})
+    rows = [{**row, "cost": None if row["cost"] is None else str(row["cost"])} for row in compute.report(attempts)]
+    return Response({"results": rows, "next": None})
 
 
 @extend_schema(parameters=_PARAMETERS, responses=paged(UsageOut), summary="Requests, items, errors and latency")

@@ -6,5 +6,6 @@ from apps.usage import api
 
 urlpatterns = [
     path("usage", api.usage, name="usage"),
+    path("usage/compute", api.compute_time, name="compute"),
     path("usage.csv", api.usage_csv, name="csv"),
 ]

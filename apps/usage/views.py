@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.urls import reverse
@@ -13,6 +14,8 @@ from apps.core.pages import SignedInRequest, page
 from apps.endpoints.models import Endpoint
 from apps.projects.access import project_for
 from apps.teams.access import team_for
+from apps.training import compute
+from apps.training.models import Attempt
 from apps.usage import reports, summary
 from apps.usage.forms import SpanForm
 
@@ -23,7 +26,8 @@ def team(request: SignedInRequest, team_id: str) -> HttpResponse:
     """The usage of all endpoints of a team."""
     found = team_for(request.user, team_id)
     endpoints = Endpoint.objects.filter(project__team=found)
-    return _page(request, endpoints, {"team": found.pk}, team=found, quota=summary.quota_left(found))
+    jobs = {"job__project__team": found}
+    return _page(request, endpoints, {"team": found.pk}, jobs, team=found, quota=summary.quota_left(found))
 
 
 @login_required
@@ -31,10 +35,12 @@ def team(request: SignedInRequest, team_id: str) -> HttpResponse:
 def project(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The usage of a project's endpoints."""
     found = project_for(request.user, project_id)
-    return _page(request, found.endpoints.all(), {"project": found.pk}, project=found)
+    return _page(request, found.endpoints.all(), {"project": found.pk}, {"job__project": found}, project=found)
 
 
-def _page(request: SignedInRequest, endpoints: Any, scope: dict[str, str], **context: Any) -> HttpResponse:
+def _page(
+    request: SignedInRequest, endpoints: Any, scope: dict[str, str], jobs: dict[str, Any], **context: Any
+) -> HttpResponse:
     form = SpanForm(request.GET, endpoints=[(endpoint.pk, endpoint.name) for endpoint in endpoints])
     start, end = form.span
     where = {**scope, **({"endpoint": form.endpoint_id} if form.endpoint_id else {})}
@@ -54,6 +60,8 @@ def _page(request: SignedInRequest, endpoints: Any, scope: dict[str, str], **con
         by_key=summary.by_key(reports.usage(rows, group="key")),
         by_endpoint=summary.by_endpoint(reports.usage(rows, group="endpoint")),
         by_status=summary.by_status(reports.usage(rows, group="status")),
+        compute=compute.report(Attempt.objects.filter(ended__gte=start, ended__lt=end, **jobs)),
+        currency=settings.SLIPWAY_CURRENCY,
         csv_url=f"{reverse('usage-api:csv')}?{query}",
         **context,
     )

@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -45,6 +47,9 @@ class Env:
     storage: str  # a folder or s3://bucket/prefix
     max_upload_bytes: int  # of one uploaded file
     ledger_days: int  # how long single requests are kept; their sums per minute stay
+    gpu_hour_price: Decimal | None  # what an hour on one GPU costs your users, and on a CPU slot
+    cpu_hour_price: Decimal | None
+    currency: str
     runners: int  # CPU runner slots on this machine; a GPU adds its own
     secret_key: str | None
     debug: bool
@@ -82,6 +87,9 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
         max_upload_bytes=_number(env, "SLIPWAY_MAX_UPLOAD_BYTES", 5 * 2**30, low=1, high=2**50),
         ledger_days=_number(env, "SLIPWAY_LEDGER_DAYS", 400, low=1, high=10_000),
+        gpu_hour_price=_price(env, "SLIPWAY_GPU_HOUR_PRICE"),
+        cpu_hour_price=_price(env, "SLIPWAY_CPU_HOUR_PRICE"),
+        currency=env.get("SLIPWAY_CURRENCY", "").strip()[:8] or "USD",
         runners=_number(env, "SLIPWAY_RUNNERS", 1, low=0, high=256),
         secret_key=env.get("SLIPWAY_SECRET_KEY") or None,
         debug=_flag(env, "SLIPWAY_DEBUG"),
@@ -133,6 +141,15 @@ def _number(env: Mapping[str, str], name: str, default: int, *, low: int, high: 
     if not (text.isascii() and text.isdigit()) or not low <= int(text) <= high:
         raise EnvError(f"{name} must be a whole number from {low} to {high}, not {text!r}.")
     return int(text)
+
+
+def _price(env: Mapping[str, str], name: str) -> Decimal | None:
+    text = env.get(name, "").strip()
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,4})?", text):
+        raise EnvError(f"{name} must be a price such as 2.50, not {text!r}.")
+    return Decimal(text)
 
 
 def _port(env: Mapping[str, str], name: str, default: int) -> int:

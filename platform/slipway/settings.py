@@ -186,6 +186,9 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 SLIPWAY_MAX_UPLOAD_BYTES = ENV.max_upload_bytes
 SLIPWAY_LEDGER_DAYS = ENV.ledger_days
+SLIPWAY_GPU_HOUR_PRICE = ENV.gpu_hour_price
+SLIPWAY_CPU_HOUR_PRICE = ENV.cpu_hour_price
+SLIPWAY_CURRENCY = ENV.currency
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # form and JSON bodies; files stream to disk
 
 # --- Control API ---

@@ -212,6 +212,7 @@ API: Final = [
     Line("DELETE", V1 + "keys/<str:key_id>", admins(204)),
     # usage
     Line("GET", V1 + "usage", everybody()),
+    Line("GET", V1 + "usage/compute", everybody()),
     Line("GET", V1 + "usage.csv", everybody()),
 ]
 
