@@ -41,7 +41,7 @@ def register_model(*, job: Job, result: TrainResult) -> ModelVersion:
         preset=job.preset,
         parameters=result.manifest.provenance.parameters,
         metrics=result.metrics,
-        report=result.report,
+        report=result.report.model_dump(mode="json"),
         certificate=result.certificate.model_dump(),
         manifest=result.manifest.model_dump(),
         bundle_key=f"{names.attempt_prefix(job.pk, job.attempt)}/output/{BUNDLE}",

@@ -1,4 +1,4 @@
-"""Metrics of classifiers beside scikit-learn's, and what the report says of rows that training never saw."""
+"""What the report says of rows that training never saw, and the served path on odd inputs."""
 
 import io
 import json
@@ -9,33 +9,17 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-import sklearn.metrics
 from PIL import Image
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
-from workers.engine.classification import classification_metrics, confusion_matrix
+from workers.engine.calibration import Tempered
+from workers.engine.classification import TrainedClassifier
 from workers.engine.run import Run, Trained
 from workers.inference import runtime
 from workers.inference.core import Predictor
 from workers.task_templates import TEMPLATES
-
-
-def test_metrics_are_those_of_scikit_learn() -> None:
-    random = np.random.default_rng(0)
-    truth = random.integers(0, 4, 200)  # the fifth label never occurs
-    scores = random.dirichlet(np.ones(5), 200)
-    answered = scores.argmax(axis=1)
-    found = classification_metrics(truth, scores)
-    common: dict[str, Any] = {"average": "macro", "zero_division": 0}
-    assert found["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(truth, answered))
-    assert found["macro_f1"] == pytest.approx(sklearn.metrics.f1_score(truth, answered, **common))
-    assert found["macro_precision"] == pytest.approx(sklearn.metrics.precision_score(truth, answered, **common))
-    assert found["macro_recall"] == pytest.approx(sklearn.metrics.recall_score(truth, answered, **common))
-    assert found["log_loss"] == pytest.approx(sklearn.metrics.log_loss(truth, scores, labels=range(5)))
-    expected = sklearn.metrics.confusion_matrix(truth, answered, labels=range(5))
-    assert np.array_equal(confusion_matrix(truth, answered, 5), expected)
 
 
 def run_on(folder: Path, key: str, rows: list[dict[str, Any]], **parameters: Any) -> Run:
@@ -79,6 +63,34 @@ def test_a_label_that_only_the_test_rows_have_counts_as_wrong_and_is_named(tmp_p
     assert [mistake["label"] for mistake in report["splits"]["test"]["mistakes"]] == ["strange"]
     assert report["splits"]["test"]["mistakes"][0]["row"] == 82
     assert "strange" in run.job_dir.events_path.read_text()
+    # Two rows of three and no validation: no temperature, intervals that say how little that is.
+    assert report["temperature"]["value"] == 1.0 and report["temperature"]["reason"]
+    assert report["splits"]["test"]["intervals"]["accuracy"]["high"] == 1.0
+    assert report["baseline"]["test"]["accuracy"] == pytest.approx(1 / 3, abs=1e-5)
+
+
+def test_an_overconfident_model_is_tempered_and_served_as_it_was_judged(tmp_path: Path) -> None:
+    rows = text_rows(test_labels=("new", "old") * 10)
+    random = np.random.default_rng(0)
+    words = {"new": "fresh modern recent", "old": "ancient stale antique"}
+    for number in range(300):
+        label = "new" if number % 2 else "old"
+        # One label in five is wrong, which words learned from clean rows cannot know.
+        shown = ("old" if label == "new" else "new") if random.random() < 0.2 else label
+        rows.append({"split": "validation", "text": f"{words[shown]} thing", "label": label})
+    run = run_on(tmp_path / "job", "text-classification", rows, epochs=12)
+    trained = TEMPLATES["text-classification"].train(run)
+    assert isinstance(trained, TrainedClassifier)
+    answers = [mistake["predicted"] for mistake in trained.evaluate()[1]["splits"]["validation"]["mistakes"]]
+    # The same model, four times as sure of itself.
+    TrainedClassifier.__init__(trained, run, Tempered(trained.model, 0.25), trained.labels, trained.evaluation)
+    _, report = trained.evaluate()
+    temperature, validation = report["temperature"], report["splits"]["validation"]
+    assert sorted(mistake["predicted"] for mistake in validation["mistakes"]) == sorted(answers)
+    assert temperature["value"] > 1.5 and temperature["log_loss"] < temperature["log_loss_before"]
+    assert validation["metrics"]["log_loss"] == pytest.approx(temperature["log_loss"], abs=1e-4)
+    assert validation["calibration"]["error"] < validation["calibration"]["error_before"]
+    certified(run, trained, tmp_path / "bundle")
 
 
 def test_without_test_and_validation_rows_the_training_rows_are_certified(tmp_path: Path) -> None:

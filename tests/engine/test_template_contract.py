@@ -20,6 +20,7 @@ from workers.contracts.events import EVENT, FROM_CHILD
 from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir, file_ref
 from workers.contracts.manifest import TrainResult
+from workers.contracts.report import ClassificationReport, read_report
 from workers.inference import runtime
 from workers.inference.script import predict_script
 from workers.task_templates import TEMPLATES
@@ -121,6 +122,24 @@ def test_its_result_and_events_are_what_the_contracts_say(done: Job) -> None:
     fractions = [event["fraction"] for event in done.events if event["type"] == "progress"]
     assert fractions == sorted(fractions) and fractions[-1] == 1
     assert any(event["type"] == "device" for event in done.events)
+
+
+def test_its_report_is_one_document_in_the_result_and_in_the_bundle(done: Job) -> None:
+    report = read_report(done.result["report"])
+    assert json.loads((done.bundle / "report.json").read_text()) == done.result["report"]
+    assert report.model_dump(mode="json") == done.result["report"]
+    metric = TEMPLATES[done.key].main_metric
+    for split in ("test", "validation"):
+        assert report.splits[split].metrics[metric] == pytest.approx(done.result["metrics"][split][metric], abs=1e-5)
+    if isinstance(report, ClassificationReport):
+        test = report.splits["test"]
+        assert test.rows == sum(row.support for row in test.per_class) == sum(map(sum, test.confusion))
+        assert report.baseline and report.baseline.test and report.baseline.test[metric] < test.metrics[metric]
+        assert test.intervals[metric].low <= test.metrics[metric] <= test.intervals[metric].high
+        assert test.calibration and sum(part.rows for part in test.calibration.bins) == test.rows
+    else:
+        ours = report.splits["test"].metrics
+        assert any(report.splits["test"].baselines["popularity"][name] < ours[name] for name in ours)
 
 
 def test_the_whole_test_split_was_certified_without_a_flip(done: Job) -> None:

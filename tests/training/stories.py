@@ -90,7 +90,7 @@ def train_result(version: DatasetVersion, job: Job) -> dict[str, Any]:
         "provenance": provenance,
         "files": {},
     }
-    report = {"labels": ["bad", "good"], "splits": {}}
+    report = {"kind": "classification", "labels": ["bad", "good"], "splits": {}}
     return {
         "metrics": metrics,
         "report": report,

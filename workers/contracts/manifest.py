@@ -5,6 +5,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from workers.contracts.job import DatasetKind
+from workers.contracts.report import Report
 
 MANIFEST_VERSION: Final = 1
 
@@ -72,14 +73,12 @@ class Manifest(_Part):
 class TrainResult(_Part):
     """result.json of a train job (with `files` added by JobDir.write_result). output/ holds bundle.zip.
 
-    `metrics`: {"validation": {name: value}, "test": {...}}; for recommendation each split also holds "popularity":
-    {...}. `report`: classification: {"labels": [...], "splits": {split: {"per_class": [{"label", "precision",
-    "recall", "f1", "support"}], "confusion": [[...]] (rows are true labels), "mistakes": [{"row", "input", "label",
-    "predicted", "score"}]}}, "baseline": {...}?}; recommendation: {"splits": {...}, "examples": [...]}.
+    `metrics`: {"validation": {name: value}, "test": {...}}, also in the report; for recommendation each split also
+    holds "popularity": {...}.
     """
 
     metrics: dict[str, Any]
-    report: dict[str, Any]
+    report: Report
     certificate: Certificate
     manifest: Manifest
     useful_seconds: float

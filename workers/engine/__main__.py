@@ -19,6 +19,7 @@ from types import FrameType
 from workers.contracts.errors import ErrorCard, JobError, SlipwayError
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import TrainResult
+from workers.contracts.report import read_report
 from workers.engine.run import Run
 from workers.task_templates import TEMPLATES
 
@@ -38,7 +39,8 @@ def run_job(job_dir: JobDir) -> None:
     job_dir.device(run.device_label)
     trained = template.train(run)
     run.progress(0.91, "Evaluating")
-    metrics, report = trained.evaluate()
+    metrics, measured = trained.evaluate()
+    report = read_report(measured).model_dump(mode="json")
     folder = job_dir.root / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

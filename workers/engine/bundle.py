@@ -11,6 +11,7 @@ from typing import Any
 from workers.contracts.errors import JobError
 from workers.contracts.jobdir import file_ref
 from workers.contracts.manifest import MANIFEST_VERSION, Certificate, Manifest, Provenance
+from workers.contracts.report import read_report
 from workers.engine.model_card import model_card
 from workers.engine.run import Run, Trained
 from workers.inference import runtime
@@ -58,7 +59,17 @@ def export_bundle(
     _write_json(folder / "reference.json", {"cases": pairs})
     (folder / "predict.py").write_text(predict_script(template.predictor), encoding="utf-8")
     provenance = _provenance(run)
-    card = model_card(template, core, metrics, report, certificate, provenance, run.train.dataset.name, trained.notes)
+    _write_json(folder / "report.json", report)
+    card = model_card(
+        template,
+        core,
+        metrics,
+        read_report(report),
+        certificate,
+        provenance,
+        run.train.dataset.name,
+        trained.notes,
+    )
     (folder / "README.md").write_text(card, encoding="utf-8", errors="replace")
     files = {
         path.name: {"sha256": ref.sha256, "bytes": ref.bytes}

@@ -1,4 +1,4 @@
-"""What all classifiers share: metrics by the public contract's names, report, parity of the served path."""
+"""What all classifiers share: calibration, the evaluation report, export, parity of the served path."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -6,21 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet
 import torch
 from torch import nn
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import Certificate
+from workers.contracts.report import Baseline, ClassificationReport, ClassificationSplit, Metrics, Temperature
+from workers.engine.calibration import Tempered, fit_temperature, tempered
+from workers.engine.evaluation import Rows, evaluate_rows, majority_metrics, mistake, worst_mistakes
 from workers.engine.export import export_onnx
 from workers.engine.loop import Examples, predict
+from workers.engine.metrics import calibration_error
 from workers.engine.run import Run, Trained
+from workers.engine.slices import Parts, image_sizes, scripts, sliced, text_lengths
 from workers.inference.core import Predictor
 
 # Two float32 implementations of the same network differ by about 1e-6 in a probability. 1e-4 leaves room for other
 # orders of summation on other machines, and is still far below what could change a decision unseen.
 TOLERANCE = 1e-4
-_MAX_MISTAKES = 50
-_MAX_CONFUSION_LABELS = 200
 _CERTIFY_BATCH = 64
 
 
@@ -32,7 +36,22 @@ class TrainedClassifier(Trained):
         self.model = model
         self.labels = labels
         self.evaluation = {name: examples for name, examples in evaluation.items() if len(examples)}
-        self._scores = {name: predict(model, examples, run.device) for name, examples in self.evaluation.items()}
+        self._untempered = {name: predict(model, examples, run.device) for name, examples in self.evaluation.items()}
+        self.temperature = self._fit_temperature()
+        value = self.temperature.value
+        # Folded into what is exported: the scores that are judged here are those that will be served.
+        self.model = model if value == 1.0 else Tempered(model, value)
+        self._scores = {name: tempered(scores, value) for name, scores in self._untempered.items()}
+
+    def _fit_temperature(self) -> Temperature:
+        if "validation" not in self._untempered:
+            return Temperature(reason="There are no validation rows.")
+        fitted = fit_temperature(self.evaluation["validation"].labels, self._untempered["validation"])
+        for scores in self._untempered.values():
+            # Scores that differ in their last digit may become equal, and the first of equals is the answer.
+            if np.any(tempered(scores, fitted.value).argmax(axis=1) != scores.argmax(axis=1)):
+                return Temperature(rows=fitted.rows, reason="It would have made two scores equal.")
+        return fitted
 
     @abstractmethod
     def raw_inputs(self, split: str) -> Iterator[Any]:
@@ -60,11 +79,11 @@ class TrainedClassifier(Trained):
 
     def evaluate(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Metrics and report of the validation and test rows, with the majority class as the baseline."""
-        counts = np.unique(self.run.split("train", ["label"])["label"].to_pylist(), return_counts=True)
-        majority = str(counts[0][counts[1].argmax()])
-        metrics: dict[str, Any] = {}
-        splits: dict[str, Any] = {}
-        baseline: dict[str, Any] = {"name": "majority class", "label": majority}
+        found, counts = np.unique(self.run.split("train", ["label"])["label"].to_pylist(), return_counts=True)
+        training = dict(zip(found.tolist(), counts.tolist(), strict=True))
+        majority = max(training, key=lambda label: training[label])
+        splits: dict[str, ClassificationSplit] = {}
+        always: dict[str, Metrics] = {}
         for split, scores in self._scores.items():
             truth, names = self.true_labels(split)
             if len(names) > len(self.labels):
@@ -72,48 +91,52 @@ class TrainedClassifier(Trained):
                 self.run.log(
                     f"The {split} rows have labels that no training row has, always wrong: {unseen}", "warning"
                 )
-            padded = np.pad(scores, ((0, 0), (0, len(names) - len(self.labels))))
-            metrics[split] = classification_metrics(truth, padded)
-            always = np.zeros_like(padded)
-            always[:, names.index(majority)] = 1.0
-            baseline[split] = {
-                name: value for name, value in classification_metrics(truth, always).items() if name != "log_loss"
-            }
-            splits[split] = self._split_report(split, truth, padded, names)
-        return metrics, {"labels": self.labels, "splits": splits, "baseline": baseline}
+            rows = Rows(
+                truth=truth,
+                scores=np.pad(scores, ((0, 0), (0, len(names) - len(self.labels)))),
+                labels=names,
+                training_rows=np.array([training.get(name, 0) for name in names]),
+            )
+            splits[split] = self._split_report(split, rows)
+            always[split] = majority_metrics(rows, names.index(majority))
+        report = ClassificationReport(
+            labels=self.labels,
+            splits=splits,
+            baseline=Baseline(name="majority class", label=majority, **always),
+            temperature=self.temperature,
+            notes=list(self.notes),
+        )
+        return {name: part.metrics for name, part in splits.items()}, report.model_dump(mode="json")
 
-    def _split_report(self, split: str, truth: np.ndarray, scores: np.ndarray, names: list[str]) -> dict[str, Any]:
-        matrix = confusion_matrix(truth, scores.argmax(axis=1), len(names))
-        table = per_class(matrix)
-        rows = [
-            {"label": name, **{key: _number(values[index]) for key, values in table.items()}}
-            for index, name in enumerate(names)
+    def _split_report(self, split: str, rows: Rows) -> ClassificationSplit:
+        report = evaluate_rows(rows, self.run.seed)
+        wrong = worst_mistakes(rows)
+        numbers = self.run.split(split, ["row"])["row"].take(wrong).to_pylist()
+        report.mistakes = [
+            mistake(rows, place, number, shown)
+            for place, number, shown in zip(wrong.tolist(), numbers, self.shown(split, wrong), strict=True)
         ]
-        return {
-            "per_class": rows,
-            "labels": names,
-            "confusion": matrix.tolist() if len(names) <= _MAX_CONFUSION_LABELS else [],
-            "mistakes": self._mistakes(split, truth, scores, names),
-        }
+        if self.temperature.value != 1.0:
+            assert report.calibration is not None
+            truth = np.where(rows.truth < len(self.labels), rows.truth, -1)
+            report.calibration.error_before = calibration_error(truth, self._untempered[split])
+        right = rows.scores.argmax(axis=1) == rows.truth
+        for group, parts in self.slices(split).items():
+            report.slices += sliced(group, parts, right)
+        return report
 
-    def _mistakes(self, split: str, truth: np.ndarray, scores: np.ndarray, names: list[str]) -> list[dict[str, Any]]:
-        """The wrong answers that the model was surest of."""
-        answered = scores.argmax(axis=1)
-        sure = scores.max(axis=1)
-        wrong = np.flatnonzero(answered != truth)
-        wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:_MAX_MISTAKES]
-        rows = self.run.split(split, ["row"])["row"].to_pylist()
-        shown = self.shown(split, wrong)
-        return [
-            {
-                "row": rows[index],
-                "input": text,
-                "label": names[truth[index]],
-                "predicted": names[answered[index]],
-                "score": round(float(sure[index]), 6),
-            }
-            for index, text in zip(wrong.tolist(), shown, strict=True)
-        ]
+    def slices(self, split: str) -> dict[str, Parts]:
+        """How the rows of a split are parted, by what its columns say."""
+        present = set(pyarrow.parquet.read_schema(self.run.data_path).names)
+        found: dict[str, Parts] = {}
+        if "text" in present:
+            texts = self.run.split(split, ["text"])["text"].to_pylist()
+            found["Text length (characters)"] = text_lengths(texts)
+            found["Script"] = scripts(texts)
+        if {"width", "height"} <= present:
+            table = self.run.split(split, ["width", "height"])
+            found["Shorter side (pixels)"] = image_sizes(table["width"].to_numpy(), table["height"].to_numpy())
+        return found
 
     def export(self, folder: Path) -> dict[str, Any]:
         """Write model.onnx and what `export_side_files` adds."""
@@ -174,44 +197,6 @@ def training_labels(run: Run) -> list[str]:
     if len(labels) < 2:
         raise JobError("one_class_only", evidence=f"Every training row has the label “{labels[0][:80]}”.")
     return labels
-
-
-def classification_metrics(truth: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """accuracy, macro_f1, macro_precision, macro_recall, log_loss. `truth` int [rows], `scores` float [rows, labels].
-
-    Macro means go over the labels that occur in truth or answers, as scikit-learn's do.
-    """
-    answered = scores.argmax(axis=1)
-    matrix = confusion_matrix(truth, answered, scores.shape[1])
-    seen = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
-    table = per_class(matrix)
-    right = np.clip(scores[np.arange(len(truth)), truth].astype(np.float64), 1e-15, 1.0)
-    return {
-        "accuracy": float((answered == truth).mean()),
-        "macro_f1": float(table["f1"][seen].mean()),
-        "macro_precision": float(table["precision"][seen].mean()),
-        "macro_recall": float(table["recall"][seen].mean()),
-        "log_loss": float(-np.log(right).mean()),
-    }
-
-
-def confusion_matrix(truth: np.ndarray, answered: np.ndarray, labels: int) -> np.ndarray:
-    """int64 [labels, labels]: rows are true labels, columns answers."""
-    return np.bincount(truth * labels + answered, minlength=labels * labels).reshape(labels, labels)
-
-
-def per_class(matrix: np.ndarray) -> dict[str, np.ndarray]:
-    """precision, recall, f1, support of each label; 0 where undefined."""
-    hits = np.diag(matrix).astype(np.float64)
-    support, answers = matrix.sum(axis=1), matrix.sum(axis=0)
-    precision = hits / np.maximum(answers, 1)
-    recall = hits / np.maximum(support, 1)
-    f1 = 2 * hits / np.maximum(support + answers, 1)
-    return {"precision": precision, "recall": recall, "f1": f1, "support": support}
-
-
-def _number(value: Any) -> float | int:
-    return int(value) if isinstance(value, np.integer) else round(float(value), 6)
 
 
 def _batched(items: Iterator[Any], size: int) -> Iterator[list[Any]]:

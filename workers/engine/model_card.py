@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from workers.contracts.manifest import Certificate, Provenance
+from workers.contracts.report import ClassificationReport, Interval, RecommendationReport
 from workers.task_templates.base import TaskTemplate
 
 _MAX_CLASSES = 50
@@ -27,7 +28,7 @@ def model_card(
     template: TaskTemplate,
     core: dict[str, Any],
     metrics: dict[str, Any],
-    report: dict[str, Any],
+    report: ClassificationReport | RecommendationReport,
     certificate: Certificate,
     provenance: Provenance,
     dataset_name: str,
@@ -47,8 +48,10 @@ def model_card(
         f"Dataset “{escape(dataset_name)}”, version {provenance.dataset_number} "
         f"(content {provenance.dataset_hash[:16]}), trained {provenance.trained_at} on {escape(provenance.device)}.",
         "## Measured",
-        _metrics_table(metrics),
+        _metrics_table(metrics, {name: split.intervals for name, split in report.splits.items()}),
+        "In brackets: 95 % bootstrap intervals. `report.json` holds the whole evaluation.",
         *_baseline(report, metrics, template.main_metric),
+        *_calibration(report),
         *_classes(report),
         *notes,
         "## Parity certificate",
@@ -81,34 +84,52 @@ def _flat(values: dict[str, Any]) -> dict[str, float]:
     return flat
 
 
-def _metrics_table(metrics: dict[str, Any]) -> str:
+def _metrics_table(metrics: dict[str, Any], intervals: dict[str, dict[str, Interval]]) -> str:
     splits = {name: _flat(values) for name, values in metrics.items()}
     names = list(dict.fromkeys(name for values in splits.values() for name in values))
     lines = ["| metric | " + " | ".join(splits) + " |", "| --- |" + " ---: |" * len(splits)]
     for name in names:
-        cells = [f"{values[name]:.4f}" if name in values else "" for values in splits.values()]
+        cells = [_cell(values.get(name), intervals.get(split, {}).get(name)) for split, values in splits.items()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def _baseline(report: dict[str, Any], metrics: dict[str, Any], metric: str) -> list[str]:
-    baseline = report.get("baseline") or {}
-    split = "test" if "test" in baseline else "validation"
-    if split not in baseline or split not in metrics or metric not in baseline[split]:
-        return []
-    return [f"For comparison, {baseline['name']} alone: {metric} {baseline[split][metric]:.4f} on the {split} rows."]
+def _cell(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f} ({interval.low:.3f}–{interval.high:.3f})" if interval else f"{value:.4f}"
 
 
-def _classes(report: dict[str, Any]) -> list[str]:
-    splits = report.get("splits", {})
-    split = "test" if "test" in splits else "validation"
-    rows = splits.get(split, {}).get("per_class", [])
-    if not rows:
+def _baseline(report: ClassificationReport | RecommendationReport, metrics: dict[str, Any], metric: str) -> list[str]:
+    if not isinstance(report, ClassificationReport) or report.baseline is None:
         return []
+    split = "test" if report.baseline.test else "validation"
+    values: dict[str, float] = getattr(report.baseline, split) or {}
+    if split not in metrics or metric not in values:
+        return []
+    return [f"For comparison, {report.baseline.name} alone: {metric} {values[metric]:.4f} on the {split} rows."]
+
+
+def _calibration(report: ClassificationReport | RecommendationReport) -> list[str]:
+    if not isinstance(report, ClassificationReport) or report.temperature is None:
+        return []
+    temperature = report.temperature
+    if temperature.reason:
+        return [f"The scores are the network's own (no temperature was fitted: {temperature.reason})"]
+    return [
+        f"Scores before softmax are divided by {temperature.value:g}, fitted on {temperature.rows:,} validation rows: "
+        f"their log loss went from {temperature.log_loss_before:.4f} to {temperature.log_loss:.4f}."
+    ]
+
+
+def _classes(report: ClassificationReport | RecommendationReport) -> list[str]:
+    if not isinstance(report, ClassificationReport) or not report.splits:
+        return []
+    split = "test" if "test" in report.splits else "validation" if "validation" in report.splits else "train"
+    rows = report.splits[split].per_class
     lines = [f"| class ({split}) | precision | recall | f1 | examples |", "| --- | ---: | ---: | ---: | ---: |"]
     lines += [
-        f"| {escape(row['label'])} | {row['precision']:.3f} | {row['recall']:.3f} | {row['f1']:.3f} "
-        f"| {row['support']} |"
+        f"| {escape(row.label)} | {row.precision:.3f} | {row.recall:.3f} | {row.f1:.3f} | {row.support} |"
         for row in rows[:_MAX_CLASSES]
     ]
     if len(rows) > _MAX_CLASSES:

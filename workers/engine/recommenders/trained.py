@@ -68,13 +68,13 @@ class TrainedRecommender(Trained):
             baseline = evaluate(popularity(study.first), study.first, study.validation)
             chosen = best_trial(study.trials, Recommendation.main_metric)["metrics"]
             metrics["validation"] = {**chosen, "popularity": baseline.metrics}
-            splits["validation"] = _facts(study.validation, baseline)
+            splits["validation"] = _facts(study.validation, baseline, metrics["validation"])
         report: dict[str, Any] = {}
         if len(study.test.users):
             found = evaluate(self.model.scores, study.known, study.test)
             baseline = evaluate(popularity(study.known), study.known, study.test)
             metrics["test"] = {**found.metrics, "popularity": baseline.metrics}
-            splits["test"] = _facts(study.test, found)
+            splits["test"] = _facts(study.test, found, metrics["test"])
             report["most_recommended"] = self._most_recommended(found)
             report["examples"] = self._examples(found)
         return metrics, {
@@ -200,11 +200,13 @@ class TrainedRecommender(Trained):
         ]
 
 
-def _facts(held: HeldOut, found: Evaluation) -> dict[str, int]:
+def _facts(held: HeldOut, found: Evaluation, metrics: dict[str, Any]) -> dict[str, Any]:
     return {
         "users": len(held.users),
         "users_without_history": found.without_history,
         "held_out": int(held.totals.sum()),
         "held_out_unknown_items": held.unknown_items,
         "already_seen": held.already_seen,
+        "metrics": {name: value for name, value in metrics.items() if name != "popularity"},
+        "baselines": {"popularity": metrics["popularity"]},
     }
