@@ -26,7 +26,8 @@ import pyarrow.parquet
 from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.engine.ranking import evaluate, measure
-from workers.engine.recommenders.interactions import TEST, HeldOut, Histories, histories, hold_out, read_log
+from workers.engine.recommenders.interactions import TEST, HeldOut, Histories, histories, hold_out
+from workers.engine.recommenders.reading import read_log
 
 PEER = "implicit==0.7.3"
 OURS: dict[str, tuple[str, dict[str, Any]]] = {

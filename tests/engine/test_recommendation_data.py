@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from tests.engine.recommending import log_of, write_rows
-from workers.engine.recommenders.interactions import TRAIN, VALIDATION, histories, hold_out, read_log
+from workers.engine.recommenders.interactions import TRAIN, VALIDATION, histories, hold_out
+from workers.engine.recommenders.reading import read_log
 
 
 def test_items_are_numbered_by_popularity_and_then_by_id() -> None:
@@ -117,3 +120,15 @@ def test_without_a_rating_column_every_row_counts_as_one(tmp_path: Path) -> None
     log, weighing = read_log(path, "threshold", 3.0, 0)
     assert log.weight.tolist() == [1, 1]
     assert weighing.mode == "ignore"
+
+
+def test_a_history_stands_in_the_order_of_time(tmp_path: Path) -> None:
+    rows = [("u", item, "train") for item in ("third", "first", "unknown", "second")]
+    table = pyarrow.parquet.read_table(write_rows(tmp_path / "data.parquet", rows))
+    table = table.append_column("timestamp", pyarrow.array([30, 10, None, 20], pyarrow.int64()))
+    pyarrow.parquet.write_table(table, tmp_path / "data.parquet")
+    log, _ = read_log(tmp_path / "data.parquet", "auto", None, 0)
+    known = histories(log, log.split != 2)
+    assert known.timed
+    items = [log.items[known.items[number]] for number in known.matrix.indices]
+    assert items == ["unknown", "first", "second", "third"]

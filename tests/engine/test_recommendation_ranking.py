@@ -9,23 +9,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.engine.recommending import log_of
-from workers.engine.ranking import coverage, evaluate, flips, popularity
+from workers.engine.ranking import evaluate, flips, popularity
 from workers.engine.recommenders.interactions import HeldOut, Histories, histories, hold_out
+from workers.engine.recommenders.measures import coverage, gini, intervals, of_lists
 from workers.inference.ranked import top_items
 
 
 def oracle(ranked: list[list[int]], relevant: list[set[int]], unknown: list[int]) -> dict[str, float]:
-    """Recall and NDCG by their definitions, one user and one place at a time."""
+    """Recall, NDCG, MRR and MAP by their definitions, one user and one place at a time."""
     found: dict[str, float] = {}
-    for k in (10, 20):
-        recalls, gains = [], []
+    for k in (5, 10, 20):
+        recalls, gains, ranks, precisions = [], [], [], []
         for items, wanted, elsewhere in zip(ranked, relevant, unknown, strict=True):
             total = len(wanted) + elsewhere
             hits = [place for place, item in enumerate(items[:k]) if item in wanted]
             recalls.append(len(hits) / total)
             ideal = sum(1 / math.log2(place + 2) for place in range(min(k, total)))
             gains.append(sum(1 / math.log2(place + 2) for place in hits) / ideal)
-        found[f"recall@{k}"], found[f"ndcg@{k}"] = sum(recalls) / len(recalls), sum(gains) / len(gains)
+            ranks.append(1 / (hits[0] + 1) if hits else 0.0)
+            precisions.append(sum((count + 1) / (place + 1) for count, place in enumerate(hits)) / min(k, total))
+        for name, values in (("recall", recalls), ("ndcg", gains), ("mrr", ranks), ("map", precisions)):
+            found[f"{name}@{k}"] = sum(values) / len(values)
     return found
 
 
@@ -121,3 +125,36 @@ def test_a_list_flips_only_where_scores_differ_by_more_than_the_tolerance() -> N
     assert flips([[1, 0]], expected, scores, 1e-4) == 1
     assert flips([[1, 1, 2]], expected, scores, 1e-4) == 1
     assert flips([[1, 0]], np.array([[1, 0, -1]]), scores, 1e-4) == 0
+
+
+def test_uneven_exposure_is_told_by_the_gini_coefficient() -> None:
+    assert gini(np.array([3, 3, 3])) == pytest.approx(0)
+    assert gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
+    assert gini(np.zeros(4, int)) == 0
+
+
+def test_lists_of_what_everybody_knows_are_neither_novel_nor_unbiased() -> None:
+    rows = [(f"u{user}", "hit", "train") for user in range(8)]
+    rows += [("u0", "rare", "train"), ("u1", "niche", "train")]
+    known = histories(log_of(rows), np.ones(len(rows), bool))
+    hit, rare = 0, 2
+    users = np.array([0, 1])
+    popular = of_lists(np.array([[hit, -1], [hit, -1]]), users, known)
+    novel = of_lists(np.array([[rare, -1], [rare, -1]]), users, known)
+    assert popular["novelty@10"] == 0 and novel["novelty@10"] == 3
+    # Their histories hold one item that all know and one that an eighth does: 0.5625 on average.
+    assert popular["popularity_lift@10"] == pytest.approx(1 / 0.5625 - 1)
+    assert novel["popularity_lift@10"] == pytest.approx(0.125 / 0.5625 - 1)
+
+
+def test_intervals_hold_the_mean_and_narrow_with_more_users() -> None:
+    source = np.random.default_rng(0)
+    widths = []
+    for users in (100, 10_000):
+        values = source.random(users)
+        (found,) = intervals({"recall@20": values}).values()
+        assert found.low < values.mean() < found.high
+        widths.append(found.high - found.low)
+        # The normal approximation of the same interval.
+        assert widths[-1] == pytest.approx(2 * 1.96 * values.std() / users**0.5, rel=0.15)
+    assert widths[1] < widths[0] / 5

@@ -161,7 +161,11 @@ class RankingSplit(_Part):
     intervals: dict[str, Interval] = {}
     # "popularity", "item-knn", … → its metrics on the same users.
     baselines: dict[str, Metrics] = {}
+    # Baseline → metric → how much better the model is, user by user; above zero where it surely is.
+    gains: dict[str, dict[str, Interval]] = {}
     by_history: list[UserGroup] = []
+    # Users judged as if only some of their items were known: what people who just came may expect.
+    new_users: list[UserGroup] = []
 
 
 class RankedExample(_Part):

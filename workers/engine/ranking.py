@@ -10,11 +10,8 @@ import numpy as np
 import scipy.sparse
 
 from workers.engine.recommenders.interactions import HeldOut, Histories
+from workers.engine.recommenders.measures import DEPTH, of_lists, per_user
 from workers.inference.ranked import top_items
-
-CUTOFFS = (10, 20)
-COVERAGE_AT = 10
-DEPTH = max(CUTOFFS)
 
 # Histories, float32 [users, catalogue] → scores, float32 [users, catalogue].
 Scorer = Callable[[scipy.sparse.csr_array], np.ndarray]
@@ -22,20 +19,27 @@ Scorer = Callable[[scipy.sparse.csr_array], np.ndarray]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`best` holds item numbers, int64 [users, DEPTH], -1 where a list is shorter."""
+    """`values` holds what was measured of each user, float64 [users]; `metrics` its means and what was measured of all
+    lists; `best` item numbers, int64 [users, DEPTH], -1 where a list is shorter."""
 
     metrics: dict[str, float]
+    values: dict[str, np.ndarray]
     best: np.ndarray
     hits: np.ndarray  # bool [users, DEPTH]
     without_history: int
 
 
 def evaluate(
-    score: Scorer, known: Histories, held: HeldOut, progress: Callable[[float], None] = lambda fraction: None
+    score: Scorer,
+    known: Histories,
+    held: HeldOut,
+    progress: Callable[[float], None] = lambda fraction: None,
+    shown: scipy.sparse.csr_array | None = None,
 ) -> Evaluation:
     """Rank the whole catalogue for each user with held-out items, without what they have seen, and compare.
 
-    A user whose history has no weight gets the popularity list, as the served model does.
+    A user whose history has no weight gets the popularity list, as the served model does. `shown` are the histories
+    that the model is shown in place of those of `known`, float32 [users, catalogue].
     """
     users, width = len(held.users), known.matrix.shape[1]
     best = np.full((users, DEPTH), -1, np.int64)
@@ -44,11 +48,12 @@ def evaluate(
     size = min(1024, max(1, 2**25 // max(1, width)))
     for start in range(0, users, size):
         rows = slice(start, min(start + size, users))
-        batch = known.with_nobody[held.rows[rows]]
+        seen = known.with_nobody[held.rows[rows]]
+        batch = seen if shown is None else shown[rows]
         cold = batch.sum(axis=1) == 0
         scores = score(batch)
         scores[cold] = known.shares
-        leave_out(scores, batch)
+        leave_out(scores, seen)
         top, values = top_items(scores, DEPTH)
         ranked = values != -np.inf
         depth = top.shape[1]
@@ -56,37 +61,14 @@ def evaluate(
         hits[rows, :depth] = np.take_along_axis(held.relevant[rows].toarray(), top, axis=1) & ranked
         without_history += int(cold.sum())
         progress(rows.stop / users)
-    metrics = measure(hits, held.totals)
-    metrics[f"coverage@{COVERAGE_AT}"] = coverage(best[:, :COVERAGE_AT], width)
-    return Evaluation(metrics, best, hits, without_history)
+    each = per_user(hits, held.totals)
+    metrics = {name: float(column.mean()) for name, column in each.items()} if users else {}
+    return Evaluation({**metrics, **of_lists(best, held.rows, known)}, each, best, hits, without_history)
 
 
 def leave_out(scores: np.ndarray, seen: scipy.sparse.csr_array) -> None:
     """Set the scores of each row's stored items, zeros too, to -inf, in place."""
     scores[np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr)), seen.indices] = -np.inf
-
-
-def measure(hits: np.ndarray, totals: np.ndarray) -> dict[str, float]:
-    """Mean recall@k and NDCG@k over users.
-
-    `hits` is bool [users, DEPTH]: whether the list's place holds a held-out item; `totals` counts all held-out items of
-    a user, at least one. Recall divides by that count, NDCG by the ideal list of min(k, count) items.
-    """
-    if not len(hits):
-        return {}
-    discount = 1 / np.log2(np.arange(2, hits.shape[1] + 2))
-    ideal = np.cumsum(discount)
-    metrics = {}
-    for k in CUTOFFS:
-        metrics[f"recall@{k}"] = float((hits[:, :k].sum(axis=1) / totals).mean())
-        gains = (hits[:, :k] * discount[:k]).sum(axis=1)
-        metrics[f"ndcg@{k}"] = float((gains / ideal[np.minimum(totals, k) - 1]).mean())
-    return metrics
-
-
-def coverage(best: np.ndarray, catalogue: int) -> float:
-    """The share of the catalogue that stands in at least one list; -1 is no item."""
-    return len(np.unique(best[best >= 0])) / max(1, catalogue)
 
 
 def popularity(known: Histories) -> Scorer:

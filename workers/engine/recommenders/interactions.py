@@ -2,18 +2,11 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse
 
-from workers.contracts.job import SPLITS
-
 TRAIN, VALIDATION, TEST = range(3)
-Ratings = Literal["auto", "ignore", "weight", "threshold"]
-# A single play count of a million must not drown everything else.
-_MAX_WEIGHT = 10.0
 
 
 @dataclass(frozen=True)
@@ -26,19 +19,22 @@ class Log:
     item: np.ndarray  # int64 [rows]
     split: np.ndarray  # int8 [rows]: TRAIN, VALIDATION or TEST
     weight: np.ndarray  # float32 [rows]; 0 is an interaction that was seen but says nothing good
+    time: np.ndarray | None = None  # int64 [rows], seconds; None where nobody knows the order
 
 
 @dataclass(frozen=True)
 class Histories:
     """What some rows of a log tell: the catalogue, most popular first (equals by id), and each user's items.
 
-    `matrix` is float32 [users, catalogue]; a stored 0 marks an item as seen, without weight.
+    `matrix` is float32 [users, catalogue]; a stored 0 marks an item as seen, without weight. The items of a row stand
+    in the order of time, oldest first, where `timed`; else by number.
     """
 
     items: np.ndarray  # int64 [catalogue]: places in Log.items
     counts: np.ndarray  # int64 [catalogue]: users with a positive weight, never increasing
     users: np.ndarray  # int64 [users]: places in Log.users, increasing
     matrix: scipy.sparse.csr_array
+    timed: bool = False
 
     @cached_property
     def with_nobody(self) -> scipy.sparse.csr_array:
@@ -74,122 +70,57 @@ class HeldOut:
         """At most `most` of the users, evenly spread over their list."""
         if len(self.users) <= most:
             return self
-        chosen = np.linspace(0, len(self.users) - 1, most).astype(np.int64)
+        return self.chosen(np.linspace(0, len(self.users) - 1, most).astype(np.int64))
+
+    def chosen(self, places: np.ndarray) -> "HeldOut":
+        """Only the users at these places."""
         return replace(
             self,
-            users=self.users[chosen],
-            rows=self.rows[chosen],
-            relevant=self.relevant[chosen],
-            totals=self.totals[chosen],
+            users=self.users[places],
+            rows=self.rows[places],
+            relevant=self.relevant[places],
+            totals=self.totals[places],
         )
-
-
-class Weighing(NamedTuple):
-    """How ratings became weights: in words, and the number that was used."""
-
-    mode: Ratings
-    value: float | None
-    explanation: str
-
-
-def read_log(path: Path, ratings: Ratings, min_rating: float | None, seed: int) -> tuple[Log, Weighing]:
-    """Read data.parquet.
-
-    Where it has no validation rows, a tenth of the train rows becomes validation, by a seeded hash.
-    """
-    import pyarrow.compute
-    import pyarrow.parquet
-
-    rated = "rating" in pyarrow.parquet.read_schema(path).names and ratings != "ignore"
-    table = pyarrow.parquet.read_table(
-        path, columns=["user", "item", "split", *(["rating"] if rated else [])], memory_map=True
-    )
-    users, user = _encode(table["user"])
-    items, item = _encode(table["item"])
-    split = pyarrow.compute.index_in(table["split"], pyarrow.array(SPLITS)).to_numpy().astype(np.int8)
-    values = table["rating"].to_numpy().astype(np.float64) if rated else np.ones(len(user))
-    weight, weighing = _weigh(values, split == TRAIN, ratings if rated else "ignore", min_rating)
-    if not (split == VALIDATION).any():
-        split = np.where((split == TRAIN) & (_hash(user, item, seed) % np.uint64(10) == 0), VALIDATION, split)
-    return Log(users, items, user, item, split.astype(np.int8), weight.astype(np.float32)), weighing
-
-
-def _encode(column: Any) -> tuple[list[str], np.ndarray]:
-    """Sorted distinct values, and each row's place among them."""
-    import pyarrow
-
-    column = column.combine_chunks()
-    encoded = (column.combine_chunks() if isinstance(column, pyarrow.ChunkedArray) else column).dictionary_encode()
-    values: list[str] = encoded.dictionary.to_pylist()
-    order = sorted(range(len(values)), key=values.__getitem__)
-    place = np.empty(len(values), np.int64)
-    place[order] = np.arange(len(values))
-    return [values[index] for index in order], place[encoded.indices.to_numpy()]
-
-
-def _weigh(
-    values: np.ndarray, train: np.ndarray, ratings: Ratings, min_rating: float | None
-) -> tuple[np.ndarray, Weighing]:
-    """Weights of ratings (NaN where there is none). Only train rows decide what an average rating is."""
-    known = values[train & np.isfinite(values)]
-    if ratings == "ignore" or not len(known):
-        return np.ones(len(values)), Weighing("ignore", None, "Every interaction counts as one.")
-    if ratings == "threshold":
-        least = float(known.mean()) if min_rating is None else min_rating
-        text = f"Interactions rated {least:g} or more count as one; the others only mark the item as seen."
-        return np.where(np.isnan(values), True, values >= least), Weighing("threshold", least, text)
-    positive = known[known > 0]
-    mean = float(positive.mean()) if len(positive) else 1.0
-    text = (
-        f"An interaction weighs its rating divided by the average of {mean:g}, {_MAX_WEIGHT:g} at most; ratings of "
-        "zero or less only mark the item as seen."
-    )
-    scaled = np.clip(values / mean, 0.0, _MAX_WEIGHT)
-    return np.where(np.isnan(values), 1.0, scaled), Weighing("weight", mean, text)
-
-
-def _hash(user: np.ndarray, item: np.ndarray, seed: int) -> np.ndarray:
-    """64 well-mixed bits of (user, item, seed): the finaliser of SplitMix64 (Steele, Lea and Flood 2014), twice."""
-    bits = user.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed % 2**63)
-    for salt in (item.astype(np.uint64), np.uint64(0)):
-        bits = bits ^ salt
-        bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        bits = bits ^ (bits >> np.uint64(31))
-    return bits
 
 
 def histories(log: Log, rows: np.ndarray, min_users: int = 1) -> Histories:
     """What is known from the rows where the mask `rows` is true. Items of fewer than `min_users` users are left out."""
-    user, item, weight = _distinct(log.user[rows], log.item[rows], log.weight[rows])
+    user, item, weight, time = _distinct(log, rows)
     counts = np.bincount(item[weight > 0], minlength=len(log.items))
     # Items are numbered by id already: a stable sort leaves equals in that order.
     order = np.argsort(-counts, kind="stable")
     catalogue = order[counts[order] >= max(1, min_users)]
-    place = np.full(len(log.items), -1)
-    place[catalogue] = np.arange(len(catalogue))
+    place = _places(catalogue, len(log.items))
     kept = place[item] >= 0
-    users, row = np.unique(user[kept], return_inverse=True)
+    user, number, weight = user[kept], place[item[kept]], weight[kept]
+    order = np.lexsort((number, user) if time is None else (number, time[kept], user))
+    users, starts = np.unique(user[order], return_index=True)
     matrix = scipy.sparse.csr_array(
-        (weight[kept], (row, place[item[kept]])), shape=(len(users), len(catalogue)), dtype=np.float32
+        (weight[order], number[order].astype(np.int32), np.append(starts, len(order))),
+        shape=(len(users), len(catalogue)),
+        dtype=np.float32,
     )
-    matrix.sort_indices()
-    return Histories(catalogue, counts[catalogue], users, matrix)
+    return Histories(catalogue, counts[catalogue], users, matrix, log.time is not None)
 
 
-def _distinct(user: np.ndarray, item: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Each pair of user and item once, with its largest weight."""
-    order = np.lexsort((-weight, item, user))
-    user, item, weight = user[order], item[order], weight[order]
-    first = np.ones(len(user), bool)
-    first[1:] = (user[1:] != user[:-1]) | (item[1:] != item[:-1])
-    return user[first], item[first], weight[first]
+def _distinct(log: Log, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Each pair of user and item of some rows once, with its largest weight and its last time."""
+    pair = log.user[rows] * len(log.items) + log.item[rows]
+    weight = log.weight[rows]
+    order = np.lexsort((-weight, pair))
+    pair, weight = pair[order], weight[order]
+    first = np.flatnonzero(np.append(True, pair[1:] != pair[:-1])[: len(pair)])
+    user, item = np.divmod(pair[first], max(1, len(log.items)))
+    time = None
+    if log.time is not None:
+        time = np.maximum.reduceat(log.time[rows][order], first) if len(first) else log.time[rows]
+    return user, item, weight[first], time
 
 
 def hold_out(log: Log, rows: np.ndarray, known: Histories) -> HeldOut:
     """What the rows where the mask `rows` is true hold that `known` does not."""
     liked = rows & (log.weight > 0)
-    user, item, _ = _distinct(log.user[liked], log.item[liked], log.weight[liked])
+    user, item, _, _ = _distinct(log, liked)
     row = _places(known.users, len(log.users))[user]
     column = _places(known.items, len(log.items))[item]
     inside = (row >= 0) & (column >= 0)

@@ -15,9 +15,9 @@ from workers.engine.recommenders.interactions import (
     Histories,
     histories,
     hold_out,
-    read_log,
 )
 from workers.engine.recommenders.linear import LinearRecommender
+from workers.engine.recommenders.reading import read_log
 from workers.engine.recommenders.search import Settings, Trial, best_trial, propose
 from workers.engine.recommenders.solvers import Part, Solver, choose
 from workers.engine.recommenders.trained import Study, TrainedRecommender

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from workers.contracts.manifest import Certificate
-from workers.engine.ranking import COVERAGE_AT, Evaluation, evaluate, flips, leave_out, popularity
-from workers.engine.recommenders.interactions import TEST, VALIDATION, HeldOut, Histories, Log, Weighing
+from workers.contracts.report import RankedExample, RankingSplit, RecommendationReport
+from workers.engine.ranking import Evaluation, flips, leave_out
+from workers.engine.recommenders.interactions import TEST, VALIDATION, HeldOut, Histories, Log
+from workers.engine.recommenders.judging import baseline_evaluations, facts, judge
 from workers.engine.recommenders.linear import LinearRecommender, write_onnx
+from workers.engine.recommenders.measures import LISTS_AT
+from workers.engine.recommenders.reading import Weighing
 from workers.engine.recommenders.search import Settings, Trial, best_trial
 from workers.engine.run import Trained
 from workers.inference.core import Predictor
@@ -62,34 +66,33 @@ class TrainedRecommender(Trained):
     def evaluate(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Metrics per split, each with those of popularity, and the report of the model's page."""
         study = self._study
-        metrics: dict[str, Any] = {}
-        splits: dict[str, Any] = {}
+        splits: dict[str, RankingSplit] = {}
         if study.trials:
-            baseline = evaluate(popularity(study.first), study.first, study.validation)
             chosen = best_trial(study.trials, Recommendation.main_metric)["metrics"]
-            metrics["validation"] = {**chosen, "popularity": baseline.metrics}
-            splits["validation"] = _facts(study.validation, baseline, metrics["validation"])
-        report: dict[str, Any] = {}
+            baselines = baseline_evaluations(study.first, study.validation)
+            splits["validation"] = RankingSplit(
+                **facts(study.validation, baselines["popularity"]),
+                metrics=chosen,
+                baselines={name: found.metrics for name, found in baselines.items()},
+            )
+        found = None
         if len(study.test.users):
-            found = evaluate(self.model.scores, study.known, study.test)
-            baseline = evaluate(popularity(study.known), study.known, study.test)
-            metrics["test"] = {**found.metrics, "popularity": baseline.metrics}
-            splits["test"] = _facts(study.test, found, metrics["test"])
-            report["most_recommended"] = self._most_recommended(found)
-            report["examples"] = self._examples(found)
-        return metrics, {
-            "splits": splits,
-            "examples": [],
-            **report,
-            "notes": self.notes,
-            "catalogue": {"items": len(study.known.items), "users": len(study.known.users)},
-            "algorithm": {"name": study.algorithm, **study.settings, **study.variant},
-            "trials": study.trials,
-            "ratings": study.weighing._asdict(),
-        }
+            found, splits["test"] = judge(self.model.scores, study.known, study.test)
+        report = RecommendationReport(
+            splits=splits,
+            examples=self._examples(found) if found else [],
+            most_recommended=self._most_recommended(found) if found else [],
+            notes=self.notes,
+            catalogue={"items": len(study.known.items), "users": len(study.known.users)},
+            algorithm={"name": study.algorithm, **study.settings, **study.variant},
+            trials=[dict(trial) for trial in study.trials],
+            ratings=study.weighing._asdict(),
+        )
+        metrics = {name: {**split.metrics, **split.baselines} for name, split in splits.items()}
+        return metrics, report.model_dump(mode="json")
 
     def _most_recommended(self, found: Evaluation) -> list[dict[str, Any]]:
-        best = found.best[:, :COVERAGE_AT]
+        best = found.best[:, :LISTS_AT]
         lists = np.bincount(best[best >= 0], minlength=len(self._study.known.items))
         order = np.argsort(-lists, kind="stable")[:_SHOWN]
         return [
@@ -102,7 +105,7 @@ class TrainedRecommender(Trained):
             if lists[number]
         ]
 
-    def _examples(self, found: Evaluation) -> list[dict[str, Any]]:
+    def _examples(self, found: Evaluation) -> list[RankedExample]:
         """Test users with a history, evenly spread over their list: nobody picked the good ones."""
         study = self._study
         candidates = np.flatnonzero(study.test.rows >= 0)
@@ -114,16 +117,16 @@ class TrainedRecommender(Trained):
             history = study.known.matrix[[study.test.rows[place]]].indices.tolist()
             best = [number for number in found.best[place, :_SHOWN].tolist() if number >= 0]
             examples.append(
-                {
-                    "user": study.log.users[study.test.users[place]],
-                    "history": [self._name(number) for number in history[:_SHOWN]],
-                    "history_size": len(history),
-                    "recommendations": [
+                RankedExample(
+                    user=study.log.users[study.test.users[place]],
+                    history=[self._name(number) for number in history[-_SHOWN:]],
+                    history_size=len(history),
+                    recommendations=[
                         {"item": self._name(number), "hit": bool(hit)}
                         for number, hit in zip(best, found.hits[place], strict=False)
                     ],
-                    "held_out": int(study.test.totals[place]),
-                }
+                    held_out=int(study.test.totals[place]),
+                )
             )
         return examples
 
@@ -198,15 +201,3 @@ class TrainedRecommender(Trained):
             {"items": items},
             {"user": stranger},
         ]
-
-
-def _facts(held: HeldOut, found: Evaluation, metrics: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "users": len(held.users),
-        "users_without_history": found.without_history,
-        "held_out": int(held.totals.sum()),
-        "held_out_unknown_items": held.unknown_items,
-        "already_seen": held.already_seen,
-        "metrics": {name: value for name, value in metrics.items() if name != "popularity"},
-        "baselines": {"popularity": metrics["popularity"]},
-    }
