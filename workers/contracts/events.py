@@ -49,6 +49,28 @@ class Metric(_Event):
     values: Annotated[dict[MetricName, float], Field(max_length=32)]
 
 
+class Trial(_Event):
+    """One setting that a search tries, as it stands now: each event tells all of the trial, so the last one counts.
+
+    `score` is the template's main metric on the validation rows, `scores` its course as [epoch from 0, score]. pruned:
+    given up as worse than most; stopped: the search's time was over.
+    """
+
+    type: Literal["trial"] = "trial"
+    number: Annotated[int, Field(ge=1, le=100_000)]
+    parameters: Annotated[
+        dict[Annotated[str, Field(max_length=80)], bool | int | float | Annotated[str, Field(max_length=200)]],
+        Field(max_length=64),
+    ]
+    state: Literal["running", "complete", "pruned", "stopped", "failed"]
+    score: float | None = None
+    scores: Annotated[list[tuple[Annotated[int, Field(ge=0)], float]], Field(max_length=1000)] = Field(
+        default_factory=list
+    )
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    reason: Annotated[str, Field(max_length=400)] = ""
+
+
 class Log(_Event):
     """A line for the user."""
 
@@ -82,7 +104,7 @@ class Checkpoint(_Event):
 
     type: Literal["checkpoint"] = "checkpoint"
     step: Step
-    files: Annotated[list[FileRef], Field(min_length=1, max_length=8)]
+    files: Annotated[list[FileRef], Field(min_length=1, max_length=32)]
 
 
 class Succeeded(_Event):
@@ -118,10 +140,10 @@ class Interrupted(_Event):
 
 
 Event = Annotated[
-    Started | Progress | Metric | Log | Device | Checkpoint | Succeeded | Failed | Cancelled | Interrupted,
+    Started | Progress | Metric | Trial | Log | Device | Checkpoint | Succeeded | Failed | Cancelled | Interrupted,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 TERMINAL = ("succeeded", "failed", "cancelled", "interrupted")
 # What a child may say itself; everything else is the runner's to say.
-FROM_CHILD = ("progress", "metric", "log", "device", "checkpoint", "failed")
+FROM_CHILD = ("progress", "metric", "trial", "log", "device", "checkpoint", "failed")

@@ -1,9 +1,10 @@
 """What a job is told to do (JobSpec) and where it runs. Written by the control plane, read by runner and child
 process."""
 
-from typing import Annotated, Any, Final, Literal
+import re
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 SPEC_VERSION: Final = 1
 
@@ -66,6 +67,40 @@ class DatasetRef(Contract):
     name: str
     classes: dict[str, int] = Field(default_factory=dict)
     rows: int = 0
+
+
+class Tune(Contract):
+    """How long to search for better parameters: so many trials, so many minutes, or whichever ends first.
+
+    The plain forms `20` (trials) and `"10m"` (minutes) are taken, too.
+    """
+
+    trials: Annotated[int, Field(ge=1, le=1000)] | None = None
+    minutes: Annotated[float, Field(gt=0, le=7 * 24 * 60)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"trials": value}
+        if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]{1,6})\s*(m?)\s*", value)):
+            return {"minutes" if match[2] else "trials": int(match[1])}
+        return value
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.trials is None and self.minutes is None:
+            raise ValueError("give a number of trials or of minutes")
+        return self
+
+
+def _fold_count(value: int) -> int:
+    if value == 1:
+        raise ValueError("0 for none, or 2 to 10")
+    return value
+
+
+Folds = Annotated[int, Field(ge=0, le=10), AfterValidator(_fold_count)]
 
 
 class TrainSpec(Contract):

@@ -75,6 +75,8 @@ class TrainResult(_Part):
 
     `metrics`: {"validation": {name: value}, "test": {...}}, also in the report; for recommendation each split also
     holds "popularity": {...}.
+    With `folds`, metrics["cross_validation"] holds {"folds", "mean": {name: value}, "std": {...}, "per_fold": [{...}]}
+    of the held-out rows.
     """
 
     metrics: dict[str, Any]

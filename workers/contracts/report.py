@@ -125,6 +125,23 @@ class Baseline(_Part):
     test: Metrics | None = None
 
 
+class CrossValidation(_Part):
+    """The held-out rows of each fold, judged by a model that learned from the other folds. `std`: of a sample."""
+
+    folds: int
+    mean: Metrics
+    std: Metrics
+    per_fold: list[Metrics]
+
+
+class Search(_Part):
+    """What `tune` tried: [{"number", "parameters", "state", "score", "seconds", "reason"}], and the trial it chose."""
+
+    metric: str
+    best: int
+    trials: list[dict[str, Any]]
+
+
 class ClassificationReport(_Part):
     """The report of a classifier."""
 
@@ -134,6 +151,8 @@ class ClassificationReport(_Part):
     splits: dict[str, ClassificationSplit]
     baseline: Baseline | None = None
     temperature: Temperature | None = None
+    cross_validation: CrossValidation | None = None
+    search: Search | None = None
     notes: list[str] = []
 
 
@@ -192,6 +211,7 @@ class RecommendationReport(_Part):
     algorithm: dict[str, Any] = {}
     trials: list[dict[str, Any]] = []
     ratings: dict[str, Any] = {}
+    search: Search | None = None
     notes: list[str] = []
 
 

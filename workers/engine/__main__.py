@@ -20,6 +20,7 @@ from workers.contracts.errors import ErrorCard, JobError, SlipwayError
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import TrainResult
 from workers.contracts.report import read_report
+from workers.engine.plan import learn
 from workers.engine.run import Run
 from workers.task_templates import TEMPLATES
 
@@ -37,10 +38,12 @@ def run_job(job_dir: JobDir) -> None:
     from workers.engine.bundle import export_bundle, zip_bundle
 
     job_dir.device(run.device_label)
-    trained = template.train(run)
+    learned = learn(run, template)
+    run, trained = learned.run, learned.trained
     run.progress(0.91, "Evaluating")
     metrics, measured = trained.evaluate()
-    report = read_report(measured).model_dump(mode="json")
+    metrics |= learned.metrics
+    report = read_report({**measured, **learned.report}).model_dump(mode="json")
     folder = job_dir.root / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -1,7 +1,8 @@
 """What all classifiers share: calibration, the evaluation report, export, parity of the served path."""
 
+import copy
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import Certificate
 from workers.contracts.report import Baseline, ClassificationReport, ClassificationSplit, Metrics, Temperature
+from workers.engine.averaging import MeanOfNetworks
 from workers.engine.calibration import Tempered, fit_temperature, tempered
 from workers.engine.evaluation import Rows, evaluate_rows, majority_metrics, mistake, worst_mistakes
 from workers.engine.export import export_onnx
@@ -52,6 +54,17 @@ class TrainedClassifier(Trained):
             if np.any(tempered(scores, fitted.value).argmax(axis=1) != scores.argmax(axis=1)):
                 return Temperature(rows=fitted.rows, reason="It would have made two scores equal.")
         return fitted
+
+    def averaged(self, run: Run, others: Sequence[Trained]) -> Trained:
+        """See Trained. The rows that judged the single models are not used: other models have learned from them."""
+        networks = [self.model, *(other.model for other in others if isinstance(other, TrainedClassifier))]
+        mean = copy.copy(self)
+        mean.run = run
+        mean.model = MeanOfNetworks(networks).to(run.device).eval()
+        mean.evaluation = {"test": self.evaluation["test"]}
+        mean.temperature = Temperature(reason="Each fold's model has its own.")
+        mean._untempered = mean._scores = {"test": predict(mean.model, mean.evaluation["test"], run.device)}
+        return mean
 
     @abstractmethod
     def raw_inputs(self, split: str) -> Iterator[Any]:

@@ -31,8 +31,8 @@ def train_image(run: Run) -> "TrainedImages":
     params = run.params
     assert isinstance(params, ImageParams)
     run.progress(0.0, "Decoding images")
-    labels = training_labels(run)
-    size = params.image_size or choose_size(run, params.largest_size)
+    labels = training_labels(run.preparation)
+    size = params.image_size or choose_size(run.preparation, params.largest_size)
     run.choose(image_size=size)
     train, validation, test = (
         ImageExamples(run, split, labels, size, params, _DECODE_PROGRESS[split])
@@ -97,10 +97,8 @@ class ImageExamples(Examples):
         self._pixels = np.zeros((0, size, size, 3), dtype=np.uint8)
         if not len(self):
             return
-        folder = run.job_dir.root / "cache"
-        folder.mkdir(exist_ok=True)
         self._pixels = np.lib.format.open_memmap(
-            folder / f"{split}.npy", mode="w+", dtype=np.uint8, shape=(len(self), size, size, 3)
+            run.cache / f"{split}.npy", mode="w+", dtype=np.uint8, shape=(len(self), size, size, 3)
         )
         done = 0
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

@@ -212,7 +212,9 @@ def _judge(
         at.best_accuracy, at.best_loss, at.best_epoch = accuracy, loss, epoch
         best = _copy(model)
     report.validation(at.step, epoch, settings.epochs, accuracy, loss, better)
-    if epoch - at.best_epoch >= settings.patience and epoch + 1 < settings.epochs:
+    if not run.judged(epoch, settings.epochs, accuracy):
+        at.stopped = True
+    elif epoch - at.best_epoch >= settings.patience and epoch + 1 < settings.epochs:
         at.stopped = True
         run.log(f"No improvement for {settings.patience} epochs: training ends early, with the best weights.")
     return best

@@ -48,7 +48,11 @@ def model_card(
         f"Dataset “{escape(dataset_name)}”, version {provenance.dataset_number} "
         f"(content {provenance.dataset_hash[:16]}), trained {provenance.trained_at} on {escape(provenance.device)}.",
         "## Measured",
-        _metrics_table(metrics, {name: split.intervals for name, split in report.splits.items()}),
+        _metrics_table(
+            {split: values for split, values in metrics.items() if split in report.splits},
+            {name: split.intervals for name, split in report.splits.items()},
+        ),
+        *_cross_validation(report),
         "In brackets: 95 % bootstrap intervals. `report.json` holds the whole evaluation.",
         *_baseline(report, metrics, template.main_metric),
         *_calibration(report),
@@ -98,6 +102,15 @@ def _cell(value: float | None, interval: Interval | None) -> str:
     if value is None:
         return ""
     return f"{value:.4f} ({interval.low:.3f}–{interval.high:.3f})" if interval else f"{value:.4f}"
+
+
+def _cross_validation(report: ClassificationReport | RecommendationReport) -> list[str]:
+    if not isinstance(report, ClassificationReport) or report.cross_validation is None:
+        return []
+    found = report.cross_validation
+    lines = [f"| over {found.folds} folds | mean | standard deviation |", "| --- | ---: | ---: |"]
+    lines += [f"| {name} | {mean:.4f} | {found.std[name]:.4f} |" for name, mean in found.mean.items()]
+    return ["\n".join(lines)]
 
 
 def _baseline(report: ClassificationReport | RecommendationReport, metrics: dict[str, Any], metric: str) -> list[str]:

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from workers.contracts.job import JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import Certificate
-from workers.engine.checkpoints import CheckpointStore
+from workers.engine.checkpoints import CheckpointStore, Clock
 from workers.inference.core import Predictor
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow
     import torch
 
@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 class Run:
     """One attempt at training: its data, parameters, device, and how it speaks to the outside."""
 
-    def __init__(self, job_dir: JobDir, spec: JobSpec, params: "Params") -> None:
+    def __init__(
+        self,
+        job_dir: JobDir,
+        spec: JobSpec,
+        params: "Params",
+        *,
+        name: str = "",
+        clock: Clock | None = None,
+        beside: Callable[[], list[str]] = list,
+    ) -> None:
         if spec.train is None:
             raise ValueError("the spec is not one of a train job")
         self.job_dir = job_dir
@@ -33,25 +42,52 @@ class Run:
         self.train: TrainSpec = spec.train
         self.params = params
         self.seed = spec.train.seed
-        self._started = time.monotonic()
-        self.checkpoints = CheckpointStore(job_dir, self._fingerprint(), self.useful_seconds)
-        self.progress = job_dir.progress
-        self.metric = job_dir.metric
-        self.log = job_dir.log
+        self.name = name
+        self.clock = clock or Clock()
+        self.checkpoints = CheckpointStore(job_dir, self.fingerprint(), self.clock, name=name, beside=beside)
         self.chosen: dict[str, Any] = {}
 
-    def _fingerprint(self) -> str:
+    def fingerprint(self) -> str:
+        """Names what is trained. Not for how long a search goes on: a longer one may build on a shorter one."""
         facts = [
             self.train.template,
-            self.params.model_dump(mode="json"),
+            self.params.model_dump(mode="json", exclude={"tune"}),
             self.train.dataset.content_hash,
             self.seed,
+            self.name,
         ]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
     def useful_seconds(self) -> float:
         """Seconds of this attempt, and of earlier ones up to the checkpoint that this one resumed from."""
-        return self.checkpoints.useful_seconds_before + time.monotonic() - self._started
+        return self.clock()
+
+    def progress(
+        self,
+        fraction: float,
+        phase: str,
+        *,
+        eta_seconds: float | None = None,
+        step: int | None = None,
+        steps: int | None = None,
+    ) -> None:
+        """Say how far the job is."""
+        self.job_dir.progress(fraction, phase, eta_seconds=eta_seconds, step=step, steps=steps)
+
+    def metric(self, step: int, values: dict[str, float]) -> None:
+        """Say what was measured at a step."""
+        self.job_dir.metric(step, values)
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Say something to the user."""
+        self.job_dir.log(message, level)
+
+    def judged(self, epoch: int, epochs: int, score: float) -> bool:
+        """Tell how good the model is after an epoch (counted from 0) on the validation rows, by the main metric.
+
+        False where training is to end here, with the best weights so far. May raise what ends a trial.
+        """
+        return True
 
     def choose(self, **values: Any) -> None:
         """Note what was chosen for parameters that were left to the data: the model's provenance tells it."""
@@ -81,25 +117,51 @@ class Run:
         """The dataset version's data.parquet (columns: see IngestResult)."""
         return self.job_dir.inputs / "data.parquet"
 
+    @property
+    def preparation(self) -> "Run":
+        """The run whose training rows preprocessing (a vocabulary, a size, the labels) is to be learned from.
+
+        Itself, but for folds whose models are to answer together: these have to understand inputs alike.
+        """
+        return self
+
+    @property
+    def cache(self) -> Path:
+        """A folder for what can be made again: decoded images."""
+        folder = self.job_dir.root / "cache" / (self.name or "run")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def mask(self, name: str) -> "np.ndarray | None":
+        """bool [rows of the file]: which rows make up a split; None where the file's own column says it."""
+        return None
+
     def split(self, name: str, columns: list[str] | None = None) -> "pyarrow.Table":
         """The rows of one split ("train", "validation", "test"), in the order of the file."""
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(
+        mask = self.mask(name)
+        table = pyarrow.parquet.read_table(
             self.data_path,
             columns=columns,
-            filters=[("split", "=", name)],
+            filters=[("split", "=", name)] if mask is None else None,
             memory_map=True,
         )
+        return table if mask is None else table.filter(mask)
 
     def batches(self, name: str, columns: list[str], size: int = 256) -> "Iterator[pyarrow.RecordBatch]":
         """The rows of one split, `size` or fewer at a time: for columns that may not fit into memory."""
         import pyarrow.compute
         import pyarrow.parquet
 
+        mask, start = self.mask(name), 0
         with pyarrow.parquet.ParquetFile(self.data_path, memory_map=True) as file:
             for batch in file.iter_batches(size, columns=[*columns, "split"]):
-                yield batch.filter(pyarrow.compute.equal(batch["split"], name)).select(columns)
+                here = pyarrow.compute.equal(batch["split"], name)
+                if mask is not None:
+                    here = pyarrow.array(mask[start : start + len(batch)])
+                    start += len(batch)
+                yield batch.filter(here).select(columns)
 
 
 class Trained(ABC):
@@ -125,3 +187,7 @@ class Trained(ABC):
     @abstractmethod
     def reference_cases(self) -> list[Any]:
         """A few raw inputs, as a client would send them in `inputs`: reference.json keeps them with their answers."""
+
+    def averaged(self, run: Run, others: "Sequence[Trained]") -> "Trained":
+        """One model that answers with the mean of this one and others like it, judged on the test rows of `run`."""
+        raise TypeError(f"{type(self).__name__} cannot be averaged")

@@ -37,9 +37,11 @@ def train_text(run: Run) -> "TrainedText":
     if run.device.type == "cpu" and params.channels <= 64:
         # These operations are too small to share: a second thread costs more in waiting than it computes.
         torch.set_num_threads(1)
-    labels = training_labels(run)
+    labels = training_labels(run.preparation)
     max_chars = params.max_tokens * _CHARS_PER_TOKEN
-    tokenizer = train_tokenizer(lambda: _texts(run, "train", max_chars), params.vocabulary, params.lowercase)
+    tokenizer = train_tokenizer(
+        lambda: _texts(run.preparation, "train", max_chars), params.vocabulary, params.lowercase
+    )
     run.progress(0.02, "Reading texts")
     train, validation, test = (
         TextExamples(run, split, tokenizer, labels, max_chars, params.max_tokens)

@@ -8,16 +8,19 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workers.contracts.errors import UserError
-from workers.contracts.job import DatasetKind
+from workers.contracts.job import DatasetKind, Folds, Tune
+from workers.task_templates.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from workers.engine.run import Run, Trained
 
 Preset = Literal["fast", "balanced", "best"]
 PRESETS: tuple[Preset, ...] = ("fast", "balanced", "best")
+# Marks parameters that say how often to train, not how: the form shows them apart.
+PLAN: dict[str, Any] = {"plan": True}
 
 
 class Params(BaseModel):
@@ -28,6 +31,37 @@ class Params(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    tune: Tune | None = Field(
+        default=None,
+        title="Search for better settings",
+        description='Train again and again with other settings, {"trials": 20} or {"minutes": 10}, and keep the model '
+        "that is best on the validation rows. What is set here is not searched. Empty: no search.",
+        json_schema_extra=PLAN,
+    )
+
+
+class FoldedParams(Params):
+    """Parameters of templates whose rows can be dealt into folds."""
+
+    folds: Folds = Field(
+        default=0,
+        title="Cross-validation folds",
+        description="Into how many parts the training and validation rows are dealt; each is judged by a model that "
+        "learned from the others. 0: no cross-validation. The test rows stay apart.",
+        json_schema_extra=PLAN,
+    )
+    average_folds: bool = Field(
+        default=False,
+        title="Average the folds' models",
+        description="Instead of one model, export one that answers with the mean probability of the folds' models.",
+        json_schema_extra=PLAN,
+    )
+
+    @property
+    def is_average(self) -> bool:
+        """Whether the folds' models together are the result."""
+        return self.average_folds and self.folds > 0
 
 
 class TaskTemplate(ABC):
@@ -42,6 +76,8 @@ class TaskTemplate(ABC):
     params: ClassVar[type[Params]]
     # Parameters that a preset sets; what the user sets goes before them.
     presets: ClassVar[dict[Preset, dict[str, Any]]]
+    # What `tune` searches, among parameters that every preset gives a value inside its range.
+    search_space: ClassVar[SearchSpace] = {}
     # The metric that is shown first and that decides between models, for example "accuracy"; larger is better.
     main_metric: ClassVar[str]
     # JSON Schemas of one input and one prediction.
@@ -60,7 +96,7 @@ class TaskTemplate(ABC):
     def resolve(self, preset: Preset, parameters: dict[str, Any]) -> Params:
         """Validated parameters: the preset's, overridden by the user's. Raises UserError `parameters_invalid`."""
         try:
-            return self.params.model_validate({**self.presets[preset], **parameters})
+            params = self.params.model_validate({**self.presets[preset], **parameters})
         except ValidationError as error:
             fields = [
                 {
@@ -70,6 +106,14 @@ class TaskTemplate(ABC):
                 for problem in error.errors(include_url=False, include_input=False)
             ]
             raise UserError("parameters_invalid", fields=fields) from None
+        if params.tune and not self.searched(parameters):
+            message = "Nothing is left to search: all that could be is set already."
+            raise UserError("parameters_invalid", fields=[{"field": "tune", "message": message}])
+        return params
+
+    def searched(self, parameters: dict[str, Any]) -> SearchSpace:
+        """What a search varies: the template's ranges without the parameters that the user set."""
+        return {name: values for name, values in self.search_space.items() if name not in parameters}
 
     def describe(self) -> dict[str, Any]:
         """The template as GET /api/v1/task-templates tells it."""
@@ -80,4 +124,5 @@ class TaskTemplate(ABC):
             "summary": self.summary,
             "parameters": self.params.model_json_schema(),
             "presets": list(self.presets),
+            "search_space": {name: values.describe() for name, values in self.search_space.items()},
         }

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from workers.contracts.job import DatasetKind
-from workers.task_templates.base import Params, Preset, TaskTemplate
+from workers.task_templates.base import FoldedParams, Preset, TaskTemplate
+from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from workers.engine.run import Run, Trained
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _ADVANCED: dict[str, Any] = {"advanced": True}
 
 
-class ImageParams(Params):
+class ImageParams(FoldedParams):
     """What can be set for an image classifier."""
 
     image_size: int | None = Field(
@@ -120,6 +121,12 @@ class ImageClassification(TaskTemplate):
         "fast": {"largest_size": 64},
         "balanced": {"width": 48, "largest_size": 96, "color": 0.2},
         "best": {"width": 64, "largest_size": 128, "color": 0.2, "patience": 15},
+    }
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Range(0.02, 1.0, log=True),
+        "label_smoothing": Range(0.0, 0.2),
+        "weight_decay": Range(0.00005, 0.005, log=True),
+        "color": Range(0.0, 0.6),
     }
     main_metric = "accuracy"
     input_schema: ClassVar[dict[str, Any]] = {

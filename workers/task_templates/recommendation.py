@@ -7,6 +7,7 @@ from pydantic import Field
 
 from workers.contracts.job import DatasetKind
 from workers.task_templates.base import Params, Preset, TaskTemplate
+from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from workers.engine.run import Run, Trained
@@ -124,6 +125,12 @@ class Recommendation(TaskTemplate):
         "fast": {},
         "balanced": {"trials": 6, "factors": 128},
         "best": {"trials": 12, "factors": 256, "iterations": 15},
+    }
+    # λ and α are not among these: each training chooses them itself on the validation rows.
+    search_space: ClassVar[SearchSpace] = {
+        "dropout": Range(0.1, 0.8),
+        "factors": Range(16, 256, log=True),
+        "min_interactions": Range(1, 5),
     }
     main_metric = "recall@20"
     input_schema: ClassVar[dict[str, Any]] = {

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from workers.contracts.job import DatasetKind
-from workers.task_templates.base import Params, Preset, TaskTemplate
+from workers.task_templates.base import FoldedParams, Preset, TaskTemplate
+from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from workers.engine.run import Run, Trained
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _ADVANCED: dict[str, Any] = {"advanced": True}
 
 
-class TextParams(Params):
+class TextParams(FoldedParams):
     """What can be set for a text classifier."""
 
     channels: int = Field(
@@ -135,6 +136,14 @@ class TextClassification(TaskTemplate):
         "fast": {},
         "balanced": {"networks": 3, "learning_rate": 0.003},
         "best": {"networks": 5, "channels": 64, "learning_rate": 0.002, "vocabulary": 30_000, "patience": 6},
+    }
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Range(0.001, 0.02, log=True),
+        "dropout": Range(0.1, 0.8),
+        "label_smoothing": Range(0.0, 0.2),
+        "weight_decay": Range(0.0001, 0.1, log=True),
+        "phrases": Range(1, 4),
+        "channels": Range(8, 128, log=True),
     }
     main_metric = "accuracy"
     input_schema: ClassVar[dict[str, Any]] = {

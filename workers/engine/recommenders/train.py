@@ -95,6 +95,7 @@ class _Learning:
             self._save(None)
             values = {f"validation/{name}": value for name, value in trial["metrics"].items()}
             self._run.metric(self._units(), values)
+            self._run.judged(len(self.trials) - 1, self._budget, trial["metrics"][METRIC])
             described = ", ".join(f"{name} {value:g}" for name, value in {**settings, **trial["variant"]}.items())
             self._run.log(f"{phase}: {described} → {METRIC} {trial['metrics'][METRIC]:.4f} on the validation rows.")
 

@@ -1,0 +1,150 @@
+"""k-fold cross-validation: stratified by label, equal content never on both sides, the test rows apart."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workers.contracts.errors import JobError
+from workers.engine.ledger import Ledger
+from workers.engine.parts import Part, Span
+from workers.engine.run import Run, Trained
+from workers.task_templates.base import FoldedParams, TaskTemplate
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_OUTSIDE = -1
+
+
+def deal(run: Run, folds: int) -> np.ndarray:
+    """int64 [rows of the file]: the fold of each training and validation row, -1 for the others.
+
+    Rows of equal content (column `hash`) are dealt together; each label's rows are spread evenly, by the run's seed.
+    Raises JobError where a fold would be empty.
+    """
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(run.data_path, columns=["split", "hash", "label"], memory_map=True)
+    inside = np.isin(_codes(table["split"], ["train", "validation"]), (0, 1))
+    contents = _codes(table["hash"])[inside]
+    labels = _codes(table["label"])[inside]
+    # One entry per content, with the label of its first row and its number of rows.
+    unique, first, content_of_row, sizes = np.unique(
+        contents, return_index=True, return_inverse=True, return_counts=True
+    )
+    label_of_content = labels[first]
+    source = np.random.default_rng([run.seed, folds])
+    fold_of_content = np.zeros(len(unique), dtype=np.int64)
+    for label in np.unique(label_of_content):
+        members = source.permutation(np.flatnonzero(label_of_content == label))
+        ends = np.cumsum(sizes[members])
+        # Where the middle of a content's rows falls; turned, so that rare labels are not all in the same folds.
+        places = (ends - sizes[members] / 2) * folds // max(1, ends[-1])
+        fold_of_content[members] = (places.astype(np.int64) + source.integers(folds)) % folds
+    dealt = np.full(len(table), _OUTSIDE, dtype=np.int64)
+    dealt[inside] = fold_of_content[content_of_row]
+    if len(np.unique(fold_of_content)) < folds:
+        raise JobError("too_few_rows", evidence=f"{len(unique)} different rows cannot be dealt into {folds} folds.")
+    return dealt
+
+
+def _codes(column: "pyarrow.ChunkedArray", names: list[str] | None = None) -> np.ndarray:
+    """int64 [rows]: equal values, equal numbers; with `names`, their places there, -1 for others."""
+    import pyarrow.compute
+
+    if names is not None:
+        found = pyarrow.compute.index_in(column, pyarrow.array(names))
+        return np.asarray(pyarrow.compute.fill_null(found, -1).to_numpy(), dtype=np.int64)
+    encoded = column.combine_chunks().dictionary_encode()
+    return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def masks_of(dealt: np.ndarray, fold: int, test: np.ndarray) -> Callable[[str], np.ndarray]:
+    """Splits of one fold: its rows judge, the others train; `test` (bool [rows]) stays what it is."""
+    inside = dealt != _OUTSIDE
+    splits = {"train": inside & (dealt != fold), "validation": dealt == fold, "test": test}
+    return splits.__getitem__
+
+
+def cross_validate(
+    run: Run, template: TaskTemplate, ledger: Ledger, window: Span
+) -> tuple[dict[str, Any], list[Trained]]:
+    """Train and judge one model per fold, with the parameters of `run`.
+
+    Returns {"folds", "mean", "std", "per_fold"} (metrics of the held-out rows by name; std with k - 1 in the
+    denominator) and, where the folds' models together are the result, the trained models, else []. Raises
+    JobError.
+    """
+    params = run.params
+    assert isinstance(params, FoldedParams)
+    count = params.folds
+    dealt = deal(run, count)
+    test = dealt == _OUTSIDE
+    if params.is_average and not test.any():
+        raise JobError("too_few_rows", evidence="The mean of the folds' models is judged on test rows; there are none.")
+    nothing = np.zeros(len(dealt), dtype=bool)
+    everything = {"train": ~test, "validation": nothing, "test": nothing}
+    shared = Part(
+        run,
+        ledger,
+        name=f"{run.name or 'run'}-folds",
+        params=params,
+        span=window,
+        masks=everything.__getitem__,
+    )
+    run.log(f"Cross-validation: {int((~test).sum()):,} rows in {count} folds.")
+    models: list[Trained] = []
+    for fold in range(count):
+        part = Part(
+            run,
+            ledger,
+            name=f"fold-{fold + 1}",
+            params=params,
+            span=_span(window, fold, count),
+            title=f"Fold {fold + 1} of {count}",
+            masks=masks_of(dealt, fold, test if params.is_average else nothing),
+            preparation=shared if params.is_average else None,
+        )
+        if fold < len(ledger.folds) and not params.is_average:
+            continue
+        trained = template.train(part)
+        run.choose(**part.chosen)
+        if fold >= len(ledger.folds):
+            _note(run, template, ledger, part, trained, count)
+        if params.is_average:
+            models.append(trained)
+    return summary(ledger.folds), models
+
+
+def _note(run: Run, template: TaskTemplate, ledger: Ledger, part: Part, trained: Trained, count: int) -> None:
+    """Write down a fold's metrics, and keep or drop its checkpoint."""
+    measured = trained.evaluate()[0]["validation"]
+    ledger.folds.append({name: value for name, value in measured.items() if isinstance(value, int | float)})
+    params = run.params
+    if isinstance(params, FoldedParams) and params.is_average:
+        ledger.kept = [*ledger.kept, *part.checkpoints.newest()]
+        ledger.announce()
+    else:
+        ledger.announce()
+        part.checkpoints.discard()
+    score = measured[template.main_metric]
+    run.log(f"Fold {len(ledger.folds)} of {count}: {template.main_metric} {score:.4f} on its held-out rows.")
+
+
+def _span(window: Span, fold: int, count: int) -> Span:
+    width = (window.high - window.low) / count
+    low = window.low + width * fold
+    return Span(low, low + width, lambda seconds: seconds * (count - fold - 1))
+
+
+def summary(folds: list[dict[str, float]]) -> dict[str, Any]:
+    """Mean and sample standard deviation of each metric over the folds."""
+    names = [name for name in folds[0] if all(name in fold for fold in folds)]
+    values = {name: np.array([fold[name] for fold in folds]) for name in names}
+    return {
+        "folds": len(folds),
+        "mean": {name: float(found.mean()) for name, found in values.items()},
+        "std": {name: float(found.std(ddof=1)) for name, found in values.items()},
+        "per_fold": folds,
+    }

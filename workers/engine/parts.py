@@ -1,0 +1,98 @@
+"""Parts of a job: trials and folds. Each trains like a run of its own, so that templates need not know."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workers.engine.ledger import Ledger
+from workers.engine.run import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from workers.task_templates.base import Params
+
+Masks = Callable[[str], "np.ndarray | None"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part's place in its job: from where to where the progress bar goes meanwhile, and what comes after it.
+
+    `later(seconds)`: the seconds that the job needs once this part is through, given what the part takes as a whole.
+    """
+
+    low: float
+    high: float
+    later: Callable[[float], float] = lambda _seconds: 0.0
+
+
+class Part(Run):
+    """One training of a job of several: own parameters, rows, checkpoints and window of the progress bar.
+
+    `title` ("Trial 3 of 20") stands before what it says. A quiet part tells no metrics and only warnings: a curve has
+    one value per step, and a log is for reading.
+    """
+
+    def __init__(
+        self,
+        whole: Run,
+        ledger: Ledger,
+        *,
+        name: str,
+        params: "Params",
+        span: Span,
+        title: str = "",
+        quiet: bool = True,
+        masks: Masks | None = None,
+        preparation: Run | None = None,
+    ) -> None:
+        super().__init__(whole.job_dir, whole.spec, params, name=name, clock=whole.clock, beside=ledger.files)
+        self._span = span
+        self._title = title
+        self._quiet = quiet
+        self._masks = masks
+        self._preparation = preparation
+        self._started = self.clock()
+
+    def mask(self, name: str) -> "np.ndarray | None":
+        """Which rows make up a split of this part."""
+        return self._masks(name) if self._masks else None
+
+    @property
+    def preparation(self) -> Run:
+        """See Run."""
+        return self._preparation or self
+
+    @property
+    def seconds(self) -> float:
+        """Since this part began, in this attempt."""
+        return self.clock() - self._started
+
+    def progress(
+        self,
+        fraction: float,
+        phase: str,
+        *,
+        eta_seconds: float | None = None,
+        step: int | None = None,
+        steps: int | None = None,
+    ) -> None:
+        """How far the job is, by how far this part is."""
+        if eta_seconds is not None:
+            eta_seconds = round(eta_seconds + self._span.later(self.seconds + eta_seconds), 1)
+        place = self._span.low + (self._span.high - self._span.low) * min(1.0, fraction)
+        phase = f"{self._title}: {phase}" if self._title else phase
+        super().progress(place, phase[:80], eta_seconds=eta_seconds, step=step, steps=steps)
+
+    def metric(self, step: int, values: dict[str, float]) -> None:
+        """Kept to itself by a quiet part."""
+        if not self._quiet:
+            super().metric(step, values)
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Only warnings of a quiet part."""
+        if not self._quiet:
+            super().log(message, level)
+        elif level != "info":
+            super().log(f"{self._title}: {message}", level)
