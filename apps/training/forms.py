@@ -64,6 +64,8 @@ class JobForm(forms.Form):
         self._advanced: list[str] = []
         self._basic: list[str] = []
         for name, part in schema.get("properties", {}).items():
+            if part.get("plan"):
+                continue
             self.fields[_PREFIX + name] = parameter_field(part, schema.get("$defs", {}))
             (self._advanced if part.get("advanced") else self._basic).append(_PREFIX + name)
 

@@ -175,3 +175,34 @@ class MetricPoint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name}[{self.step}] = {self.value}"
+
+
+class Trial(models.Model):
+    """A setting that a job's search tries, as its runner last told it."""
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("Running")
+        COMPLETE = "complete", _("Complete")
+        PRUNED = "pruned", _("Given up")
+        STOPPED = "stopped", _("Out of time")
+        FAILED = "failed", _("Failed")
+
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="trials")
+    number = models.PositiveIntegerField()
+    parameters = models.JSONField(default=dict)
+    state = models.CharField(max_length=10, choices=State.choices)
+    # The template's main metric on the validation rows; its course as [[epoch from 0, score], …].
+    score = models.FloatField(null=True)
+    scores = models.JSONField(default=list)
+    seconds = models.FloatField(default=0.0)
+    reason = models.CharField(max_length=400, blank=True)
+    # When this was said: what was said earlier changes nothing.
+    told = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["number"]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["job", "number"], name="one_trial_per_number")]
+
+    def __str__(self) -> str:
+        return f"{self.job_id} trial {self.number}"

@@ -14,7 +14,7 @@ from django.db import DataError
 from pydantic import ValidationError
 
 from apps.training import outcomes
-from apps.training.models import Attempt, Job, JobEvent, MetricPoint
+from apps.training.models import Attempt, Job, JobEvent, MetricPoint, Trial
 from apps.training.states import transition
 from workers.contracts import events
 from workers.contracts.events import EVENT, Event
@@ -116,6 +116,8 @@ def _started(job: Job, event: events.Started, at: datetime) -> dict[str, Any]:
         if event.resumed_from_step is not None:
             points = points.filter(step__gt=event.resumed_from_step)
         points.delete()
+        # Those that the attempt goes on from, it tells again.
+        job.trials.all().delete()
     return {**host, "phase": ""}
 
 
@@ -133,6 +135,14 @@ def _store_points(job: Job, event: events.Metric) -> None:
     MetricPoint.objects.bulk_create(
         points, update_conflicts=True, unique_fields=["job", "name", "step"], update_fields=["value"]
     )
+
+
+def _trial(job: Job, event: events.Trial, at: datetime) -> dict[str, Any]:
+    said = {**event.model_dump(mode="json", exclude={"type", "time", "number"}), "told": at}
+    _known, is_new = Trial.objects.get_or_create(job=job, number=event.number, defaults=said)
+    if not is_new:
+        job.trials.filter(number=event.number, told__lte=at).update(**said)
+    return {}
 
 
 def _log(job: Job, event: events.Log, at: datetime) -> dict[str, Any]:
@@ -154,6 +164,7 @@ _COURSE: Final[dict[type[Any], Callable[[Job, Any, datetime], dict[str, Any]]]] 
     events.Started: _started,
     events.Progress: _progress,
     events.Metric: _metric,
+    events.Trial: _trial,
     events.Log: _log,
     events.Device: _device,
     events.Checkpoint: _checkpoint,

@@ -42,6 +42,53 @@ def test_progress_metrics_and_device_are_kept(job: Job) -> None:
     assert list(job.metric_points.filter(name="train/loss").values_list("step", "value")) == [(1, 2.0), (2, 1.0)]
 
 
+def test_a_trial_is_what_was_last_said_of_it(job: Job) -> None:
+    teller = Teller(job)
+    teller.start()
+    setting = {"number": 1, "parameters": {"learning_rate": 0.01, "lowercase": True}}
+    teller.say("trial", **setting, state="running")
+    early = teller.entry("trial", **setting, state="running", scores=[(0, 0.5)], score=0.5)
+    late = teller.entry("trial", **setting, state="complete", scores=[(0, 0.5), (1, 0.75)], score=0.75, seconds=2.5)
+    for entry in (late, early, late):
+        apply_entry(entry)
+    trial = job.trials.get()
+    assert (trial.state, trial.score, trial.seconds) == ("complete", 0.75, 2.5)
+    assert (trial.parameters, trial.scores) == (setting["parameters"], [[0, 0.5], [1, 0.75]])
+
+
+def test_an_attempt_tells_the_trials_that_it_goes_on_from_again(job: Job) -> None:
+    first = Teller(job)
+    first.start()
+    for number in (1, 2):
+        first.say("trial", number=number, parameters={"dropout": 0.5}, state="complete", score=0.5)
+    first.checkpoint(0)
+    first.say("interrupted", reason="The runner is gone.")
+    second = Teller(job, attempt=2)
+    second.start(resumed_from_step=0)
+    assert not job.trials.exists()
+    second.say("trial", number=1, parameters={"dropout": 0.5}, state="complete", score=0.5)
+    assert [trial.number for trial in job.trials.all()] == [1]
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        {"number": 0, "parameters": {}, "state": "running"},
+        {"number": 1, "parameters": {"a": {"b": 1}}, "state": "running"},
+        {"number": 1, "parameters": {"a": "x" * 201}, "state": "running"},
+        {"number": 1, "parameters": {}, "state": "won"},
+        {"number": 1, "parameters": {}, "state": "complete", "score": float("nan")},
+    ],
+)
+def test_a_trial_that_is_none_is_set_aside(job: Job, trial: dict[str, Any]) -> None:
+    teller = Teller(job)
+    teller.start()
+    event = json.dumps({"type": "trial", "time": 1.0, **trial})
+    with pytest.raises(PoisonEntry):
+        apply_entry({"job": job.pk, "attempt": "1", "seq": "2", "event": event})
+    assert not job.trials.exists()
+
+
 def test_a_training_that_succeeds_has_a_model(job: Job, version: DatasetVersion) -> None:
     teller = Teller(job)
     teller.start()
