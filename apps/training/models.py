@@ -122,6 +122,7 @@ class Attempt(models.Model):
     resumed_from_step = models.BigIntegerField(null=True)
     started = models.DateTimeField(null=True)
     last_checkpoint = models.DateTimeField(null=True)
+    last_step = models.BigIntegerField(null=True)  # of that checkpoint
     ended = models.DateTimeField(null=True)
     # "succeeded", "failed", "cancelled" or "interrupted", and why.
     outcome = models.CharField(max_length=12, blank=True)
@@ -135,6 +136,11 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id} #{self.number}"
+
+    @property
+    def got_further(self) -> bool:
+        """Whether it stored a checkpoint beyond the one that it began with."""
+        return self.last_step is not None and self.last_step > (self.resumed_from_step or 0)
 
 
 class JobEvent(models.Model):

@@ -1,6 +1,7 @@
 """How attempts and jobs end, by the recorder or the reaper. Everything runs inside the caller's transaction."""
 
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, Final
 
 import structlog
@@ -18,8 +19,10 @@ from workers.contracts.manifest import IngestResult, TrainResult
 log = structlog.get_logger(__name__)
 
 State = Job.State
-# Attempts that may be lost before a job is given up. Runners that were stopped in good order do not count.
+# Attempts that may be lost one after another without getting any further, and in all, before a job is given up. Runners
+# that were stopped in good order do not count.
 MAX_ATTEMPTS: Final = 5
+MAX_LOST: Final = 50
 # After these a retry goes on from the failed job's checkpoint: its work was good.
 RESUMABLE: Final = frozenset({"time_limit", "storage_unavailable", "disk_full", "attempts_exhausted"})
 
@@ -80,8 +83,7 @@ def interrupt(job: Job, reason: str, at: datetime) -> bool:
     """The attempt is lost through no fault of the job: queue the next one, from the last checkpoint."""
     if job.cancel_requested:
         return cancel(job, at)
-    lost = job.attempts.filter(outcome="interrupted").exclude(reason=RUNNER_STOPPED).count()
-    if reason != RUNNER_STOPPED and lost + 1 >= MAX_ATTEMPTS:
+    if reason != RUNNER_STOPPED and _is_hopeless(job):
         return fail(job, JobError("attempts_exhausted", evidence=reason).card(), at)
     old = job.attempt
     again: dict[str, Any] = {
@@ -98,6 +100,13 @@ def interrupt(job: Job, reason: str, at: datetime) -> bool:
     _close(attempt, "interrupted", at, reason, kept=True)
     dispatch.send_on_commit(job)
     return True
+
+
+def _is_hopeless(job: Job) -> bool:
+    """Whether the present attempt, which is being lost, was the last one that the job had."""
+    lost = [attempt for attempt in job.attempts.all() if attempt.reason != RUNNER_STOPPED]
+    stuck = list(takewhile(lambda attempt: not attempt.got_further, reversed(lost)))
+    return len(stuck) >= MAX_ATTEMPTS or len(lost) >= MAX_LOST
 
 
 def _drop_import(job: Job, card: ErrorCard) -> None:

@@ -155,7 +155,7 @@ def _device(job: Job, event: events.Device, at: datetime) -> dict[str, Any]:
 
 
 def _checkpoint(job: Job, event: events.Checkpoint, at: datetime) -> dict[str, Any]:
-    Attempt.objects.filter(job=job, number=job.attempt).update(last_checkpoint=at)
+    Attempt.objects.filter(job=job, number=job.attempt).update(last_checkpoint=at, last_step=event.step)
     files = [file.model_dump() for file in event.files]
     return {"checkpoint": {"job": job.pk, "attempt": job.attempt, "step": event.step, "files": files}}
 

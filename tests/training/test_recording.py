@@ -239,6 +239,21 @@ def test_a_job_that_is_interrupted_too_often_fails(job: Job) -> None:
     assert job.error["evidence"] == "killed"
 
 
+def test_a_job_that_gets_further_each_time_is_not_given_up(job: Job) -> None:
+    for attempt in range(1, 2 * MAX_ATTEMPTS):
+        teller = Teller(job, attempt)
+        teller.start(**({"resumed_from_step": (attempt - 1) * 10} if attempt > 1 else {}))
+        teller.checkpoint(attempt * 10)
+        job = teller.say("interrupted", reason="killed")
+    assert job.state == "queued"
+    for attempt in range(job.attempt, job.attempt + MAX_ATTEMPTS):
+        teller = Teller(job, attempt)
+        teller.start(resumed_from_step=job.checkpoint["step"])  # type: ignore[index]
+        teller.checkpoint(job.checkpoint["step"])  # type: ignore[index]
+        job = teller.say("interrupted", reason="killed")
+    assert job.state == "failed"
+
+
 def test_runners_that_are_stopped_in_good_order_cost_no_attempt(job: Job) -> None:
     for attempt in range(1, MAX_ATTEMPTS + 3):
         teller = Teller(job, attempt)

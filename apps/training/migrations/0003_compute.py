@@ -7,5 +7,6 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddField("job", "price_per_hour", models.DecimalField(decimal_places=4, max_digits=12, null=True)),
         migrations.AddField("job", "cost_limit", models.DecimalField(decimal_places=4, max_digits=12, null=True)),
+        migrations.AddField("attempt", "last_step", models.BigIntegerField(null=True)),
         migrations.AddField("attempt", "devices", models.PositiveSmallIntegerField(default=1)),
     ]
