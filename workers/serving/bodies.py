@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from python_multipart.exceptions import FormParserError
@@ -106,33 +106,46 @@ def media_type(headers: dict[bytes, bytes]) -> tuple[str, dict[bytes, bytes]]:
     return name.decode("latin-1").lower(), parameters
 
 
-async def read_inputs(
-    receive: Receive, headers: dict[bytes, bytes], kind: str, limit: int, pool: Executor
-) -> tuple[list[Any], int]:
-    """The raw inputs of a predict request, and the bytes of its body. Raises UserError, ClientGone."""
+class Asked(NamedTuple):
+    """What a predict request asks: its raw inputs, the bytes of its body, whether the answers are to be explained."""
+
+    raws: list[Any]
+    size: int
+    explain: bool = False
+
+
+async def read_inputs(receive: Receive, headers: dict[bytes, bytes], kind: str, limit: int, pool: Executor) -> Asked:
+    """What a predict request asks. Raises UserError, ClientGone."""
     name, parameters = media_type(headers)
     if name == "application/json":
         body = await read(receive, limit)
-        return inputs_of(await parse_json(body, pool), kind), len(body)
+        raws, explain = inputs_of(await parse_json(body, pool), kind)
+        return Asked(raws, len(body), explain)
     if kind == "image" and name.startswith("image/"):
         body = await read(receive, limit)
-        return [body], len(body)
+        return Asked([body], len(body))
     if kind == "image" and name == "multipart/form-data":
         files = _Files(parameters.get(b"boundary", b""), MAX_INPUTS[kind])
         await read(receive, limit, files.feed)
-        return files.finish(), files.size
+        return Asked(files.finish(), files.size)
     wanted = "application/json, image/* or multipart/form-data" if kind == "image" else "application/json"
     raise UserError("unsupported_media_type", f"This endpoint takes {wanted}.")
 
 
-def inputs_of(body: Any, kind: str) -> list[Any]:
-    """The list `inputs` of a JSON body. Raises UserError."""
+def inputs_of(body: Any, kind: str) -> tuple[list[Any], bool]:
+    """The list `inputs` of a JSON body, and whether it says "explain": true. Raises UserError."""
     if not isinstance(body, dict) or not isinstance(body.get("inputs"), list):
         raise UserError("input_invalid", 'Send {"inputs": [...]} with a list of inputs.')
-    if len(body) > 1:
-        unknown = min(set(body) - {"inputs"})
-        raise UserError("input_invalid", f'The field "{unknown[:60]}" is not known: send {{"inputs": [...]}}.')
-    return checked_count(body["inputs"], kind)
+    if len(body) == 1:
+        return checked_count(body["inputs"], kind), False
+    if unknown := set(body) - {"inputs", "explain"}:
+        raise UserError(
+            "input_invalid",
+            f'The field "{min(unknown)[:60]}" is not known: send {{"inputs": [...], "explain"?: true}}.',
+        )
+    if not isinstance(body["explain"], bool):
+        raise UserError("input_invalid", '"explain" must be true or false.')
+    return checked_count(body["inputs"], kind), body["explain"]
 
 
 def checked_count(raws: list[Any], kind: str) -> list[Any]:

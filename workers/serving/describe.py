@@ -3,6 +3,7 @@
 from typing import Any
 
 from workers.contracts.snapshot import Route
+from workers.inference.explain import MAX_ASKED, MAX_EXPLAINED, can_explain
 from workers.serving.config import MAX_BODY, MAX_INPUTS
 from workers.serving.loader import Models
 
@@ -25,5 +26,11 @@ def endpoint(route: Route, models: Models) -> dict[str, Any]:
         "output": manifest.output_schema,
         "example": example
         and {"request": {"inputs": [example["input"]]}, "reply": {"predictions": [example["prediction"]]}},
-        "limits": {"inputs": MAX_INPUTS[route.kind], "bytes": MAX_BODY[route.kind]},
+        "explain": can_explain(served.loaded.predictor),
+        "limits": {
+            "inputs": MAX_INPUTS[route.kind],
+            "bytes": MAX_BODY[route.kind],
+            "explained_inputs": MAX_EXPLAINED,
+            "explained_items": MAX_ASKED,
+        },
     }

@@ -1,15 +1,16 @@
 """The two metered routes, predict and infer: admit, read, predict, record, answer."""
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from workers.contracts.errors import SlipwayError, UserError
 from workers.contracts.snapshot import Route, RouteRevision
-from workers.serving import bodies, oip
+from workers.inference.core import Predictor
+from workers.serving import bodies, explaining, oip
 from workers.serving.auth import authenticate, route_for
-from workers.serving.batcher import Job, as_client_error
+from workers.serving.batcher import as_client_error
 from workers.serving.config import MAX_BODY
 from workers.serving.exchange import Exchange, predictions_body
 from workers.serving.loader import Served
@@ -17,6 +18,8 @@ from workers.serving.process import Process
 from workers.serving.replies import JSON, Headers, Receive, Send
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 # Smaller bodies are in memory already, or soon: they are read past rather than refused by hanging up.
 _SMALL_BODY = 16 * 2**10
@@ -102,16 +105,20 @@ class Predict:
         if exchange.oip:
             request = await oip.read(exchange.receive, exchange.headers, kind, limit, pool)
             exchange.body_read, exchange.bytes_in = True, request.bytes_in
-            predictions = await self._run(exchange, kind, served, request.raws)
+            predictions = await self._run(exchange, kind, served, request.raws, explain=False)
             labels = served.loaded.predictor.labels
             return oip.answer(request, route.slug, revision.number, kind, labels, predictions)
-        raws, exchange.bytes_in = await bodies.read_inputs(exchange.receive, exchange.headers, kind, limit, pool)
-        exchange.body_read = True
-        predictions = await self._run(exchange, kind, served, raws)
+        asked = await bodies.read_inputs(exchange.receive, exchange.headers, kind, limit, pool)
+        exchange.body_read, exchange.bytes_in = True, asked.size
+        if asked.explain:
+            explaining.check(served.loaded.predictor, len(asked.raws))
+        predictions = await self._run(exchange, kind, served, asked.raws, explain=asked.explain)
         return predictions_body(revision, predictions, exchange.request_id), [JSON]
 
-    async def _run(self, exchange: Exchange, kind: str, served: Served, raws: list[Any]) -> list[dict[str, Any]]:
-        """Predictions for raw inputs, through the model's queue."""
+    async def _run(
+        self, exchange: Exchange, kind: str, served: Served, raws: list[Any], *, explain: bool
+    ) -> list[dict[str, Any]]:
+        """Predictions for raw inputs, through the model's queue; each with its `explanation`, if wanted."""
         batcher, predictor = served.batcher, served.loaded.predictor
         count = len(raws)
         batcher.reserve(count)
@@ -122,11 +129,24 @@ class Predict:
                 items = predictor.parse(raws)
             exchange.items = count
             job = batcher.submit(items)
-            predictions = await (job.future if batcher.on_loop else _unless_gone(job, exchange.receive))
+            predictions = await (job.future if batcher.on_loop else _unless_gone(job.future, exchange.receive))
             exchange.queue_us, exchange.compute_us = job.queue_us, job.compute_us
-            return predictions
         finally:
             batcher.release(count)
+        if explain:
+            await self._explain(exchange, predictor, items, predictions)
+        return predictions
+
+    async def _explain(
+        self, exchange: Exchange, predictor: Predictor, items: list[Any], predictions: list[dict[str, Any]]
+    ) -> None:
+        """Add to each prediction its `explanation`. What the model answered for them counts as items."""
+        work = asyncio.ensure_future(self._process.explainer.explain(predictor, items, predictions))
+        explained, seconds = await _unless_gone(work, exchange.receive)
+        for prediction, explanation in zip(predictions, explained.explanations, strict=True):
+            prediction["explanation"] = explanation
+        exchange.items += explained.asked
+        exchange.compute_us += int(seconds * 1e6)
 
     def _give_back(self, exchange: Exchange) -> None:
         """Only what was answered counts against the team's quota."""
@@ -141,13 +161,13 @@ class Predict:
         return length is None or int(length) > _SMALL_BODY or b"expect" in exchange.headers
 
 
-async def _unless_gone(job: Job, receive: Receive) -> list[dict[str, Any]]:
-    """The job's predictions; if the client leaves first, the job leaves the queue. Raises ClientGone."""
+async def _unless_gone(work: "asyncio.Future[_T]", receive: Receive) -> _T:
+    """The result of some work; if the client leaves first, it is cancelled. Raises ClientGone."""
     # The body has been read: what else comes is the news that the client has left.
     gone = asyncio.ensure_future(receive())
-    gone.add_done_callback(lambda _: job.future.cancel())
+    gone.add_done_callback(lambda _: work.cancel())
     try:
-        return await job.future
+        return await work
     except asyncio.CancelledError:
         if gone.done():
             raise bodies.ClientGone from None

@@ -15,6 +15,7 @@ from workers.contracts.snapshot import ServingStatus, Snapshot
 from workers.serving.access_log import AccessLog
 from workers.serving.bodies import Budget
 from workers.serving.config import Config
+from workers.serving.explaining import Explainer
 from workers.serving.limits import Limits
 from workers.serving.loader import Models
 from workers.serving.metering import Meter
@@ -41,6 +42,7 @@ class Process:
         self.access_log = AccessLog(config.access_log)
         self.bodies = Budget()
         self.parsing = ThreadPoolExecutor(2, thread_name_prefix="parse")
+        self.explainer = Explainer()
         # Set when the process is about to end: no longer ready, but still answering.
         self.draining = False
         self.clock = asyncio.get_running_loop().time
@@ -117,6 +119,7 @@ class Process:
         await self.meter.close()
         self.access_log.flush()
         self.models.close()
+        self.explainer.close()
         self.parsing.shutdown(wait=False, cancel_futures=True)
         await self.redis.aclose()
 

@@ -1,0 +1,80 @@
+"""Explanations at the endpoint: one at a time in a thread of their own, so that predictions keep their pace.
+
+Bounded like predictions: few may wait, nobody waits longer than the deadline, and work ends when the client has left.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from workers.contracts.errors import InfraError, UserError
+from workers.inference.core import Predictor
+from workers.inference.explain import MAX_EXPLAINED, Explained, can_explain, explain
+from workers.serving.config import DEADLINE_S
+
+# Requests that wait for the thread or are in it; one more is answered 503.
+_MAX_WAITING: Final = 16
+# Seconds that one request's explanations may take.
+_PATIENCE_S: Final = 20.0
+
+
+def check(predictor: Predictor, count: int) -> None:
+    """Whether `count` predictions of this model can be explained in one request. Raises UserError."""
+    if not can_explain(predictor):
+        raise UserError("input_invalid", "This model's predictions cannot be explained: leave `explain` out.")
+    if count > MAX_EXPLAINED:
+        raise UserError(
+            "too_many_inputs", f"At most {MAX_EXPLAINED} inputs per request with `explain`.", limit=MAX_EXPLAINED
+        )
+
+
+class Explainer:
+    """The thread that explains."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
+        self._waiting = 0
+
+    async def explain(
+        self, predictor: Predictor, items: Sequence[Any], predictions: Sequence[dict[str, Any]]
+    ) -> tuple[Explained, float]:
+        """The explanations, and the seconds they took. Raises InfraError `overloaded` or `deadline_exceeded`.
+
+        Cancelling it ends the work before its next batch.
+        """
+        if self._waiting >= _MAX_WAITING:
+            raise InfraError("overloaded", retry_after=2)
+        self._waiting += 1
+        left = threading.Event()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, _explain, predictor, items, predictions, time.monotonic(), left.is_set
+            )
+        finally:
+            left.set()
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _explain(
+    predictor: Predictor,
+    items: Sequence[Any],
+    predictions: Sequence[dict[str, Any]],
+    asked: float,
+    has_left: Callable[[], bool],
+) -> tuple[Explained, float]:
+    started = time.monotonic()
+    if started - asked > DEADLINE_S:
+        raise InfraError("deadline_exceeded", retry_after=1)
+
+    def go_on() -> None:
+        if has_left() or time.monotonic() - started > _PATIENCE_S:
+            raise InfraError("deadline_exceeded", "The explanation took too long.", retry_after=1)
+
+    return explain(predictor, items, predictions, go_on), time.monotonic() - started
