@@ -52,15 +52,12 @@ def search(run: Run, template: TaskTemplate, ledger: Ledger, tune: Tune, high: f
     for trial in ledger.trials:
         run.job_dir.emit(trial)
     budget = _Budget(run, tune, ledger, high)
+    failure: JobError | None = None
     while budget.has_room():
-        _Attempt(run, template, ledger, space, budget).run()
+        failure = _Attempt(run, template, ledger, space, budget).run() or failure
     best = best_trial(ledger.trials)
     if best is None:
-        raise JobError(
-            "not_finite" if any(trial.state == "failed" for trial in ledger.trials) else "time_limit",
-            "No trial of the search has come to a model.",
-            evidence=ledger.trials[-1].reason if ledger.trials else "",
-        )
+        raise failure or JobError("not_finite", evidence=ledger.trials[-1].reason)
     told = ", ".join(f"{name} {_short(value)}" for name, value in best.parameters.items())
     run.log(f"The best of {len(ledger.trials)} trials is trial {best.number}: {told}.")
     return best
@@ -188,8 +185,9 @@ class _Attempt:
             self._asked.report(score, epoch)
         ledger.running = known
 
-    def run(self) -> None:
-        """Train, and write down how it ended."""
+    def run(self) -> JobError | None:
+        """Train, and write down how it ended; the error where it failed."""
+        failure = None
         part = _TrialPart(self)
         self._tell(now=True)
         try:
@@ -207,9 +205,11 @@ class _Attempt:
         except JobError as error:
             if error.code not in _SURVIVED:
                 raise
+            failure = error
             self._end("failed", error.evidence or error.message)
         self._trial.seconds = round(self._before + part.seconds, 3)
         self._conclude(part)
+        return failure
 
     def _conclude(self, part: Part) -> None:
         """Keep the checkpoint of the best trial, drop the others'."""
