@@ -29,7 +29,7 @@ os.environ.update(
 (_HOME / "static").mkdir()  # whitenoise warns of a folder that is not there
 django.setup()
 
-pytest_plugins = ["tests.cast", "tests.chromium", "tests.stack"]
+pytest_plugins = ["tests.cast", "tests.chromium", "tests.stack", "tests.s3"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -39,7 +39,11 @@ class Worker:
     ) -> "Worker":
         """Start it and wait until it has said that it is there."""
         home.mkdir(parents=True, exist_ok=True)
-        passed = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS") if name in os.environ}
+        passed = {
+            name: value
+            for name, value in os.environ.items()
+            if name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS") or name.startswith("AWS_")
+        }
         environ = {**passed, "REDIS_URL": redis_url, "SLIPWAY_STORAGE": storage, "SLIPWAY_HOME": str(home)}
         environ |= {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
         command = [sys.executable, "-m", "celery", "-A", app, "worker", f"--queues={queues}", "--pool=threads"]

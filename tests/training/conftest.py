@@ -22,9 +22,9 @@ def workers(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     """Starts real runners; all are ended afterwards."""
     started: list[Worker] = []
 
-    def start(node: str = "runner-1") -> Worker:
+    def start(node: str = "runner-1", home: str = "home") -> Worker:
         url, store = settings.REDIS_URL, str(settings.SLIPWAY_STORAGE)
-        started.append(Worker.start(tmp_path / "home", url, store, app="tests.training.quick_worker", node=node))
+        started.append(Worker.start(tmp_path / home, url, store, app="tests.training.quick_worker", node=node))
         return started[-1]
 
     yield start

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis
@@ -75,6 +76,29 @@ def test_a_killed_runner_takes_its_engine_along_and_another_goes_on(
         "runner-1@test",
         "runner-2@test",
     ]
+
+
+def test_a_runner_of_another_host_finishes_what_one_began(
+    s3_bucket: str, settings: Any, begin: Callable[..., Course], workers: Callable[..., Worker]
+) -> None:
+    """The hosts share nothing but Redis and a bucket."""
+    settings.SLIPWAY_STORAGE = s3_bucket
+    course = begin("image-classification", epochs=50, patience=50, width=8, image_size=16, batch_size=16)
+    first = workers("runner-1", "host-1")
+    checkpoint = course.until(lambda job: job.checkpoint, "a checkpoint")
+    first.stop(signal.SIGKILL)
+
+    def reaped(job: Job) -> bool:
+        reaper.sweep()
+        return job.attempt == 2
+
+    course.until(reaped, "the reaper to notice")
+    workers("runner-2", "host-2")
+    job = course.ends_well()
+    second = job.attempts.get(number=2)
+    assert second.runner.startswith("runner-2@")
+    assert second.resumed_from_step and second.resumed_from_step >= checkpoint["step"]
+    assert storage().size(job.model.bundle_key) == job.model.bundle_bytes
 
 
 def test_a_cancelled_training_is_gone_within_five_seconds(

@@ -3,14 +3,12 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.s3_stub import S3Stub
 from workers.contracts.errors import InfraError, JobError
 from workers.storage import FolderStorage, Storage, checked_key, open_storage
 
@@ -18,16 +16,9 @@ KEY = "teams/tem_a/uploads/upl_b"
 
 
 @pytest.fixture(params=["folder", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
-    if request.param == "folder":
-        yield open_storage(str(tmp_path / "store"))
-        return
-    with S3Stub() as stub:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", stub.url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield open_storage("s3://bucket/some/prefix")
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    where = str(tmp_path / "store") if request.param == "folder" else request.getfixturevalue("s3_bucket")
+    return open_storage(where)
 
 
 def test_what_was_put_comes_back(storage: Storage, tmp_path: Path) -> None:
@@ -151,13 +142,7 @@ def test_only_a_folder_or_a_bucket_can_be_a_store(url: str) -> None:
         open_storage(url)
 
 
-def test_a_bucket_that_does_not_answer_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    with S3Stub() as stub:
-        url = stub.url
-    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+def test_a_bucket_that_does_not_answer_is_unavailable(s3_away: str) -> None:
     with pytest.raises(InfraError) as caught:
-        open_storage("s3://bucket/prefix").put_bytes(b"x", KEY)
+        open_storage(s3_away).put_bytes(b"x", KEY)
     assert caught.value.code == "storage_unavailable"
