@@ -155,7 +155,8 @@ class Run:
         import pyarrow.parquet
 
         mask, start = self.mask(name), 0
-        with pyarrow.parquet.ParquetFile(self.data_path, memory_map=True) as file:
+        # Read in small pieces, not mapped: pages of a mapped file count as memory of this process.
+        with pyarrow.parquet.ParquetFile(self.data_path, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(size, columns=[*columns, "split"]):
                 here = pyarrow.compute.equal(batch["split"], name)
                 if mask is not None:
