@@ -14,8 +14,11 @@ from workers.contracts.events import EVENT, Event
 from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.engine import loop
-from workers.engine.loop import Examples, Settings, fit, schedule
+from workers.engine.examples import Examples
+from workers.engine.loop import fit
+from workers.engine.optimizing import schedule
 from workers.engine.run import Run
+from workers.engine.settings import Settings
 from workers.task_templates import TEMPLATES
 
 SETTINGS = Settings(epochs=4, batch_size=8, learning_rate=0.02, patience=10)
@@ -34,9 +37,9 @@ class Points(Examples):
     def batch(self, rows: np.ndarray) -> Tensor:
         return self.points[torch.from_numpy(rows)]
 
-    def augment(self, inputs: Tensor) -> Tensor:
+    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
         self.augmented.append(len(inputs))
-        return inputs + 0.05 * torch.randn(inputs.shape)
+        return inputs + 0.05 * torch.randn(inputs.shape, generator=generator)
 
 
 def start_run(folder: Path, seed: int = 1) -> Run:
@@ -95,9 +98,9 @@ def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", 1e9)
     save: Callable[..., float] = loop._save
 
-    def save_and_die(run: Run, *rest: Any) -> float:
-        seconds = save(run, *rest)
-        if rest[2].step == step:
+    def save_and_die(now: Any) -> float:
+        seconds = save(now)
+        if now.at.step == step:
             raise Killed
         return seconds
 
@@ -134,10 +137,10 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change(tmp_path: Path
 
 def test_out_of_memory_halves_the_batch_and_goes_on(tmp_path: Path) -> None:
     class Greedy(Points):
-        def augment(self, inputs: Tensor) -> Tensor:
+        def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
             if len(inputs) > 5:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-            return super().augment(inputs)
+            return super().augment(inputs, generator)
 
     greedy = Greedy(1)
     fit(start_run(tmp_path), network(), greedy, Points(2), SETTINGS)
@@ -148,7 +151,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tmp_path: Path) -> None:
 
 def test_when_not_even_one_example_fits_the_card_says_so(tmp_path: Path) -> None:
     class Hopeless(Points):
-        def augment(self, inputs: Tensor) -> Tensor:
+        def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
             raise MemoryError
 
     with pytest.raises(JobError) as caught:
@@ -169,7 +172,9 @@ def test_progress_tells_the_time_left_from_the_first_steps(tmp_path: Path) -> No
     assert first.eta_seconds is not None and first.step == 1 and first.steps == 32
 
 
-def test_the_schedule_warms_up_and_ends_at_nothing() -> None:
-    rates = [schedule(step / 100, 0.1) for step in range(101)]
+@pytest.mark.parametrize("name", ["cosine", "one-cycle"])
+def test_the_schedule_warms_up_and_ends_at_nothing(name: Any) -> None:
+    settings = Settings(epochs=1, batch_size=1, schedule=name, warmup=0.1)
+    rates = [schedule(step / 100, settings) for step in range(101)]
     assert rates[10] == pytest.approx(1.0) and rates[100] == pytest.approx(0.0)
     assert rates[:11] == sorted(rates[:11]) and rates[10:] == sorted(rates[10:], reverse=True)

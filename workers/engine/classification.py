@@ -17,8 +17,9 @@ from workers.contracts.report import Baseline, ClassificationReport, Classificat
 from workers.engine.averaging import MeanOfNetworks
 from workers.engine.calibration import Tempered, fit_temperature, tempered
 from workers.engine.evaluation import Rows, evaluate_rows, majority_metrics, mistake, worst_mistakes
+from workers.engine.examples import Examples
 from workers.engine.export import export_onnx
-from workers.engine.loop import Examples, predict
+from workers.engine.loop import predict
 from workers.engine.metrics import calibration_error
 from workers.engine.run import Run, Trained
 from workers.engine.slices import Parts, image_sizes, scripts, sliced, text_lengths

@@ -14,9 +14,11 @@ import torch
 from workers.contracts.errors import JobError
 from workers.engine.augment import flip_and_shift, vary_colours
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
+from workers.engine.examples import Examples
 from workers.engine.image_network import ImageNetwork
-from workers.engine.loop import Examples, Settings, fit
+from workers.engine.loop import fit
 from workers.engine.run import Run
+from workers.engine.settings import Settings
 from workers.inference.core import InputError
 from workers.inference.image import decode_image
 from workers.task_templates.image_classification import ImageParams
@@ -69,19 +71,9 @@ def _settings(run: Run, params: ImageParams, rows: int) -> Settings:
     batch_size = params.batch_size or min(128, max(16, 2 ** int(np.log2(max(1, rows / 30)))))
     epochs = params.epochs or min(40, max(4, round(_BUDGET[run.train.preset] / rows)))
     run.choose(epochs=epochs, batch_size=batch_size)
-    return Settings(
-        epochs=epochs,
-        batch_size=batch_size,
-        # The step size belongs to batches of 128; smaller batches are noisier and take smaller steps.
-        learning_rate=params.learning_rate * min(1.0, batch_size / 128) ** 0.5,
-        optimizer="sgd",
-        weight_decay=params.weight_decay,
-        warmup=0.2,
-        clip_norm=5.0,
-        label_smoothing=params.label_smoothing,
-        class_weights=params.class_weights,
-        patience=params.patience,
-    )
+    # The step size belongs to batches of 128; smaller batches are noisier and take smaller steps.
+    rate = params.learning_rate * min(1.0, batch_size / 128) ** 0.5
+    return Settings.of(params, epochs=epochs, batch_size=batch_size, learning_rate=rate)
 
 
 class ImageExamples(Examples):
@@ -114,9 +106,9 @@ class ImageExamples(Examples):
         """uint8 [rows, size, size, 3]."""
         return torch.from_numpy(self._pixels[rows])
 
-    def augment(self, inputs: torch.Tensor) -> torch.Tensor:
+    def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Mirrored, moved by up to an eighth, with other colours."""
-        return vary_colours(flip_and_shift(inputs, self._flip, self._shift), self._color)
+        return vary_colours(flip_and_shift(inputs, self._flip, self._shift, generator), self._color, generator)
 
     def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of each channel in 0..1, over up to 2,000 images."""

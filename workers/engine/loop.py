@@ -4,12 +4,13 @@ Everything random in step n (order, augmentation, dropout) is seeded from (seed,
 state of random generators, and a resumed run goes through the very steps that an uninterrupted one would have.
 """
 
+import copy
 import math
 import os
 import time
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,50 +18,19 @@ from torch import nn
 from torch.nn import functional
 
 from workers.contracts.errors import JobError
+from workers.engine.checkpoints import Loaded
+from workers.engine.examples import Examples, Feed
+from workers.engine.optimizing import Average, Group, default_groups, make_optimizer, set_rate, shrink
 from workers.engine.progress import Reporter
 from workers.engine.run import Run
+from workers.engine.settings import Settings
 
 # The tests set 0: after every step.
 CHECKPOINT_SECONDS = float(os.environ.get("SLIPWAY_CHECKPOINT_SECONDS", "15"))
 # Writing checkpoints may take this share of the time, however large they are.
 _CHECKPOINT_SHARE = 0.05
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train. `learning_rate` is the peak: a share `warmup` of the steps climbs to it, then a cosine descends."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    weight_decay: float = 0.0
-    warmup: float = 0.05
-    clip_norm: float = 1.0
-    label_smoothing: float = 0.0
-    class_weights: bool = True
-    patience: int = 5
-
-
-class Examples(ABC):
-    """Rows of one split. `labels`: int64 [rows], -1 where the label is none that the model knows."""
-
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @abstractmethod
-    def batch(self, rows: np.ndarray) -> torch.Tensor:
-        """The model's input for some rows, first axis the batch, on the CPU."""
-
-    def augment(self, inputs: torch.Tensor) -> torch.Tensor:
-        """A training variant of a batch; draws from torch's global generator."""
-        return inputs
-
-    def batches(self, size: int, order: np.random.Generator) -> list[np.ndarray]:
-        """All rows once, shuffled, in batches that differ by one row at most."""
-        return list(np.array_split(order.permutation(len(self)), math.ceil(len(self) / size)))
+# float16: where even this scale of the loss overflows, no smaller one will help.
+_LEAST_SCALE = 2.0**-8
 
 
 @dataclass
@@ -74,105 +44,180 @@ class _Position:
     micro_batch: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
-    stopped: bool = False
+    # 0.5 after a loss that was no number.
+    rate_scale: float = 1.0
+    # Why training ended before its last epoch.
+    ended: str = ""
 
 
-def fit(run: Run, model: nn.Module, train: Examples, validation: Examples, settings: Settings) -> None:
+@dataclass
+class _Training:
+    """Everything that a checkpoint holds, and what a step needs."""
+
+    run: Run
+    settings: Settings
+    model: nn.Module
+    # The model as it is called in training: compiled, or itself.
+    network: Callable[[torch.Tensor], torch.Tensor]
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: Average | None
+    # float32 [labels], of each class in the loss.
+    weights: torch.Tensor
+    at: _Position
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class _NotFinite(Exception):
+    """The loss or a gradient is no number. The weights are those before the step."""
+
+
+def fit(
+    run: Run,
+    model: nn.Module,
+    train: Examples,
+    validation: Examples,
+    settings: Settings,
+    groups: Sequence[Group] | None = None,
+) -> None:
     """Train `model` in place and leave it with its best weights, on run.device, in eval mode.
 
-    The best weights are those with the highest validation accuracy (then the lowest loss), or the last ones where there
-    are no validation rows. Raises JobError `not_finite`, `out_of_memory`.
+    The best weights are those (or that average of them) with the highest validation accuracy, then the lowest loss; the
+    last ones where there are no validation rows. `groups` gives parameters their own share of the learning rate and
+    weight decay; parameters in no group stay as they are. Raises JobError `not_finite`, `out_of_memory`.
     """
-    device = run.device
-    model.to(device)
-    optimizer = _optimizer(model, settings)
-    weights = class_weights(train.labels, settings).to(device)
-    steps_per_epoch = math.ceil(len(train) / settings.batch_size)
-    steps = settings.epochs * steps_per_epoch
-    best = _copy(model)
-    at = _Position(micro_batch=settings.batch_size)
-    at, best = _resume(run, model, optimizer, at, best)
+    feed = Feed(train, settings, run.seed)
+    steps = settings.epochs * feed.steps_per_epoch
+    now = _begin(run, model, feed, settings, groups, steps)
+    fresh = _snapshot(now)
+    _resume(now, fresh)
+    at = now.at
     report = Reporter(run, steps, at.step)
     saved_at, save_seconds = time.monotonic(), 0.0
-    batches: list[np.ndarray] = []
 
-    while at.step < steps and not at.stopped:
-        epoch, within = divmod(at.step, steps_per_epoch)
-        if within == 0 or not batches:
-            batches = train.batches(settings.batch_size, np.random.default_rng([run.seed, epoch]))
-        rate = settings.learning_rate * schedule(at.step / steps, settings.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-
-        rows = batches[within]
+    while at.step < steps and not at.ended:
+        rate = set_rate(now.optimizer, settings, at.step / steps, at.rate_scale)
         model.train()
-        loss = _step(run, model, optimizer, train, rows, weights, settings, at)
+        try:
+            loss = _step(now, feed)
+        except _NotFinite:
+            at = _roll_back(now, fresh)
+            report = Reporter(run, steps, at.step)
+            continue
+        rows = len(feed.rows(at.step))
         at.step += 1
-        at.loss_sum += loss * len(rows)
-        at.loss_count += len(rows)
-        report.step(at.step, len(rows))
+        if now.average:
+            now.average.update(at.step)
+        at.loss_sum += loss * rows
+        at.loss_count += rows
+        report.step(at.step, rows)
 
-        if report.due(at.step) or at.step % steps_per_epoch == 0:
+        if report.due(at.step) or at.step % feed.steps_per_epoch == 0:
             report.train(at.step, at.loss_sum / at.loss_count, rate)
             at.loss_sum, at.loss_count = 0.0, 0
-        if at.step % steps_per_epoch == 0:
-            best = _judge(run, model, validation, settings, at, best, epoch, report)
+        if at.step % feed.steps_per_epoch == 0:
+            _judge(now, validation, at.step // feed.steps_per_epoch - 1, report)
         pause = max(CHECKPOINT_SECONDS, save_seconds / _CHECKPOINT_SHARE) if CHECKPOINT_SECONDS > 0 else 0
         if time.monotonic() - saved_at > pause:
-            save_seconds = _save(run, model, optimizer, at, best)
+            save_seconds = _save(now)
             saved_at = time.monotonic()
 
     # Evaluation and export may still be interrupted: what is trained stays trained.
-    _save(run, model, optimizer, at, best)
-    model.load_state_dict(best)
+    _save(now)
+    model.load_state_dict(now.best)
     model.eval()
 
 
-def _step(
-    run: Run,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    train: Examples,
-    rows: np.ndarray,
-    weights: torch.Tensor,
-    settings: Settings,
-    at: _Position,
-) -> float:
+def _begin(
+    run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: Sequence[Group] | None, steps: int
+) -> _Training:
+    """Everything at its start."""
+    device = run.device
+    if settings.deterministic:
+        _be_deterministic()
+    # Only filters of convolutions have such a format; GPUs and CPUs are faster with it.
+    model.to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(default_groups(model, settings.weight_decay) if groups is None else groups, settings)
+    average = Average(model, copy.deepcopy(model), settings.ema * steps) if settings.ema else None
+    network: Callable[[torch.Tensor], torch.Tensor] = model
+    if settings.compiles(device, steps):
+        run.log("The network is compiled, which takes up to a minute.")
+        network = torch.compile(model)
+    dtype = settings.dtype(device)
+    if dtype != torch.float32:
+        run.log(f"Training computes in {str(dtype).removeprefix('torch.')}; what is judged and exported is float32.")
+    return _Training(
+        run=run,
+        settings=settings,
+        model=model,
+        network=network,
+        optimizer=optimizer,
+        scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
+        average=average,
+        weights=feed.weights.to(device),
+        at=_Position(micro_batch=min(settings.micro_batch or settings.batch_size, settings.batch_size)),
+        best=_copy(model),
+    )
+
+
+def _be_deterministic() -> None:
+    # cuBLAS reads it when it is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+
+
+def _step(now: _Training, feed: Feed) -> float:
     """One update; returns the batch's mean loss. Out of memory: again, half the micro-batch, twice the accumulation."""
+    device, at = now.run.device, now.at
+    dtype = now.settings.dtype(device)
+    weight = feed.weight(at.step)
     while True:
         try:
-            torch.manual_seed(_step_seed(run.seed, at.step))
-            optimizer.zero_grad(set_to_none=True)
-            labels = torch.from_numpy(train.labels[rows])
-            total_weight = weights.cpu()[labels].sum().item()
-            loss = 0.0
-            # Parts of like size: a last one of a single example would upset batch normalisation.
-            for part in np.array_split(np.arange(len(rows)), math.ceil(len(rows) / at.micro_batch)):
-                inputs = train.augment(train.batch(rows[part])).to(run.device, non_blocking=True)
-                with _autocast(run.device):
-                    scores = model(inputs)
-                part_loss = _loss(scores.float(), labels[part].to(run.device), weights, settings.label_smoothing)
-                (part_loss / total_weight).backward()  # type: ignore[no-untyped-call]
-                # The CPU waits for the GPU here, once per micro-batch: the price of never updating from a broken loss.
-                loss += part_loss.item() / total_weight
-            norm = float(nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm))
-            if not math.isfinite(loss) or not math.isfinite(norm):
-                raise not_finite(at.step, settings.learning_rate)
-            optimizer.step()
-            return loss
+            now.optimizer.zero_grad(set_to_none=True)
+            loss = torch.zeros((), device=device)
+            for part in feed.parts(at.step, at.micro_batch):
+                inputs, targets = (tensor.to(device, non_blocking=True) for tensor in part[:2])
+                torch.manual_seed(part.seed)
+                with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                    scores = now.network(inputs)
+                part_loss = _loss(scores.float(), targets, now.weights, now.settings.label_smoothing) / weight
+                now.scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
+                loss += part_loss.detach()
+            return _update(now, loss)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if "deterministic implementation" in str(error):
+                raise _no_deterministic(error) from None
             if not is_out_of_memory(error):
                 raise
         # Outside the handler: the traceback, which holds the tensors of the failed attempt, is gone.
-        at.micro_batch = _halved(run, min(at.micro_batch, len(rows)), settings)
+        at.micro_batch = _halved(now.run, min(at.micro_batch, len(feed.rows(at.step))), now.settings)
 
 
-def _loss(scores: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
+def _update(now: _Training, loss: torch.Tensor) -> float:
+    """Move the weights by the gradients that were added up; returns the loss. Raises _NotFinite before that."""
+    now.scaler.unscale_(now.optimizer)
+    norm = nn.utils.clip_grad_norm_(now.model.parameters(), now.settings.clip_norm or math.inf)
+    # The CPU waits for the GPU here, once per step: the price of never updating from a broken loss.
+    values: list[float] = torch.stack([loss, norm]).tolist()
+    # A gradient that overflows float16 is no broken one: the scaler leaves this step out and scales less.
+    overflow = now.scaler.is_enabled() and now.scaler.get_scale() > _LEAST_SCALE
+    if not math.isfinite(values[0]) or not (math.isfinite(values[1]) or overflow):
+        raise _NotFinite
+    now.scaler.step(now.optimizer)
+    now.scaler.update()
+    shrink(now.optimizer, now.settings.l1)
+    return values[0]
+
+
+def _loss(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
     """Summed cross entropy. Scores [batch, labels, networks] come from several networks: their mean loss."""
     networks = scores.shape[2] if scores.ndim == 3 else 1
     if scores.ndim == 3:
-        labels = labels.unsqueeze(1).expand(-1, networks)
-    total = functional.cross_entropy(scores, labels, weight=weights, reduction="sum", label_smoothing=smoothing)
+        targets = targets.unsqueeze(-1).expand(*targets.shape, networks)
+    total = functional.cross_entropy(scores, targets, weight=weights, reduction="sum", label_smoothing=smoothing)
     return total / networks
 
 
@@ -189,35 +234,51 @@ def _halved(run: Run, micro_batch: int, settings: Settings) -> int:
     return half
 
 
-def _judge(
-    run: Run,
-    model: nn.Module,
-    validation: Examples,
-    settings: Settings,
-    at: _Position,
-    best: dict[str, torch.Tensor],
-    epoch: int,
-    report: Reporter,
-) -> dict[str, torch.Tensor]:
+def _roll_back(now: _Training, fresh: Loaded) -> _Position:
+    """Go back to the last checkpoint, or the start, at half the learning rate. Raises JobError the second time."""
+    failed = now.at
+    if failed.rate_scale < 1:
+        raise not_finite(failed.step, now.settings.learning_rate)
+    now.run.log(
+        f"At step {failed.step + 1} the loss or its gradient was no finite number. No update was made from it.",
+        "warning",
+    )
+    _resume(now, fresh)
+    now.at.rate_scale = 0.5
+    now.run.log(f"Training goes on from step {now.at.step} at half the learning rate.", "warning")
+    # Else a later attempt would go back to a checkpoint that knows nothing of this.
+    _save(now)
+    return now.at
+
+
+def _judge(now: _Training, validation: Examples, epoch: int, report: Reporter) -> None:
     """End of an epoch: measure on validation, keep the best weights, decide whether to stop."""
+    candidates = [now.model, *([now.average.model] if now.average else [])]
     if not len(validation):
-        return _copy(model)
-    scores = predict(model, validation, run.device)
-    known = validation.labels >= 0
-    accuracy = float((scores.argmax(axis=1) == validation.labels).mean())
-    right = scores[known, validation.labels[known]] if known.any() else np.ones(1)
-    loss = float(-np.log(np.clip(right, 1e-12, 1)).mean())
+        now.best = _copy(candidates[-1])
+        return
+    at, settings = now.at, now.settings
+    measured = [(*_measure(model, validation, now.run.device), model) for model in candidates]
+    accuracy, loss, model = max(measured, key=lambda found: (found[0], -found[1]))
     better = (accuracy, -loss) > (at.best_accuracy, -at.best_loss)
     if better:
         at.best_accuracy, at.best_loss, at.best_epoch = accuracy, loss, epoch
-        best = _copy(model)
+        now.best = _copy(model)
     report.validation(at.step, epoch, settings.epochs, accuracy, loss, better)
-    if not run.judged(epoch, settings.epochs, accuracy):
-        at.stopped = True
+    if not now.run.judged(epoch, settings.epochs, accuracy):
+        at.ended = "The search ended this training."
     elif epoch - at.best_epoch >= settings.patience and epoch + 1 < settings.epochs:
-        at.stopped = True
-        run.log(f"No improvement for {settings.patience} epochs: training ends early, with the best weights.")
-    return best
+        at.ended = f"No improvement for {settings.patience} epochs: training ends early, with the best weights."
+        now.run.log(at.ended)
+
+
+def _measure(model: nn.Module, validation: Examples, device: torch.device) -> tuple[float, float]:
+    """Accuracy over all rows, and the mean log loss over those whose label the model knows."""
+    scores = predict(model, validation, device)
+    known = validation.labels >= 0
+    right = scores[known, validation.labels[known]] if known.any() else np.ones(1)
+    accuracy = float((scores.argmax(axis=1) == validation.labels).mean())
+    return accuracy, float(-np.log(np.clip(right, 1e-12, 1)).mean())
 
 
 @torch.no_grad()
@@ -232,27 +293,6 @@ def predict(model: nn.Module, examples: Examples, device: torch.device, batch_si
     return np.concatenate(parts[1:]) if len(parts) > 1 else parts[0]
 
 
-def schedule(position: float, warmup: float) -> float:
-    """Share of the peak learning rate at a position in [0, 1]: a line up, then half a cosine down to zero."""
-    if position < warmup:
-        return (position + 0.02) / (warmup + 0.02)
-    return 0.5 * (1 + math.cos(math.pi * (position - warmup) / (1 - warmup)))
-
-
-def class_weights(labels: np.ndarray, settings: Settings) -> torch.Tensor:
-    """float32 [labels]: the fourth root of how much rarer a class is than the average, mean 1 over the examples.
-
-    Not the full inverse, which gives a handful of rare examples the whole say: rare classes are heard without drowning
-    the common ones. At most 10.
-    """
-    counts = np.bincount(labels)
-    if not settings.class_weights:
-        return torch.ones(len(counts))
-    raw = (len(labels) / (len(counts) * np.maximum(counts, 1))) ** 0.25
-    weights = np.minimum(raw / (raw * counts).sum() * len(labels), 10.0)
-    return torch.tensor(weights, dtype=torch.float32)
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on the GPU or (PyTorch has no class for it) on the CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
@@ -263,81 +303,87 @@ def not_finite(step: int, learning_rate: float) -> JobError:
     lower = float(f"{learning_rate / 10:.3g}")
     return JobError(
         "not_finite",
-        evidence=f"At step {step + 1} the loss or its gradient was no finite number. No update was made from it.",
+        evidence=f"At step {step + 1} the loss or its gradient was no finite number, even at half the learning rate. "
+        "No update was made from it.",
         hint=f"Lower the learning rate, for example to {lower:g}.",
         repair={"action": "retry", "parameters": {"learning_rate": lower}},
     )
 
 
-def _step_seed(seed: int, step: int) -> int:
-    return (seed * 1_000_003 + step * 7_919 + 17) % (2**63 - 1)
-
-
-def _optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    # Biases, norms and single weights are not drawn towards zero.
-    decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    free = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-
-
-def _autocast(device: torch.device) -> torch.autocast:
-    # bfloat16 has the range of float32: no loss scaling to save and restore. GPUs without it train in float32.
-    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+def _no_deterministic(error: Exception) -> JobError:
+    return JobError(
+        "parameters_invalid",
+        evidence=str(error).partition(".")[0][:400],
+        hint="Switch the deterministic mode off.",
+        repair={"action": "retry", "parameters": {"deterministic": False}},
+    )
 
 
 def _copy(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
-def _save(
-    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, at: _Position, best: dict[str, torch.Tensor]
-) -> float:
+def _tensors(now: _Training) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint, by name."""
+    named = {f"model.{name}": tensor for name, tensor in now.model.state_dict().items()}
+    named |= {f"best.{name}": tensor for name, tensor in now.best.items()}
+    if now.average:
+        named |= {f"average.{name}": tensor for name, tensor in now.average.model.state_dict().items()}
+    for index, slot in now.optimizer.state_dict()["state"].items():
+        named |= {f"optimizer.{index}.{name}": value for name, value in slot.items() if value is not None}
+    return named
+
+
+def _state(now: _Training) -> dict[str, Any]:
+    """The rest of a checkpoint, for JSON."""
+    at = {**vars(now.at), "best_loss": None if math.isinf(now.at.best_loss) else now.at.best_loss}
+    return {"at": at, "scaler": now.scaler.state_dict()}
+
+
+def _snapshot(now: _Training) -> Loaded:
+    """What a checkpoint of this moment would hold."""
+    return Loaded(now.at.step, {name: t.detach().cpu().clone() for name, t in _tensors(now).items()}, _state(now))
+
+
+def _save(now: _Training) -> float:
     """Write a checkpoint; returns the seconds it took."""
     started = time.monotonic()
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    for index, slot in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in slot.items() if value is not None}
-    state = {**vars(at), "best_loss": None if math.isinf(at.best_loss) else at.best_loss}
-    run.checkpoints.save(at.step, tensors, state)
+    now.run.checkpoints.save(now.at.step, _tensors(now), _state(now))
     return time.monotonic() - started
 
 
-def _resume(
-    run: Run, model: nn.Module, optimizer: torch.optim.Optimizer, at: _Position, best: dict[str, torch.Tensor]
-) -> tuple[_Position, dict[str, torch.Tensor]]:
-    """The position and best weights of the last checkpoint, with model and optimizer set to it; else what was given."""
-    fresh = _copy(model)
+def _resume(now: _Training, fresh: Loaded) -> None:
+    """Set everything to the last checkpoint, or to the start where there is none or it is damaged."""
     try:
-        loaded = run.checkpoints.load()
-        if loaded is None:
-            return at, best
-        parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-        for name, tensor in loaded.tensors.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
-        model.load_state_dict(parts["model"])
-        slots: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in parts["optimizer"].items():
-            index, _, key = name.partition(".")
-            slots.setdefault(int(index), {})[key] = tensor
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-        state = {
-            **loaded.state,
-            "best_loss": math.inf if loaded.state["best_loss"] is None else loaded.state["best_loss"],
-        }
-        at = _Position(**state)
+        loaded = now.run.checkpoints.load()
+        _set_to(now, loaded or fresh)
     except (JobError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = error.evidence if isinstance(error, JobError) else str(error)[:200]
-        run.log(f"The checkpoint cannot be used, training starts from the beginning. ({reason})", "warning")
-        model.load_state_dict(fresh)
-        return at, best
-    run.log(f"Resumed at step {at.step}.")
-    return at, parts["best"]
+        now.run.log(f"The checkpoint cannot be used, training starts from the beginning. ({reason})", "warning")
+        _set_to(now, fresh)
+        return
+    if loaded:
+        now.run.log(f"Resumed at step {now.at.step}.")
+
+
+def _set_to(now: _Training, loaded: Loaded) -> None:
+    parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "average": {}, "optimizer": {}}
+    for name, tensor in loaded.tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    at = dict(loaded.state["at"])
+    at["best_loss"] = math.inf if at["best_loss"] is None else at["best_loss"]
+    now.model.load_state_dict(parts["model"])
+    if now.average:
+        now.average.model.load_state_dict(parts["average"])
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    owners = [parameter for group in now.optimizer.param_groups for parameter in group["params"]]
+    for name, tensor in parts["optimizer"].items():
+        index, _, key = name.partition(".")
+        # In the order in memory that its parameter has: fused optimizers rely on it.
+        alike = tensor.shape == owners[int(index)].shape
+        slots.setdefault(int(index), {})[key] = torch.empty_like(owners[int(index)]).copy_(tensor) if alike else tensor
+    now.optimizer.load_state_dict({"state": slots, "param_groups": now.optimizer.state_dict()["param_groups"]})
+    now.scaler.load_state_dict(loaded.state["scaler"])
+    now.best = parts["best"]
+    now.at = _Position(**at)

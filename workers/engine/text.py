@@ -12,8 +12,10 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from torch import nn
 
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
-from workers.engine.loop import Examples, Settings, fit
+from workers.engine.examples import Examples
+from workers.engine.loop import fit
 from workers.engine.run import Run
+from workers.engine.settings import Settings
 from workers.engine.text_network import TextNetwork, TextNetworks, phrase_table
 from workers.inference.text import clean_text, encode_texts, pad_ids
 from workers.task_templates.text_classification import TextParams
@@ -50,7 +52,7 @@ def train_text(run: Run) -> "TrainedText":
     if train.cut:
         run.log(f"{train.cut:,} of {len(train):,} texts have over {params.max_tokens} tokens; their ends are not read.")
     settings = _settings(run, params, len(train), train.tokens)
-    batches = [train.batch(rows) for rows in train.batches(256, np.random.default_rng(0))]
+    batches = [train.batch(rows) for rows in train.batches(np.arange(len(train)), 256, np.random.default_rng(0))]
     torch.manual_seed(run.seed)
     table = phrase_table(batches, params.phrases, _MOST_PHRASES)
     networks = [
@@ -129,15 +131,7 @@ def _settings(run: Run, params: TextParams, rows: int, tokens: int) -> Settings:
         batch_size = params.batch_size or max(4, 2 ** int(math.log2(max(4, rows / 32))))
         epochs = params.epochs or _MOST_EPOCHS[preset]
     run.choose(epochs=epochs, batch_size=batch_size)
-    return Settings(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=params.learning_rate,
-        weight_decay=params.weight_decay,
-        label_smoothing=params.label_smoothing,
-        class_weights=params.class_weights,
-        patience=params.patience,
-    )
+    return Settings.of(params, epochs=epochs, batch_size=batch_size)
 
 
 class TextExamples(Examples):
@@ -165,17 +159,12 @@ class TextExamples(Examples):
         ids = [self._ids[self._ends[row] : self._ends[row + 1]] for row in rows]
         return torch.from_numpy(pad_ids(ids, self._max_tokens))
 
-    def batches(self, size: int, order: np.random.Generator) -> list[np.ndarray]:
-        """Shuffled, with texts of like length together: within 16 batches' worth of rows they are sorted by length."""
+    def batches(self, rows: np.ndarray, size: int, order: np.random.Generator) -> list[np.ndarray]:
+        """With texts of like length together: within 16 batches' worth of rows they are sorted by length."""
         lengths = np.diff(self._ends)
-        shuffled = order.permutation(len(self))
-        rows = np.concatenate(
-            [
-                chunk[np.argsort(lengths[chunk], kind="stable")]
-                for chunk in np.split(shuffled, range(size * 16, len(self), size * 16))
-            ]
-        )
-        batches = np.array_split(rows, math.ceil(len(self) / size))
+        chunks = np.split(rows, range(size * 16, len(rows), size * 16))
+        rows = np.concatenate([chunk[np.argsort(lengths[chunk], kind="stable")] for chunk in chunks])
+        batches = np.array_split(rows, math.ceil(len(rows) / size))
         return [batches[index] for index in order.permutation(len(batches))]
 
 

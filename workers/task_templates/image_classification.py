@@ -6,16 +6,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from workers.contracts.job import DatasetKind
-from workers.task_templates.base import FoldedParams, Preset, TaskTemplate
+from workers.task_templates.base import Preset, TaskTemplate
+from workers.task_templates.network import ADVANCED, NetworkParams
 from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from workers.engine.run import Run, Trained
 
-_ADVANCED: dict[str, Any] = {"advanced": True}
+_PRESET: dict[str, Any] = {
+    "optimizer": "sgd",
+    "learning_rate": 0.2,
+    "warmup": 0.2,
+    "weight_decay": 0.0005,
+    "clip_norm": 5.0,
+    "label_smoothing": 0.1,
+    "patience": 10,
+}
 
 
-class ImageParams(FoldedParams):
+class ImageParams(NetworkParams):
     """What can be set for an image classifier."""
 
     image_size: int | None = Field(
@@ -32,28 +41,7 @@ class ImageParams(FoldedParams):
         le=256,
         title="Largest image size",
         description="Where the size is chosen from the data: no larger than this.",
-        json_schema_extra=_ADVANCED,
-    )
-    epochs: int | None = Field(
-        default=None,
-        ge=1,
-        le=500,
-        title="Epochs",
-        description="How often training goes through all images, at most. Empty: chosen from the amount of data.",
-    )
-    learning_rate: float = Field(
-        default=0.2,
-        gt=0,
-        le=5,
-        title="Learning rate",
-        description="The size of a training step at its peak.",
-    )
-    batch_size: int | None = Field(
-        default=None,
-        ge=2,
-        le=4096,
-        title="Batch size",
-        description="Images per training step. Empty: chosen from the amount of data.",
+        json_schema_extra=ADVANCED,
     )
     width: int = Field(
         default=32,
@@ -74,37 +62,7 @@ class ImageParams(FoldedParams):
         le=1,
         title="Vary colours",
         description="How strongly brightness, contrast and saturation are varied in training.",
-        json_schema_extra=_ADVANCED,
-    )
-    class_weights: bool = Field(
-        default=True,
-        title="Balance the classes",
-        description="Give rare classes more weight in training.",
-        json_schema_extra=_ADVANCED,
-    )
-    label_smoothing: float = Field(
-        default=0.1,
-        ge=0,
-        le=0.5,
-        title="Label smoothing",
-        description="How much doubt about the given labels training keeps.",
-        json_schema_extra=_ADVANCED,
-    )
-    weight_decay: float = Field(
-        default=0.0005,
-        ge=0,
-        le=1,
-        title="Weight decay",
-        description="How strongly weights are drawn towards zero.",
-        json_schema_extra=_ADVANCED,
-    )
-    patience: int = Field(
-        default=10,
-        ge=1,
-        le=100,
-        title="Patience",
-        description="Epochs without improvement on the validation images after which training ends.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
 
 
@@ -118,9 +76,9 @@ class ImageClassification(TaskTemplate):
     predictor = "image-labels"
     params = ImageParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "fast": {"largest_size": 64},
-        "balanced": {"width": 48, "largest_size": 96, "color": 0.2},
-        "best": {"width": 64, "largest_size": 128, "color": 0.2, "patience": 15},
+        "fast": _PRESET | {"largest_size": 64},
+        "balanced": _PRESET | {"width": 48, "largest_size": 96, "color": 0.2},
+        "best": _PRESET | {"width": 64, "largest_size": 128, "color": 0.2, "patience": 15},
     }
     search_space: ClassVar[SearchSpace] = {
         "learning_rate": Range(0.02, 1.0, log=True),

@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from workers.contracts.job import DatasetKind
-from workers.task_templates.base import FoldedParams, Preset, TaskTemplate
+from workers.task_templates.base import Preset, TaskTemplate
+from workers.task_templates.network import ADVANCED, NetworkParams
 from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from workers.engine.run import Run, Trained
 
-_ADVANCED: dict[str, Any] = {"advanced": True}
+_PRESET: dict[str, Any] = {
+    "learning_rate": 0.005,
+    "batch_size": 32,
+    "label_smoothing": 0.05,
+    "patience": 4,
+}
 
 
-class TextParams(FoldedParams):
+class TextParams(NetworkParams):
     """What can be set for a text classifier."""
 
     channels: int = Field(
@@ -33,27 +39,6 @@ class TextParams(FoldedParams):
         title="Networks",
         description="How many networks learn side by side and answer together: surer answers, that many times slower.",
     )
-    epochs: int | None = Field(
-        default=None,
-        ge=1,
-        le=500,
-        title="Epochs",
-        description="How often training goes through all examples, at most. Empty: chosen from the amount of data.",
-    )
-    learning_rate: float = Field(
-        default=0.005,
-        gt=0,
-        le=1,
-        title="Learning rate",
-        description="The size of a training step at its peak.",
-    )
-    batch_size: int = Field(
-        default=32,
-        ge=1,
-        le=4096,
-        title="Batch size",
-        description="Examples per training step.",
-    )
     max_tokens: int = Field(
         default=512,
         ge=8,
@@ -67,7 +52,7 @@ class TextParams(FoldedParams):
         le=200_000,
         title="Vocabulary",
         description="How many words and word parts the model knows, at most.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     phrases: int = Field(
         default=3,
@@ -75,19 +60,13 @@ class TextParams(FoldedParams):
         le=5,
         title="Longest phrase",
         description="Runs of up to this many words or word parts count as phrases.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     lowercase: bool = Field(
         default=True,
         title="Ignore case",
         description="Treat capital and small letters alike.",
-        json_schema_extra=_ADVANCED,
-    )
-    class_weights: bool = Field(
-        default=True,
-        title="Balance the classes",
-        description="Give rare classes more weight in training.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     dropout: float = Field(
         default=0.5,
@@ -95,31 +74,7 @@ class TextParams(FoldedParams):
         le=0.9,
         title="Dropout",
         description="Share of the signal that is hidden at random in training, against learning by heart.",
-        json_schema_extra=_ADVANCED,
-    )
-    label_smoothing: float = Field(
-        default=0.05,
-        ge=0,
-        le=0.5,
-        title="Label smoothing",
-        description="How much doubt about the given labels training keeps.",
-        json_schema_extra=_ADVANCED,
-    )
-    weight_decay: float = Field(
-        default=0.01,
-        ge=0,
-        le=1,
-        title="Weight decay",
-        description="How strongly weights are drawn towards zero.",
-        json_schema_extra=_ADVANCED,
-    )
-    patience: int = Field(
-        default=4,
-        ge=1,
-        le=100,
-        title="Patience",
-        description="Epochs without improvement on the validation rows after which training ends.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
 
 
@@ -133,9 +88,9 @@ class TextClassification(TaskTemplate):
     predictor = "text-labels"
     params = TextParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "fast": {},
-        "balanced": {"networks": 3, "learning_rate": 0.003},
-        "best": {"networks": 5, "channels": 64, "learning_rate": 0.002, "vocabulary": 30_000, "patience": 6},
+        "fast": _PRESET,
+        "balanced": _PRESET | {"networks": 3, "learning_rate": 0.003},
+        "best": _PRESET | {"networks": 5, "channels": 64, "learning_rate": 0.002, "vocabulary": 30_000, "patience": 6},
     }
     search_space: ClassVar[SearchSpace] = {
         "learning_rate": Range(0.001, 0.02, log=True),

@@ -1,0 +1,101 @@
+"""What the training loop reads: rows of one split, and the batches that are made of them."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from workers.engine.balance import class_weights, epoch_rows
+from workers.engine.settings import Settings
+
+
+class Examples(ABC):
+    """Rows of one split. `labels`: int64 [rows], -1 where the label is none that the model knows."""
+
+    labels: np.ndarray
+    mixes: bool = False
+    """Whether `mix` is to be called."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def batch(self, rows: np.ndarray) -> torch.Tensor:
+        """The model's input for some rows, first axis the batch, on the CPU."""
+
+    def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """A training variant of a batch. All chance comes from `generator`: this runs in a thread of its own."""
+        return inputs
+
+    def mix(
+        self, inputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mix augmented examples with each other (Mixup, CutMix). `targets`: float32 [batch, labels], rows sum to 1."""
+        return inputs, targets
+
+    def batches(self, rows: np.ndarray, size: int, order: np.random.Generator) -> list[np.ndarray]:
+        """Shuffled rows in batches that differ by one row at most; ceil(len(rows) / size) of them."""
+        return list(np.array_split(rows, math.ceil(len(rows) / size)))
+
+
+class Part(NamedTuple):
+    """A part of a batch that is computed at once. `targets`: int64 [batch], or float32 [batch, labels] where mixed."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+    seed: int
+
+
+class Feed:
+    """The training batches, each a pure function of the seed, the step and the size of the parts."""
+
+    def __init__(self, examples: Examples, settings: Settings, seed: int) -> None:
+        self._examples = examples
+        self._settings = settings
+        self._seed = seed
+        # float32 [labels]
+        self.weights = class_weights(examples.labels, settings)
+        self._epoch = -1
+        self._batches: list[np.ndarray] = []
+        self.steps_per_epoch = math.ceil(len(examples) / settings.batch_size)
+
+    def rows(self, step: int) -> np.ndarray:
+        """The rows of the batch of a step."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            order = np.random.default_rng([self._seed, epoch])
+            rows = epoch_rows(self._examples.labels, self._settings, order)
+            self._batches = self._examples.batches(rows, self._settings.batch_size, order)
+            self._epoch = epoch
+        return self._batches[within]
+
+    def weight(self, step: int) -> float:
+        """The summed class weights of the batch of a step."""
+        return float(self.weights[self._examples.labels[self.rows(step)]].sum())
+
+    def parts(self, step: int, size: int) -> list[Part]:
+        """The batch of a step in parts of `size` rows or fewer.
+
+        They are of like size: a last one of a single example would upset batch normalisation.
+        """
+        rows = self.rows(step)
+        starts = np.array_split(np.arange(len(rows)), math.ceil(len(rows) / size))
+        return [self._part(rows[part], part_seed(self._seed, step, int(part[0]))) for part in starts]
+
+    def _part(self, rows: np.ndarray, seed: int) -> Part:
+        generator = torch.Generator().manual_seed(seed)
+        inputs = self._examples.augment(self._examples.batch(rows), generator)
+        targets = torch.from_numpy(self._examples.labels[rows])
+        if self._examples.mixes:
+            inputs, targets = self._examples.mix(
+                inputs, functional.one_hot(targets, len(self.weights)).float(), generator
+            )
+        return Part(inputs, targets, seed)
+
+
+def part_seed(seed: int, step: int, start: int) -> int:
+    """The seed of everything random in the part of a step's batch that begins at row `start`."""
+    return (seed * 1_000_003 + step * 7_919 + start * 104_729 + 17) % (2**63 - 1)
