@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from apps.training import dispatch
 from apps.training.models import Attempt, Job
 from apps.training.states import transition
+from workers.contracts.error_codes import REPAIRS
 from workers.contracts.errors import ErrorCard, JobError, SlipwayError
 from workers.contracts.events import RUNNER_STOPPED
 from workers.contracts.manifest import IngestResult, TrainResult
@@ -24,7 +25,7 @@ State = Job.State
 MAX_ATTEMPTS: Final = 5
 MAX_LOST: Final = 50
 # After these a retry goes on from the failed job's checkpoint: its work was good.
-RESUMABLE: Final = frozenset({"time_limit", "storage_unavailable", "disk_full", "attempts_exhausted"})
+RESUMABLE: Final = frozenset(code for code, action in REPAIRS.items() if action == "resume")
 
 
 def succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:

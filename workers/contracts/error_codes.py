@@ -218,3 +218,23 @@ CATALOGUE: Final[dict[str, Entry]] = {
         },
     ),
 }
+
+# What a button on a job's card does: "resume" runs the job again from its last checkpoint, "retry" from the beginning,
+# "import" and "data" lead to the dataset.
+REPAIRS: Final[dict[str, str]] = {
+    "time_limit": "resume",
+    "attempts_exhausted": "resume",
+    "disk_full": "resume",
+    "storage_unavailable": "resume",
+    "out_of_memory": "retry",
+    "not_finite": "retry",
+    "engine_crashed": "retry",
+    "checkpoint_corrupt": "retry",
+    "parity_failed": "retry",
+    "job_crashed": "retry",
+    "cancelled": "retry",
+    "input_corrupt": "import",
+    "artifact_missing": "import",
+    "one_class_only": "data",
+    "too_few_rows": "data",
+}

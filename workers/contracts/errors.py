@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from workers.contracts.error_codes import CATALOGUE, Entry
+from workers.contracts.error_codes import CATALOGUE, REPAIRS, Entry
 
 __all__ = ["CATALOGUE", "Entry", "ErrorCard", "InfraError", "JobError", "SlipwayError", "UserError", "body"]
 
@@ -23,7 +23,7 @@ class ErrorCard(BaseModel):
     hint: str = ""
     # What was seen: the line, the exit signal, the last log lines. Never a traceback with paths.
     evidence: str = ""
-    # A change that a button can apply, for example {"action": "retry", "parameters": {"batch_size": 16}}.
+    # What a button can do (see REPAIRS), for example {"action": "retry", "parameters": {"batch_size": 16}}.
     repair: dict[str, Any] | None = None
 
 
@@ -56,10 +56,9 @@ class SlipwayError(Exception):
         super().__init__(f"{code}: {self.message}")
 
     def card(self) -> ErrorCard:
-        """The error as a job's card."""
-        return ErrorCard(
-            code=self.code, message=self.message, hint=self.hint, evidence=self.evidence, repair=self.repair
-        )
+        """The error as a job's card, with the catalogue's repair where the error has none of its own."""
+        repair = self.repair or ({"action": REPAIRS[self.code]} if self.code in REPAIRS else None)
+        return ErrorCard(code=self.code, message=self.message, hint=self.hint, evidence=self.evidence, repair=repair)
 
 
 class UserError(SlipwayError):

@@ -29,12 +29,13 @@ def run_job(job_dir: JobDir) -> None:
     """Train, evaluate, export, certify, write result.json. Raises SlipwayError, and whatever a bug raises."""
     spec = job_dir.spec()
     if spec.train is None or spec.train.template not in TEMPLATES:
-        raise JobError("template_unknown")
+        raise JobError("template_unknown", evidence=spec.train.template if spec.train else "")
     template = TEMPLATES[spec.train.template]
     run = Run(job_dir, spec, template.resolve(spec.train.preset, spec.train.parameters))
     run.progress(0.0, "Starting")
     if template.kind != spec.train.dataset.kind:
-        raise JobError("template_mismatch")
+        evidence = f"{template.title} takes {template.kind} data; this is {spec.train.dataset.kind} data."
+        raise JobError("template_mismatch", evidence=evidence)
     from workers.engine.bundle import export_bundle, zip_bundle
 
     job_dir.device(run.device_label)
@@ -73,7 +74,7 @@ def card_of(error: BaseException) -> ErrorCard:
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
         return JobError("out_of_memory", evidence=_last_words(error)).card()
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return JobError("disk_full").card()
+        return JobError("disk_full", evidence=_last_words(error)).card()
     return JobError("job_crashed", evidence=_last_words(error)).card()
 
 
