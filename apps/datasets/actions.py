@@ -18,6 +18,7 @@ from apps.training.actions import queue_ingest
 from apps.training.models import Job
 from workers.contracts import names
 from workers.contracts.errors import ErrorCard, JobError, UserError
+from workers.contracts.kinds import KINDS
 from workers.contracts.manifest import IngestResult
 
 __all__ = [
@@ -32,9 +33,7 @@ __all__ = [
 ]
 
 ROLES: Final[dict[str, frozenset[str]]] = {
-    Kind.TEXT: frozenset({"text", "label", "split"}),
-    Kind.IMAGE: frozenset(),
-    Kind.RECOMMENDATION: frozenset({"user", "item", "rating", "timestamp", "split"}),
+    name: frozenset((*kind.needed, *kind.optional)) for name, kind in KINDS.items()
 }
 """What columns can be mapped to, by kind of data. Image archives have folders instead of columns."""
 
@@ -80,7 +79,7 @@ def create_dataset(
 def check_mapping(kind: str, mapping: dict[str, str]) -> None:
     """What columns may be mapped to. Raises UserError `invalid`."""
     if kind not in ROLES:
-        raise UserError("invalid", fields=[{"field": "kind", "message": "text, image or recommendation"}])
+        raise UserError("invalid", fields=[{"field": "kind", "message": "one of " + ", ".join(ROLES)}])
     unknown = sorted(set(mapping) - ROLES[kind])
     if unknown:
         known = ", ".join(sorted(ROLES[kind])) or "nothing"
@@ -128,7 +127,7 @@ def correct_rows(*, actor: User, dataset: Dataset, changes: list[dict[str, Any]]
 
 
 def _check_changes(dataset: Dataset, parent: DatasetVersion, changes: list[dict[str, Any]]) -> None:
-    if dataset.kind == Kind.RECOMMENDATION:
+    if not dataset.is_labelled:
         raise UserError("invalid", "Interactions have no labels to correct.")
     if parent.state != State.READY:
         raise UserError("dataset_not_ready")

@@ -6,7 +6,9 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from apps.datasets.actions import MAX_LABEL_CHARS, ROLES
+from apps.datasets.kinds import WORDS
 from apps.datasets.models import Dataset, Kind
+from workers.contracts.kinds import KINDS
 
 TITLES = {
     "text": _("Text"),
@@ -17,14 +19,9 @@ TITLES = {
     "rating": _("Rating"),
     "timestamp": _("Time"),
 }
-NEEDED = {Kind.TEXT: ("text", "label"), Kind.IMAGE: (), Kind.RECOMMENDATION: ("user", "item")}
+NEEDED: dict[str, tuple[str, ...]] = {name: kind.needed for name, kind in KINDS.items()}
 # The order in which the form asks.
 ORDER = ("text", "user", "label", "item", "rating", "timestamp", "split")
-ABOUT = {
-    Kind.TEXT: _("Sort texts into classes: tickets, reviews, messages."),
-    Kind.IMAGE: _("Sort pictures into classes: a zip with one folder per class."),
-    Kind.RECOMMENDATION: _("Recommend items: who bought, watched or liked what."),
-}
 
 
 class ImportForm(forms.Form):
@@ -39,7 +36,7 @@ class ImportForm(forms.Form):
         self.kinds = kinds
         choices = [(name, name) for name in columns]
         for kind, role in self._roles():
-            needed = role in NEEDED[Kind(kind)]
+            needed = role in NEEDED[kind]
             blank = _("Choose a column") if needed else _("None")
             self.fields[f"{kind}-{role}"] = forms.ChoiceField(
                 label=TITLES[role], choices=[("", blank), *choices], required=False
@@ -53,9 +50,9 @@ class ImportForm(forms.Form):
         return [
             {
                 "kind": Kind(kind),
-                "about": ABOUT[Kind(kind)],
+                "words": WORDS[kind],
                 "fields": [
-                    {"role": role, "field": self[f"{kind}-{role}"], "needed": role in NEEDED[Kind(kind)]}
+                    {"role": role, "field": self[f"{kind}-{role}"], "needed": role in NEEDED[kind]}
                     for one, role in self._roles()
                     if one == kind
                 ],
@@ -70,7 +67,7 @@ class ImportForm(forms.Form):
         if kind is None:
             return values
         mapping = {role: values.get(f"{kind}-{role}") for one, role in self._roles() if one == kind}
-        for role in NEEDED[Kind(kind)]:
+        for role in NEEDED[kind]:
             if not mapping.get(role):
                 self.add_error(f"{kind}-{role}", _("Which column is it?"))
         values["mapping"] = {role: column for role, column in mapping.items() if column}

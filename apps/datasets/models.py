@@ -7,6 +7,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.ids import IdField
+from workers.contracts.kinds import KINDS
 
 if TYPE_CHECKING:
     from apps.teams.models import User
@@ -16,6 +17,7 @@ class Kind(models.TextChoices):
     TEXT = "text", _("Text")
     IMAGE = "image", _("Images")
     RECOMMENDATION = "recommendation", _("User–item interactions")
+    TABULAR = "tabular", _("Table")
 
 
 class Upload(models.Model):
@@ -61,6 +63,11 @@ class Dataset(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether its rows have labels, which can be corrected."""
+        return any(name == self.kind and kind.labelled for name, kind in KINDS.items())
 
     @property
     def latest(self) -> "DatasetVersion":

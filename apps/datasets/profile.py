@@ -9,6 +9,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from apps.core.templatetags.slipway import number, percent
+from apps.datasets.kinds import WORDS
 from apps.datasets.models import DatasetVersion, Kind
 
 SHOWN_CLASSES = 12
@@ -19,13 +20,8 @@ Fact = tuple[str, str]
 def figures(version: DatasetVersion) -> list[dict[str, str]]:
     """The large figures at the top: label, value, and a word under it."""
     in_file = version.profile.get("rows_in_file") or version.rows + version.rejected
-    rows = {
-        Kind.TEXT: _("Examples"),
-        Kind.IMAGE: _("Images"),
-        Kind.RECOMMENDATION: _("Interactions"),
-    }[Kind(version.dataset.kind)]
     found = [
-        {"label": rows, "value": number(version.rows)},
+        {"label": str(WORDS[version.dataset.kind].rows), "value": number(version.rows)},
         {
             "label": _("Rejected"),
             "value": number(version.rejected),
@@ -51,6 +47,19 @@ def classes(version: DatasetVersion) -> dict[str, Any]:
         "most": rows[0][1] if rows else 0,
         "all": sum(version.classes.values()),
     }
+
+
+def own_columns(version: DatasetVersion) -> list[dict[str, Any]]:
+    """The columns of a tabular version as its file has them: name, type, gaps, different cells, range or examples."""
+    return [{**column, "shown": _shown(column)} for column in version.profile.get("columns", [])]
+
+
+def _shown(column: dict[str, Any]) -> str:
+    if column["type"] == "number":
+        return f"{column['min']:g} – {column['max']:g}"
+    if column["type"] == "date":
+        return f"{_day(column['from'])} – {_day(column['to'])}"
+    return ", ".join(column.get("examples", []))
 
 
 def splits(version: DatasetVersion) -> list[dict[str, Any]]:
@@ -99,7 +108,7 @@ def charts(version: DatasetVersion) -> list[dict[str, Any]]:
     elif version.dataset.kind == Kind.IMAGE:
         found.append(_histogram(_("Width, in pixels"), profile.get("width")))
         found.append(_histogram(_("Height, in pixels"), profile.get("height")))
-    else:
+    elif version.dataset.kind == Kind.RECOMMENDATION:
         found.append(_doubling(_("Interactions per user"), profile.get("per_user")))
         found.append(_doubling(_("Interactions per item"), profile.get("per_item")))
     return [chart for chart in found if chart]

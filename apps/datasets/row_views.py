@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from apps.core.api import positive_int
 from apps.core.pages import SignedInRequest, go, page
-from apps.datasets import actions, browse
+from apps.datasets import actions, browse, profile
 from apps.datasets.access import dataset_for, version_for
 from apps.datasets.forms import RelabelForm
 from apps.datasets.models import DatasetVersion, Kind
@@ -32,8 +32,14 @@ def rows(request: SignedInRequest, dataset_id: str) -> HttpResponse:
         "found": found,
         "asked": asked,
         "labels": sorted(version.classes),
-        "can_relabel": newest and version.dataset.kind != Kind.RECOMMENDATION,
+        "can_relabel": newest and version.dataset.is_labelled,
     }
+    if version.dataset.kind == Kind.TABULAR:
+        context["columns"] = profile.own_columns(version)
+        types = [column["type"] for column in context["columns"]]
+        context["lines"] = [
+            {**row, "cells": list(zip(row["values"].values(), types, strict=False))} for row in found.rows
+        ]
     template = "datasets/_images.html" if version.dataset.kind == Kind.IMAGE else "datasets/_rows.html"
     return page(
         request, "datasets/rows.html", fragment=template, project=version.dataset.project, part=template, **context

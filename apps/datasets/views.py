@@ -15,11 +15,12 @@ from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.datasets import actions, browse, profile
 from apps.datasets.access import upload_for, version_for
 from apps.datasets.forms import ImportForm
-from apps.datasets.models import DatasetVersion, Kind, Upload
+from apps.datasets.models import DatasetVersion, Upload
 from apps.projects.access import project_for
 from apps.projects.models import Project
 from apps.training import live
 from workers.contracts.errors import UserError
+from workers.contracts.kinds import KINDS
 
 
 @login_required
@@ -63,8 +64,8 @@ def preview(request: SignedInRequest, project_id: str, upload_id: str) -> HttpRe
 
 
 def _import_form(request: SignedInRequest, upload: Upload, found: dict[str, Any]) -> ImportForm:
-    archive = found["kind_guess"] == Kind.IMAGE
-    kinds = [Kind.IMAGE.value] if archive else [Kind.TEXT.value, Kind.RECOMMENDATION.value]
+    archive = KINDS[found["kind_guess"]].archive
+    kinds = [name for name, kind in KINDS.items() if kind.archive == archive]
     guesses = {
         f"{kind}-{role}": column
         for kind, mapping in found["mapping_guesses"].items()
@@ -108,5 +109,6 @@ def dataset(request: SignedInRequest, dataset_id: str) -> HttpResponse:
             "classes": profile.classes(version),
             "splits": profile.splits(version),
             "charts": profile.charts(version),
+            "own_columns": profile.own_columns(version),
         }
     return page(request, "datasets/dataset.html", fragment="datasets/_version.html", project=found.project, **context)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.core.pages import SignedInRequest, go, page, paginate
+from apps.datasets.kinds import WORDS
 from apps.datasets.models import DatasetVersion
 from apps.projects.access import project_for
 from apps.projects.models import Project
@@ -30,7 +31,7 @@ def gallery(request: SignedInRequest, project_id: str) -> HttpResponse:
     cards = []
     for template in TEMPLATES.values():
         datasets = ready_datasets(project, template.kind)
-        cards.append({"template": template, "datasets": datasets, "kind": template.kind})
+        cards.append({"template": template, "datasets": datasets, "kind": template.kind, "words": WORDS[template.kind]})
     cards.sort(key=lambda card: not card["datasets"])
     return page(request, "training/gallery.html", project=project, cards=cards)
 

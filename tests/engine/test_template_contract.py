@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOY: dict[str, dict[str, Any]] = {
     "text-classification": {"epochs": 8},
     "image-classification": {"epochs": 4, "width": 8},
+    "tabular-classification": {"epochs": 25, "width": 32, "depth": 1},
     "recommendation": {"algorithm": "als", "factors": 2, "iterations": 40, "trials": 1},
 }
 REACHED = {"accuracy": 0.9, "recall@10": 0.9}
@@ -179,7 +180,8 @@ def test_predict_py_takes_what_people_have(done: Job, tmp_path: Path) -> None:
         photo.write_bytes(base64.b64decode(raw["image"]))
         arguments = [str(photo)]
     else:
-        arguments = [raw] if kind == "text" else ["--user", raw["user"], "--k", "3"]
+        forms = {"text": [raw], "tabular": ["--row", json.dumps(raw)]}
+        arguments = forms[kind] if kind in forms else ["--user", raw["user"], "--k", "3"]
     predictor = runtime.load(done.bundle)
     item = {"user": raw["user"], "k": 3} if kind == "recommendation" else raw
     assert predict(done.bundle, *arguments) == predictor.predict([predictor.prepare(item)])

@@ -115,6 +115,24 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "No class folders were found in the archive.",
                 "Put each image into a folder named like its class.",
             ),
+            "too_many_columns": (422, "The table has more columns than allowed.", "Leave out what is not needed."),
+            # Issues: problems of columns; nothing is rejected for them.
+            "column_ignored": (
+                422,
+                "Some columns hold nothing that a model could learn from.",
+                "Nothing to do, unless one of them should count: an id says nothing, a text needs a text dataset.",
+            ),
+            "column_nearly_constant": (
+                422,
+                "Some columns are almost always the same.",
+                "Usually they can be left out.",
+            ),
+            "column_gaps": (422, "Some columns are mostly empty.", "Fill them in, or leave them out."),
+            "cell_odd": (
+                422,
+                "Some cells are no number or date where nearly all others are; they count as empty.",
+                "Correct them in the file, if they should count.",
+            ),
             # Issues: problems of single rows or entries. The import goes on without them.
             "row_malformed": (422, "The row does not have the columns of the header.", "Check quotes and separators."),
             "row_undecodable": (422, "The row holds bytes that are no text.", "Save the file as UTF-8."),

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from workers.contracts.kinds import DatasetKind as DatasetKind
+
 SPEC_VERSION: Final = 1
 
-DatasetKind = Literal["text", "image", "recommendation"]
 JobKind = Literal["ingest", "train"]
 SPLITS = ("train", "validation", "test")
 
@@ -43,9 +44,10 @@ class IngestLimits(Contract):
 class IngestSpec(Contract):
     """Read `inputs/source` (called `filename` by its owner) into Parquet.
 
-    `mapping` names columns: {"text", "label", "split"?} or {"user", "item", "rating"?, "timestamp"?, "split"?}; what it
-    leaves out is guessed. With `corrections`, `inputs/source` is the data.parquet of an earlier version and
-    `changes.json` beside it says which labels to change: {"changes": [{"row": 17, "label": "spam"}, …]}.
+    `mapping` names columns: {"text", "label", "split"?}, {"user", "item", "rating"?, "timestamp"?, "split"?} or, for
+    tables, {"label", "split"?}; what it leaves out is guessed. With `corrections`, `inputs/source` is the data.parquet
+    of an earlier version and `changes.json` beside it says which labels to change: {"changes": [{"row": 17, "label":
+    "spam"}, …]}.
     """
 
     kind: DatasetKind

@@ -93,7 +93,8 @@ class IngestResult(_Part):
     data.parquet columns: `row` int64 (0-based, dense), `split` string, `hash` string (32 hex), and
     text: `text` string, `label` string; image: `image` binary (the encoded file as uploaded), `label` string, `name`
     string, `width` int32, `height` int32, `format` string; recommendation: `user` string, `item` string, `rating`
-    float32?, `timestamp` int64 (seconds since the epoch)?.
+    float32?, `timestamp` int64 (seconds since the epoch)?; tabular: `label` string, `values` struct of strings, the
+    table's own cells as written, each field with the metadata {"type": number, date, category or ignored, "format"}.
     """
 
     rows: int

@@ -1,8 +1,10 @@
 """What the control plane publishes to the hosted prediction API: routes and key digests, nothing secret in clear."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from workers.contracts.kinds import DatasetKind
 
 
 class _Published(BaseModel):
@@ -29,7 +31,7 @@ class Route(_Published):
     slug: str
     team: str
     project: str
-    kind: Literal["text", "image", "recommendation"]
+    kind: DatasetKind
     template: str
     revisions: list[RouteRevision]
     rate_limit: float | None = None

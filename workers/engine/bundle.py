@@ -36,7 +36,7 @@ def export_bundle(
         "template": template.key,
         "kind": template.kind,
         "predictor": template.predictor,
-        "input_schema": template.input_schema,
+        "input_schema": trained.input_schema() or template.input_schema,
         "output_schema": template.output_schema,
         "preprocessing": preprocessing,
         "labels": trained.labels,

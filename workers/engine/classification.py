@@ -4,7 +4,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet
@@ -23,7 +23,7 @@ from workers.engine.loop import predict
 from workers.engine.metrics import calibration_error
 from workers.engine.run import Run, Trained
 from workers.engine.slices import Parts, image_sizes, scripts, sliced, text_lengths
-from workers.inference.core import Predictor
+from workers.inference.core import MODEL, Predictor
 
 # Two float32 implementations of the same network differ by about 1e-6 in a probability. 1e-4 leaves room for other
 # orders of summation on other machines, and is still far below what could change a decision unseen.
@@ -33,6 +33,9 @@ _CERTIFY_BATCH = 64
 
 class TrainedClassifier(Trained):
     """A trained classifier: the model in eval mode and its evaluation rows. Subclasses know the raw inputs."""
+
+    # The model's input, as the predictor calls it.
+    input_name: ClassVar[str]
 
     def __init__(self, run: Run, model: nn.Module, labels: list[str], evaluation: dict[str, Examples]) -> None:
         self.run = run
@@ -154,8 +157,7 @@ class TrainedClassifier(Trained):
 
     def export(self, folder: Path) -> dict[str, Any]:
         """Write model.onnx and what `export_side_files` adds."""
-        name = "token_ids" if self.run.train.dataset.kind == "text" else "images"
-        export_onnx(self.model, self.example_input(), name, self.dynamic_axes(), folder / "model.onnx")
+        export_onnx(self.model, self.example_input(), self.input_name, self.dynamic_axes(), folder / MODEL)
         return self.export_side_files(folder)
 
     @abstractmethod

@@ -20,7 +20,7 @@ from workers.engine.loop import fit
 from workers.engine.run import Run
 from workers.engine.settings import Settings
 from workers.inference.core import InputError
-from workers.inference.image import decode_image
+from workers.inference.image import ImageLabels, decode_image
 from workers.task_templates.image_classification import ImageParams
 
 _SIZES = (32, 48, 64, 96, 128)
@@ -126,6 +126,8 @@ def _decode(data: bytes, name: str, size: int) -> np.ndarray:
 
 class TrainedImages(TrainedClassifier):
     """An image classifier, trained."""
+
+    input_name = ImageLabels.input_name
 
     def __init__(
         self, run: Run, network: ImageNetwork, labels: list[str], evaluation: dict[str, Examples], size: int

@@ -1,5 +1,6 @@
 """README.md of a bundle: what the model does, what it learned from, how good it is, how to use it."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -9,19 +10,6 @@ from workers.contracts.report import ClassificationReport, Interval, Recommendat
 from workers.task_templates.base import TaskTemplate
 
 _MAX_CLASSES = 50
-_USE = {
-    "text": 'python predict.py "some text"',
-    "image": "python predict.py photo.jpg",
-    "recommendation": "python predict.py --user u1 --k 10",
-}
-_LIBRARIES = {"text": "numpy onnxruntime tokenizers", "image": "numpy onnxruntime pillow"}
-_LIMITS = {
-    "text": "It reads the first {max_tokens} words and word parts of a text. It has seen only the language and style "
-    "of its training texts, and answers with one of its classes whatever the text.",
-    "image": "It sees an image stretched to {width} × {height} pixels: what is smaller than a few pixels there is "
-    "lost. It answers with one of its classes whatever the image.",
-    "recommendation": "It knows the users and items of its training data; others get the most popular items.",
-}
 
 
 def model_card(
@@ -35,14 +23,13 @@ def model_card(
     notes: Sequence[str] = (),
 ) -> str:
     """Markdown. Names that users gave are escaped. `notes` say how the metrics were measured."""
-    kind = template.kind
-    limits = _LIMITS[kind].format_map({"max_tokens": "", "width": "", "height": "", **core["preprocessing"]})
+    example = next(iter(core["input_schema"].get("examples", [])), None)
     parts = [
         f"# {escape(core['name'])}",
         f"{template.title}. {template.summary}",
         "## Use",
-        f"With Python 3.10 or newer and `pip install {_LIBRARIES.get(kind, 'numpy onnxruntime')}`, in this folder:",
-        f"```\n{_USE[kind]}\n```",
+        f"With Python 3.10 or newer and `pip install {template.libraries}`, in this folder:",
+        f"```\n{template.command.replace('EXAMPLE', json.dumps(example))}\n```",
         "It prints what the hosted endpoint answers. `reference.json` holds inputs with the expected answers.",
         "## Data",
         f"Dataset “{escape(dataset_name)}”, version {provenance.dataset_number} "
@@ -63,7 +50,7 @@ def model_card(
         f"model: {certificate.label_flips} answers differ, scores by at most {certificate.max_abs_difference:.2g} "
         f"(allowed: {certificate.tolerance:g}).",
         "## Limits",
-        limits,
+        template.limits.format_map(core["preprocessing"]),
         "## Provenance",
         f"Job {provenance.job}, attempt {provenance.attempt}; template {provenance.template}, "
         f"preset {provenance.preset}, seed {provenance.seed}; code {provenance.code_version}, "

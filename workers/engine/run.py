@@ -185,6 +185,10 @@ class Trained(ABC):
     def certify(self, predictor: Predictor) -> Certificate:
         """Send the raw inputs of the whole test split through the served path and compare with PyTorch."""
 
+    def input_schema(self) -> dict[str, Any]:
+        """JSON Schema of one input, where the data says more of it than the template does; else {}."""
+        return {}
+
     @abstractmethod
     def reference_cases(self) -> list[Any]:
         """A few raw inputs, as a client would send them in `inputs`: reference.json keeps them with their answers."""

@@ -17,7 +17,7 @@ from workers.engine.loop import fit
 from workers.engine.run import Run
 from workers.engine.settings import Settings
 from workers.engine.text_network import TextNetwork, TextNetworks, phrase_table
-from workers.inference.text import clean_text, encode_texts, pad_ids
+from workers.inference.text import TextLabels, clean_text, encode_texts, pad_ids
 from workers.task_templates.text_classification import TextParams
 
 # Longer tokens than this many characters per token are rare; what lies behind is not even read.
@@ -170,6 +170,8 @@ class TextExamples(Examples):
 
 class TrainedText(TrainedClassifier):
     """A text classifier, trained."""
+
+    input_name = TextLabels.input_name
 
     def __init__(
         self,

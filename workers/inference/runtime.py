@@ -10,12 +10,14 @@ from pathlib import Path
 from workers.inference.core import Predictor, read_manifest
 from workers.inference.image import ImageLabels
 from workers.inference.ranked import RankedItems
+from workers.inference.tabular import TableLabels
 from workers.inference.text import TextLabels
 
 PREDICTORS: dict[str, type[Predictor]] = {
     "text-labels": TextLabels,
     "image-labels": ImageLabels,
     "ranked-items": RankedItems,
+    "table-labels": TableLabels,
 }
 
 

@@ -5,15 +5,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 from workers.contracts.errors import JobError
-from workers.contracts.job import DatasetKind
+from workers.contracts.kinds import KINDS, DatasetKind
 from workers.ingest import cells
-
-NEEDED: dict[str, tuple[str, ...]] = {"text": ("text", "label"), "recommendation": ("user", "item"), "image": ()}
-OPTIONAL: dict[str, tuple[str, ...]] = {
-    "text": ("split",),
-    "recommendation": ("rating", "timestamp", "split"),
-    "image": (),
-}
 
 # Usual names of a role, best first; compared without case, spaces, "_", "-" and a closing "id".
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -68,6 +61,8 @@ _CHECKS: dict[str, Callable[[str], object]] = {
     "timestamp": cells.timestamp,
     "split": cells.split,
 }
+# Texts have at least so many words on average; a table of more columns than these without a text is a table of values.
+_TEXT_WORDS, _TEXT_COLUMNS = 3, 3
 # A guessed column must read as what it is taken for in this share of the first rows.
 _SHARE = 0.9
 
@@ -94,7 +89,7 @@ def is_number(text: str) -> bool:
 def resolve(kind: DatasetKind, columns: list[str], head: list[list[str]], wanted: dict[str, str]) -> dict[str, str]:
     """The mapping to use: what the user chose, the rest guessed. Raises JobError column_missing."""
     evidence = "Columns in the file: " + ", ".join(columns[:50])
-    roles = (*NEEDED[kind], *OPTIONAL[kind])
+    roles = (*KINDS[kind].needed, *KINDS[kind].optional)
     chosen: dict[str, str] = {}
     for role, asked in wanted.items():
         if not asked:
@@ -107,7 +102,7 @@ def resolve(kind: DatasetKind, columns: list[str], head: list[list[str]], wanted
             raise JobError("column_missing", f'There is no column "{asked[:80]}" for the {role}.', evidence=evidence)
         chosen[role] = column
     mapping = {**guess(kind, columns, head, chosen), **chosen}
-    for role in NEEDED[kind]:
+    for role in KINDS[kind].needed:
         if role not in mapping:
             raise JobError("column_missing", f"Which column holds the {role} cannot be told.", evidence=evidence)
     if len(set(mapping.values())) < len(mapping):
@@ -128,7 +123,7 @@ def guess(
 ) -> dict[str, str]:
     """Roles by the columns' names, then by their content; a role that cannot be told is left out."""
     mapping: dict[str, str] = dict(chosen or {})
-    for role in (*NEEDED[kind], *OPTIONAL[kind]):
+    for role in (*KINDS[kind].needed, *KINDS[kind].optional):
         if role in mapping:
             continue
         for column in _named(role, columns):
@@ -137,6 +132,8 @@ def guess(
                 break
     if kind == "text":
         _guess_text(mapping, columns, head)
+    if kind == "tabular" and "label" not in mapping:
+        _guess_label(mapping, columns, head)
     if kind == "recommendation" and not {"user", "item"} & mapping.keys() and columns[0] == "column_1":
         # Files without a header (MovieLens): user, item, rating, time is the order that everybody uses.
         for role, column in zip(("user", "item", "rating", "timestamp"), columns, strict=False):
@@ -159,6 +156,15 @@ def _guess_text(mapping: dict[str, str], columns: list[str], head: list[list[str
         fewest = min(free, key=lambda column: len(set(contents[column])))
         if 1 < len(set(contents[fewest])) <= max(2, len(contents[fewest]) // 2):
             mapping["label"] = fewest
+
+
+def _guess_label(mapping: dict[str, str], columns: list[str], head: list[list[str]]) -> None:
+    """The last column whose cells repeat, as tables are usually written."""
+    for column in reversed(columns):
+        present = [cell for cell in _cells(columns, head, column) if cell]
+        if column not in mapping.values() and 1 < len(set(present)) <= max(2, len(present) // 2):
+            mapping["label"] = column
+            return
 
 
 def _plain(name: str) -> str:
@@ -186,7 +192,16 @@ def _fits(role: str, values: list[str]) -> bool:
 def kind_of(columns: list[str], head: list[list[str]]) -> DatasetKind:
     """The kind of dataset that a table most likely is."""
     interactions = guess("recommendation", columns, head)
-    return "recommendation" if {"user", "item"} <= interactions.keys() else "text"
+    if {"user", "item"} <= interactions.keys():
+        return "recommendation"
+    # A text is several words in most rows; a table has several columns and no text.
+    worded = [column for column in columns if _words(_cells(columns, head, column)) >= _TEXT_WORDS]
+    return "tabular" if len(columns) > _TEXT_COLUMNS and not worded and head else "text"
+
+
+def _words(values: list[str]) -> float:
+    present = [value for value in values if value.strip()]
+    return sum(len(value.split()) for value in present) / len(present) if present else 0.0
 
 
 def type_of(values: list[str]) -> str:

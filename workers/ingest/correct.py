@@ -1,8 +1,10 @@
 """Label corrections: a new data.parquet from that of an earlier version, splits unchanged."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -11,6 +13,7 @@ from workers.contracts.manifest import IngestResult
 from workers.ingest import cells, finish, hashing, splits
 from workers.ingest import items as classification
 from workers.ingest.context import Import
+from workers.ingest.kinds import table
 from workers.ingest.parquet_out import IMAGE_SCHEMA, TEXT_SCHEMA, column_types, groups
 from workers.ingest.records import text_problem
 from workers.ingest.statistics import summary
@@ -44,17 +47,18 @@ def run(ctx: Import, changes: dict[int, str]) -> IngestResult:
         names, rows = file.schema_arrow.names, file.metadata.num_rows
     if "label" not in names:
         raise JobError("correction_invalid", "Only datasets with labels can be corrected.")
-    is_image = "image" in names
+    # What shows a row to a person says what the data is.
+    shown = next(name for name in _SCHEMAS if name in names)
     if (last := max(changes)) >= rows:
         raise JobError("correction_invalid", f"There is no row {last}; the last one is {rows - 1}.")
-    ctx.open_rejects(["name"] if is_image else ["text", "label"])
+    ctx.open_rejects([shown, "label"])
     kept = _relabelled(ctx, changes)
     classification.check(ctx, kept)
-    found = classification.examine(ctx, kept, ctx.source, "name" if is_image else "text")
+    found = classification.examine(ctx, kept, ctx.source, shown)
     codes = kept.given
     if codes is None:
         raise JobError("input_corrupt", "The earlier version has no rows.")
-    schema = IMAGE_SCHEMA if is_image else TEXT_SCHEMA
+    schema, columns, profile = _SCHEMAS[shown](ctx)
     labels = finish.Labels(kept.names, kept.labels)
     written = finish.write(
         ctx.source,
@@ -68,7 +72,7 @@ def run(ctx: Import, changes: dict[int, str]) -> IngestResult:
         rows=written.rows,
         rejected=0,
         content_hash=written.content_hash,
-        columns=column_types(schema),
+        columns=columns,
         mapping=dict(ctx.spec.mapping),
         classes=kept.classes(),
         splits=written.splits,
@@ -77,7 +81,7 @@ def run(ctx: Import, changes: dict[int, str]) -> IngestResult:
             "corrections": len(changes),
             "duplicates": found.repeated,
             "split": {"by": "parent", "carved": []},
-            **(_image_profile(ctx) if is_image else _text_profile(ctx)),
+            **profile,
         },
         issues=ctx.issues.as_list(),
     )
@@ -94,14 +98,22 @@ def _relabelled(ctx: Import, changes: dict[int, str]) -> classification.Items:
     return kept
 
 
-def _text_profile(ctx: Import) -> dict[str, Any]:
+_About = tuple[pa.Schema, list[dict[str, str]], dict[str, Any]]
+
+
+def _texts(ctx: Import) -> _About:
     lengths = [pc.utf8_length(group["text"]).to_numpy() for group in groups(ctx.source, ["text"])]
-    return {"text_length": summary(np.concatenate(lengths))}
+    return TEXT_SCHEMA, column_types(TEXT_SCHEMA), {"text_length": summary(np.concatenate(lengths))}
 
 
-def _image_profile(ctx: Import) -> dict[str, Any]:
+def _images(ctx: Import) -> _About:
     parts = [
         {name: group[name].to_numpy() for name in ("width", "height")}
         for group in groups(ctx.source, ["width", "height"])
     ]
-    return {name: summary(np.concatenate([part[name] for part in parts])) for name in ("width", "height")}
+    profile = {name: summary(np.concatenate([part[name] for part in parts])) for name in ("width", "height")}
+    return IMAGE_SCHEMA, column_types(IMAGE_SCHEMA), profile
+
+
+# The column that shows a row to a person → schema, columns and profile of such data.
+_SCHEMAS: dict[str, Callable[[Import], _About]] = {"name": _images, "text": _texts, "values": table.again}

@@ -47,15 +47,27 @@ def interaction_schema(*, rating: bool, timestamp: bool) -> pa.Schema:
     return schema
 
 
+def table_schema(columns: list[tuple[str, dict[str, str]]]) -> pa.Schema:
+    """The columns of a tabular dataset: its own as fields of `values`, each with what it holds as its metadata."""
+    fields = [pa.field(name, pa.string(), metadata=metadata) for name, metadata in columns]
+    names = ("split", "hash", "label")
+    return pa.schema(
+        [("row", pa.int64()), *((name, pa.string()) for name in names), pa.field("values", pa.struct(fields))]
+    )
+
+
 class GroupWriter:
     """Writes rows, given one by one or as tables, into row groups of at most 65,536 rows and about 16 MB."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         # Encoded images do not compress; a page per few of them lets one be read without its whole row group.
-        packing: dict[str, Any] = {field.name: "zstd" for field in schema if field.type != pa.binary()}
+        packing: Any = {field.name: "zstd" for field in schema if field.type != pa.binary()}
         packing |= {field.name: "none" for field in schema if field.type == pa.binary()}
-        dictionary = [name for name in ("split", "label", "user", "item", "format") if name in schema.names]
+        dictionary: Any = [name for name in ("split", "label", "user", "item", "format") if name in schema.names]
+        if "values" in schema.names:
+            # Cells of a table repeat, and compress.
+            packing, dictionary = "zstd", True
         self._writer = pq.ParquetWriter(
             path,
             schema,
@@ -125,6 +137,11 @@ def cells_at(path: Path, column: str, rows: set[int]) -> dict[int, str]:
             here = [row for row in rows if start <= row < end]
             if here:
                 cells = file.read_row_group(index, columns=[column], use_threads=False).column(0)
-                found.update((row, cells[row - start].as_py()) for row in here)
+                found.update((row, _as_text(cells[row - start].as_py())) for row in here)
             start = end
     return found
+
+
+def _as_text(cell: Any) -> str:
+    """A cell of ours for people; of a table's row its cells."""
+    return ", ".join(cell.values()) if isinstance(cell, dict) else str(cell)

@@ -68,6 +68,7 @@ def _table(source: Path | bytes, format: Any, filename: str) -> dict[str, Any]:
     from itertools import islice
 
     from workers.contracts.job import IngestLimits
+    from workers.contracts.kinds import KINDS
     from workers.ingest.columns import guess, kind_of, type_of
     from workers.ingest.readers import open_table
     from workers.ingest.records import printable
@@ -83,7 +84,7 @@ def _table(source: Path | bytes, format: Any, filename: str) -> dict[str, Any]:
     for line, _, problem in islice(bad, _PROBLEMS):
         if problem:
             answer["problems"].append({"line": line, "code": problem.code, "message": problem.message})
-    answer["mapping_guesses"] = {one: guess(one, names, rows) for one in ("text", "recommendation")}
+    answer["mapping_guesses"] = {one: guess(one, names, rows) for one, data in KINDS.items() if not data.archive}
     answer["mapping_guess"] = answer["mapping_guesses"][kind]
     table.close()
     return answer

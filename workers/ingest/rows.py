@@ -18,7 +18,12 @@ from workers.ingest.images import FORMATS, magic
 
 Source = str | Path | BinaryIO
 MAX_PAGE_SIZE = 200
-_SEARCHED: dict[str, tuple[str, ...]] = {"text": ("text",), "image": ("name",), "recommendation": ("user", "item")}
+_SEARCHED: dict[str, tuple[str, ...]] = {
+    "text": ("text",),
+    "image": ("name",),
+    "recommendation": ("user", "item"),
+    "tabular": ("values",),
+}
 _CELL_CHARS = 2000
 
 
@@ -33,9 +38,9 @@ def read_page(
 ) -> dict[str, Any]:
     """{"rows": [{column: value}], "total"}: one page of the rows that match, in order; `page` counts from 1.
 
-    `q` is looked for in the text, the image's name, or the user and item, without regard to case; `label` and `split`
-    must be equal. Without conditions only the page's row groups are read; with them the columns that they are about,
-    group by group. Texts are cut at 2,000 characters.
+    `q` is looked for in the text, the image's name, the user and item, or any cell of a table, without regard to
+    case; `label` and `split` must be equal. Without conditions only the page's row groups are read; with them the
+    columns that they are about, group by group. Texts are cut at 2,000 characters.
     """
     page_size = max(1, min(page_size, MAX_PAGE_SIZE))
     first = (max(1, page) - 1) * page_size
@@ -77,7 +82,10 @@ def _matches(file: pq.ParquetFile, index: int, kind: str, q: str, label: str, sp
     if searched:
         found: Any = pa.array([False] * table.num_rows)
         for name in searched:
-            found = pc.or_(found, pc.match_substring(table[name], q, ignore_case=True))
+            # The values of a table's row are many columns.
+            whole = table[name]
+            for texts in whole.flatten() if pa.types.is_struct(whole.type) else [whole]:
+                found = pc.or_(found, pc.match_substring(texts, q, ignore_case=True))
         keep = pc.and_(keep, found)
     return pc.indices_nonzero(keep)
 
@@ -85,6 +93,8 @@ def _matches(file: pq.ParquetFile, index: int, kind: str, q: str, label: str, sp
 def _shorten(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         for name, value in row.items():
+            if isinstance(value, dict):
+                _shorten([value])
             if isinstance(value, str) and len(value) > _CELL_CHARS:
                 row[name] = value[:_CELL_CHARS] + "…"
     return rows

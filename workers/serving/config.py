@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-# Bytes of a request's body, by kind of endpoint. Images come as files or, a third larger, in base64.
-MAX_BODY: Final = {"text": 4 * 2**20, "image": 20 * 2**20, "recommendation": 2**20}
+from workers.contracts.kinds import KINDS
+
+# Bytes of a request's body, by kind of endpoint.
+MAX_BODY: Final[dict[str, int]] = {name: kind.max_body for name, kind in KINDS.items()}
 MAX_FEEDBACK_BODY: Final = 16 * 2**10
 # Inputs in one request.
-MAX_INPUTS: Final = {"text": 256, "image": 32, "recommendation": 256}
+MAX_INPUTS: Final[dict[str, int]] = {name: kind.max_inputs for name, kind in KINDS.items()}
 # Bytes of bodies that one process holds at once; a body beyond it is answered 503.
 MAX_BODIES: Final = 512 * 2**20
 # Seconds that a client has to send a body.

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2, over HTTP: JSON tensors and the binary tensor data extension.
 
-Inputs are what people have, in one BYTES tensor: texts, encoded image files, or users. Shared memory, model control,
-tracing and logging of other servers do not exist here.
+Inputs are what people have, in one BYTES tensor: texts, encoded image files, users, or rows as JSON
+objects. Shared memory, model control, tracing and logging of other servers do not exist here.
 """
 
 import math
@@ -13,11 +13,12 @@ import numpy as np
 import orjson
 
 from workers.contracts.errors import UserError
+from workers.contracts.kinds import KINDS
 from workers.serving import bodies
 from workers.serving.config import MAX_INPUTS
 from workers.serving.replies import JSON, Headers, Receive
 
-INPUT_NAMES: Final = {"text": "text", "image": "image", "recommendation": "user"}
+INPUT_NAMES: Final[dict[str, str]] = {name: kind.tensor for name, kind in KINDS.items()}
 _LENGTH: Final = b"inference-header-content-length"
 _MAX_HEADER_DIGITS: Final = 9
 # Parameters of a request that are handed on with each user.
@@ -152,6 +153,8 @@ def _raw_inputs(values: list[Any], head: dict[str, Any], kind: str) -> list[Any]
     texts = [_as_text(value, index) for index, value in enumerate(values)]
     if kind == "text":
         return texts
+    if kind == "tabular":
+        return [_as_row(text, index) for index, text in enumerate(texts)]
     parameters = _parameters(head)
     options = {name: parameters[name] for name in _RECOMMENDATION_PARAMETERS if name in parameters}
     return [{"user": text, **options} for text in texts]
@@ -164,6 +167,13 @@ def _as_text(value: Any, index: int) -> str:
         return bytes(value).decode("utf-8")
     except UnicodeDecodeError:
         raise UserError("input_invalid", "The text is not valid UTF-8.", index=index) from None
+
+
+def _as_row(text: str, index: int) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise UserError("input_invalid", "The row is not valid JSON.", index=index) from None
 
 
 # --- Answers ---

@@ -3,6 +3,7 @@
 from workers.task_templates.base import TaskTemplate
 from workers.task_templates.image_classification import ImageClassification
 from workers.task_templates.recommendation import Recommendation
+from workers.task_templates.tabular_classification import TabularClassification
 from workers.task_templates.text_classification import TextClassification
 
 TEMPLATES: dict[str, TaskTemplate] = {
@@ -11,5 +12,6 @@ TEMPLATES: dict[str, TaskTemplate] = {
         TextClassification(),
         ImageClassification(),
         Recommendation(),
+        TabularClassification(),
     )
 }

@@ -84,6 +84,12 @@ class TaskTemplate(ABC):
     input_schema: ClassVar[dict[str, Any]]
     output_schema: ClassVar[dict[str, Any]]
 
+    # For the model card: how predict.py is called (EXAMPLE is the first example of the input schema, as JSON), what it
+    # needs, and what the model cannot do ({name} is a setting of manifest.preprocessing).
+    command: ClassVar[str]
+    libraries: ClassVar[str] = "numpy onnxruntime"
+    limits: ClassVar[str]
+
     @abstractmethod
     def toy_data(self, path: Path, seed: int = 0) -> None:
         """Write a small data.parquet (see IngestResult) that the template learns in seconds and that has a known

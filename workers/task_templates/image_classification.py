@@ -74,6 +74,12 @@ class ImageClassification(TaskTemplate):
     title = "Image classification"
     summary = "Sort photos and pictures into the classes of your examples: products, defects, species, documents."
     predictor = "image-labels"
+    command = "python predict.py photo.jpg"
+    libraries = "numpy onnxruntime pillow"
+    limits = (
+        "It sees an image stretched to {width} × {height} pixels: what is smaller than a few pixels there is lost. It "
+        "answers with one of its classes whatever the image."
+    )
     params = ImageParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "fast": _PRESET | {"largest_size": 64},

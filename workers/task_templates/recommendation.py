@@ -120,6 +120,8 @@ class Recommendation(TaskTemplate):
         "ratings, and is always measured against simply showing what is popular."
     )
     predictor = "ranked-items"
+    command = "python predict.py --user u1 --k 10"
+    limits = "It knows the users and items of its training data; others get the most popular items."
     params = RecommendationParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "fast": {},

@@ -86,6 +86,12 @@ class TextClassification(TaskTemplate):
     title = "Text classification"
     summary = "Sort texts into the classes of your examples: topics, intents, sentiment, spam. Any language."
     predictor = "text-labels"
+    command = 'python predict.py "some text"'
+    libraries = "numpy onnxruntime tokenizers"
+    limits = (
+        "It reads the first {max_tokens} words and word parts of a text. It has seen only the language and style of "
+        "its training texts, and answers with one of its classes whatever the text."
+    )
     params = TextParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "fast": _PRESET,

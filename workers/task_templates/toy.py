@@ -149,3 +149,32 @@ def write_toy_interactions(path: Path, seed: int) -> None:
             split = {6: "validation", 7: "test"}.get(place, "train")
             rows.append({"row": len(rows), "split": split, "hash": digest, "user": name, "item": item})
     _write(path, rows)
+
+
+def write_toy_table(path: Path, seed: int) -> None:
+    """Measured plants with gaps: tall ones are trees; of the small ones the red are flowers, the others grasses; what
+    was found in winter is moss. 360 rows, 240 train, 60 validation, 60 test."""
+    import pyarrow
+    import pyarrow.parquet
+
+    random_source = random.Random(seed)
+    rows: list[dict[str, Any]] = []
+    for row in range(360):
+        height, colour = random_source.uniform(1, 99), random_source.choice(["red", "green", "brown"])
+        day = random_source.randint(1, 28)
+        winter = random_source.random() < 0.25
+        label = "moss" if winter else "tree" if height > 50 else "flower" if colour == "red" else "grass"
+        # A gap where it decides nothing.
+        shown = "" if winter and random_source.random() < 0.5 else f"{height:.2f}"
+        month = random_source.choice([1, 12]) if winter else random_source.randint(4, 9)
+        values = {"number": str(5000 + row), "height": shown, "colour": colour, "found": f"2024-{month:02d}-{day:02d}"}
+        digest = hashlib.sha256(str(values).encode()).hexdigest()[:32]
+        rows.append({"row": row, "split": _split(row), "hash": digest, "label": label, "values": values})
+    types = {"number": "ignored", "height": "number", "colour": "category", "found": "date"}
+    fields = [
+        pyarrow.field(name, pyarrow.string(), metadata={"type": kind, "format": "iso" if kind == "date" else ""})
+        for name, kind in types.items()
+    ]
+    plain = [(name, pyarrow.string()) for name in ("split", "hash", "label")]
+    schema = pyarrow.schema([("row", pyarrow.int64()), *plain, ("values", pyarrow.struct(fields))])
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), path)

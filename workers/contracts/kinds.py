@@ -1,0 +1,31 @@
+"""THE table of kinds of data: what a dataset of a kind consists of, and what an endpoint for it takes."""
+
+from typing import Final, Literal, NamedTuple
+
+DatasetKind = Literal["text", "image", "recommendation", "tabular"]
+
+
+class DataKind(NamedTuple):
+    """One kind. Roles are what columns of a table can be mapped to; archives of class folders have none.
+
+    `labelled`: rows have a label, which can be corrected. `max_body` bytes and `max_inputs` bound one request to an
+    endpoint; `tensor` is the name of its input in the Open Inference Protocol.
+    """
+
+    needed: tuple[str, ...]
+    optional: tuple[str, ...]
+    labelled: bool
+    max_body: int
+    max_inputs: int
+    tensor: str
+    archive: bool = False
+
+
+KINDS: Final[dict[DatasetKind, DataKind]] = {
+    "text": DataKind(("text", "label"), ("split",), True, 4 * 2**20, 256, "text"),
+    # Images come as files or, a third larger, in base64.
+    "image": DataKind((), (), True, 20 * 2**20, 32, "image", archive=True),
+    "recommendation": DataKind(("user", "item"), ("rating", "timestamp", "split"), False, 2**20, 256, "user"),
+    # Every other column of the table is a feature.
+    "tabular": DataKind(("label",), ("split",), True, 4 * 2**20, 256, "row"),
+}

@@ -1,0 +1,143 @@
+"""Tabular classification: rows of a label and any other columns, kept as they are written."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from workers.contracts.errors import JobError
+from workers.contracts.manifest import IngestResult
+from workers.ingest import cells, column_types, columns, finish, hashing, items
+from workers.ingest.context import Import
+from workers.ingest.parquet_out import GroupWriter, groups, table_schema
+from workers.ingest.records import Problem, Record, Table
+
+_MAX_LABEL_CHARS = 400
+MAX_COLUMNS = 1000
+_READ_SHARE = 0.85
+
+
+def run(ctx: Import, table: Table) -> IngestResult:
+    """Import a table. Raises JobError."""
+    mapping = columns.resolve("tabular", table.columns, table.head, ctx.spec.mapping)
+    names = [name for name in table.columns if name not in mapping.values()]
+    if not names:
+        raise JobError("column_missing", "There is no column beside the label to learn from.")
+    if len(names) > MAX_COLUMNS:
+        raise JobError("too_many_columns", evidence=f"{len(names):,} columns; {MAX_COLUMNS:,} are allowed.")
+    ctx.open_rejects(table.columns)
+    kept = items.Items()
+    memories = column_types.remember(len(names))
+    _read(ctx, table, mapping, names, kept, memories)
+    items.check(ctx, kept)
+    judged = _judged(ctx, names, memories, len(kept))
+    codes, facts = items.decide(ctx, kept, "values")
+    written = finish.write(
+        ctx.staged,
+        ctx.data,
+        table_schema([(column.name, column.metadata()) for column in judged]),
+        codes,
+        labels=finish.Labels(kept.names, kept.labels),
+        on_rows=lambda rows: ctx.progress.report(_READ_SHARE + (1 - _READ_SHARE) * rows / len(kept), "Writing rows"),
+    )
+    return IngestResult(
+        rows=written.rows,
+        rejected=ctx.rejected,
+        content_hash=written.content_hash,
+        columns=shown_types(judged),
+        mapping=mapping,
+        classes=kept.classes(),
+        splits=written.splits,
+        profile={
+            "format": table.format,
+            **table.facts,
+            "rows_in_file": written.rows + ctx.rejected,
+            **facts,
+            "columns": [column.profile() for column in judged],
+        },
+        issues=ctx.issues.as_list(),
+    )
+
+
+def _read(
+    ctx: Import,
+    table: Table,
+    mapping: dict[str, str],
+    names: list[str],
+    kept: items.Items,
+    memories: list[column_types.Cells],
+) -> None:
+    place = {role: table.columns.index(column) for role, column in mapping.items()}
+    places = [table.columns.index(name) for name in names]
+    staged_schema = pa.schema([("hash", pa.string()), ("values", pa.struct([(name, pa.string()) for name in names]))])
+    unpacked = 0
+    with GroupWriter(ctx.staged, staged_schema) as staged:
+        for record in table.records():
+            if len(kept) + ctx.rejected >= ctx.limits.max_rows:
+                raise JobError("too_many_rows", f"The file has more than {ctx.limits.max_rows:,} rows.")
+            problem = record.problem or _judge(ctx, record, mapping, place)
+            if problem:
+                ctx.reject(record, problem)
+            else:
+                values = [record.fields[at].strip() for at in places]
+                digest = hashing.of_text("\x1f".join(values))
+                split = cells.split(record.fields[place["split"]]) if "split" in place else None
+                kept.add(hashing.short(digest), cells.name(record.fields[place["label"]]), split, record.line)
+                for memory, value in zip(memories, values, strict=True):
+                    memory.add(value)
+                size = sum(map(len, values))
+                staged.add((digest.hex(), dict(zip(names, values, strict=True))), size + 64)
+                unpacked += size
+                if unpacked > ctx.limits.max_unpacked_bytes:
+                    raise JobError("archive_too_large", "The file's cells unpack to more than is allowed.")
+            if (len(kept) + ctx.rejected) % 1000 == 0:
+                ctx.progress.report(_READ_SHARE * table.fraction(), "Reading rows")
+
+
+def _judge(ctx: Import, record: Record, mapping: dict[str, str], place: dict[str, int]) -> Problem | None:
+    """What is wrong with a row, or None. Empty cells beside the label are missing values, not problems."""
+    label = record.fields[place["label"]]
+    if not label or label.isspace():
+        return Problem("label_missing", "The label is empty.", mapping["label"])
+    if len(label) > _MAX_LABEL_CHARS:
+        message = f"The label has {len(label):,} characters; {_MAX_LABEL_CHARS} are allowed."
+        return Problem("text_too_long", message, mapping["label"], label)
+    for field in record.fields:
+        if len(field) > ctx.limits.max_field_chars:
+            return Problem("text_too_long", f"A cell has {len(field):,} characters.", value=field)
+    if "split" in place and cells.split(record.fields[place["split"]]) is None:
+        value = record.fields[place["split"]]
+        return Problem("split_invalid", "The split is not train, validation or test.", mapping["split"], value)
+    return None
+
+
+def _judged(ctx: Import, names: list[str], memories: list[column_types.Cells], rows: int) -> list[column_types.Column]:
+    judged = [column_types.judge(name, memory) for name, memory in zip(names, memories, strict=True)]
+    column_types.tell(ctx.issues, judged, rows)
+    if all(column.type == "ignored" for column in judged):
+        evidence = "; ".join(f"{column.name}: {column.reason}" for column in judged[:20])
+        raise JobError("column_missing", "No column holds anything to learn from.", evidence=evidence)
+    return judged
+
+
+def shown_types(judged: list[column_types.Column]) -> list[dict[str, str]]:
+    """[{"name", "type"}] of what a row of the version holds."""
+    fixed = [{"name": name, "type": kind} for name, kind in (("row", "integer"), ("split", "text"), ("hash", "text"))]
+    return [*fixed, {"name": "label", "type": "text"}, *({"name": one.name, "type": one.type} for one in judged)]
+
+
+def again(ctx: Import) -> tuple[pa.Schema, list[dict[str, str]], dict[str, Any]]:
+    """Schema, columns and profile of an earlier version's rows, for its correction."""
+    memories: list[column_types.Cells] = []
+    names: list[str] = []
+    rows = 0
+    for group in groups(ctx.source, ["values"]):
+        values = group["values"].combine_chunks()
+        names = [field.name for field in values.type]
+        memories = memories or column_types.remember(len(names))
+        for name, memory in zip(names, memories, strict=True):
+            for cell in values.field(name).to_pylist():
+                memory.add(cell)
+        rows += group.num_rows
+    judged = _judged(ctx, names, memories, rows)
+    schema = table_schema([(column.name, column.metadata()) for column in judged])
+    return schema, shown_types(judged), {"columns": [column.profile() for column in judged]}

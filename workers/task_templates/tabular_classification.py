@@ -1,0 +1,179 @@
+"""Tabular classification: a row of numbers, categories and dates gets one of the labels of the training data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from workers.contracts.kinds import DatasetKind
+from workers.task_templates.base import Params, Preset, TaskTemplate
+
+if TYPE_CHECKING:
+    from workers.engine.run import Run, Trained
+
+_ADVANCED: dict[str, Any] = {"advanced": True}
+
+
+class TabularParams(Params):
+    """What can be set for a classifier of rows."""
+
+    ignore: str = Field(
+        default="",
+        max_length=4000,
+        title="Leave out columns",
+        description="Columns that the model must not look at, separated by commas: what is not known yet when a "
+        "prediction is asked for, or gives the answer away.",
+    )
+    epochs: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        title="Epochs",
+        description="How often training goes through all rows, at most. Empty: chosen from the amount of data.",
+    )
+    learning_rate: float = Field(
+        default=0.002, gt=0, le=1, title="Learning rate", description="The size of a training step at its peak."
+    )
+    batch_size: int | None = Field(
+        default=None,
+        ge=2,
+        le=65_536,
+        title="Batch size",
+        description="Rows per training step. Empty: chosen from the amount of data.",
+    )
+    networks: int = Field(
+        default=1,
+        ge=1,
+        le=20,
+        title="Networks",
+        description="How many networks learn side by side and answer together: surer answers, that many times slower.",
+    )
+    width: int = Field(
+        default=192, ge=8, le=4096, title="Hidden width", description="Numbers in each hidden layer of the network."
+    )
+    depth: int = Field(
+        default=2, ge=0, le=20, title="Hidden layers", description="How many residual blocks the network has."
+    )
+    embedding: int = Field(
+        default=12,
+        ge=1,
+        le=256,
+        title="Embedding",
+        description="Numbers that describe a category, or the place of a number among its quantiles.",
+        json_schema_extra=_ADVANCED,
+    )
+    bins: int = Field(
+        default=24,
+        ge=2,
+        le=256,
+        title="Quantiles",
+        description="How finely the place of a number among those of the training rows is told.",
+        json_schema_extra=_ADVANCED,
+    )
+    categories: int = Field(
+        default=5000,
+        ge=1,
+        le=100_000,
+        title="Most categories",
+        description="How many values of a column the model knows, the most frequent ones; others are unknown.",
+        json_schema_extra=_ADVANCED,
+    )
+    hide: float = Field(
+        default=0.02,
+        ge=0,
+        le=0.9,
+        title="Hide cells",
+        description="Share of cells that are hidden at random in training, so that the model can do without them.",
+        json_schema_extra=_ADVANCED,
+    )
+    class_weights: bool = Field(
+        default=True,
+        title="Balance the classes",
+        description="Give rare classes more weight in training.",
+        json_schema_extra=_ADVANCED,
+    )
+    dropout: float = Field(
+        default=0.15,
+        ge=0,
+        le=0.9,
+        title="Dropout",
+        description="Share of the signal that is hidden at random in training, against learning by heart.",
+        json_schema_extra=_ADVANCED,
+    )
+    label_smoothing: float = Field(
+        default=0.02,
+        ge=0,
+        le=0.5,
+        title="Label smoothing",
+        description="How much doubt about the given labels training keeps.",
+        json_schema_extra=_ADVANCED,
+    )
+    weight_decay: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        title="Weight decay",
+        description="How strongly weights are drawn towards zero.",
+        json_schema_extra=_ADVANCED,
+    )
+    patience: int = Field(
+        default=12,
+        ge=1,
+        le=200,
+        title="Patience",
+        description="Epochs without improvement on the validation rows after which training ends.",
+        json_schema_extra=_ADVANCED,
+    )
+
+
+class TabularClassification(TaskTemplate):
+    """Tables of numbers, categories and dates with missing values; labels are strings."""
+
+    key = "tabular-classification"
+    kind: ClassVar[DatasetKind] = "tabular"
+    title = "Tabular classification"
+    summary = (
+        "Sort the rows of a table into the classes of your examples: customers, claims, measurements. Numbers, "
+        "categories and dates, with gaps; always measured beside gradient boosting."
+    )
+    predictor = "table-labels"
+    command = "python predict.py --row 'EXAMPLE'"
+    limits = (
+        "It knows the columns that it was trained on, and takes a missing value or an unknown category as such. It "
+        "answers with one of its classes whatever the row."
+    )
+    params = TabularParams
+    presets: ClassVar[dict[Preset, dict[str, Any]]] = {
+        "fast": {},
+        "balanced": {"networks": 4},
+        "best": {"networks": 8, "width": 256, "learning_rate": 0.0015, "patience": 20},
+    }
+    main_metric = "accuracy"
+    input_schema: ClassVar[dict[str, Any]] = {
+        "title": "Row",
+        "type": "object",
+        "description": "A value by column; what is left out, null or empty counts as missing.",
+        "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+    }
+    output_schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "required": ["label", "score", "scores"],
+        "properties": {
+            "label": {"type": "string", "description": "The most likely class."},
+            "score": {"type": "number", "description": "Its probability."},
+            "scores": {"type": "object", "additionalProperties": {"type": "number"}},
+        },
+    }
+
+    def toy_data(self, path: Path, seed: int = 0) -> None:
+        """Plants: the class follows from a height, a colour and a date, with gaps: 360 rows, 240 of them to train
+        on."""
+        from workers.task_templates.toy import write_toy_table
+
+        write_toy_table(path, seed)
+
+    def train(self, run: "Run") -> "Trained":
+        """Learn the columns and train a network. Raises JobError."""
+        from workers.engine.table import train_table
+
+        return train_table(run)
