@@ -9,7 +9,7 @@ from django.db.models import Max
 from apps.core import audit
 from apps.core.artifacts import storage
 from apps.core.ids import new_id
-from apps.datasets.models import Dataset, DatasetVersion, Kind, Upload
+from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.datasets.uploads import begin_upload, cancel_upload, ensure_stored, store_upload
 from apps.projects.models import Project
 from apps.teams.access import require

@@ -1,5 +1,7 @@
 """Inputs to try an endpoint with, taken from the test rows of the data that its model was made of."""
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 from django.core.cache import cache
@@ -8,29 +10,56 @@ from django.urls import reverse
 from apps.datasets import browse
 from apps.datasets.models import DatasetVersion
 from apps.endpoints.models import Endpoint
+from apps.registry.models import ModelVersion
 
-_HOW_MANY = {"text": 3, "image": 6, "recommendation": 4}
+_HOW_MANY = {"text": 3, "image": 6, "recommendation": 4, "tabular": 4}
 # A version never changes; the limit only keeps the cache from growing.
 _KEPT_S = 86_400
 _SPREAD = 200
 
 
 def suggestions(endpoint: Endpoint) -> list[str]:
-    """Texts, users, or addresses of images; empty where there is no data left to take them from."""
-    revision = endpoint.revisions.select_related("model__dataset_version").order_by("-traffic", "-number").first()
-    if revision is None:
+    """Texts, users, rows in JSON, or addresses of images; empty where there is no data left to take them from."""
+    model = _answering(endpoint)
+    if model is None:
         return []
-    version = revision.model.dataset_version
+    if endpoint.kind == "tabular":
+        names = [column["name"] for column in columns(endpoint)]
+        rows = [json.loads(row) for row in _stored(model.dataset_version, endpoint.kind)]
+        return [json.dumps({name: row.get(name, "") for name in names}, ensure_ascii=False) for row in rows]
+    return _stored(model.dataset_version, endpoint.kind)
+
+
+def columns(endpoint: Endpoint) -> list[dict[str, Any]]:
+    """The columns that a table's model takes: name, type, an example and frequent values; [] for other kinds."""
+    model = _answering(endpoint)
+    if model is None or endpoint.kind != "tabular":
+        return []
+    schema = model.manifest["input_schema"]
+    example = next(iter(schema.get("examples", [])), {})
+    return [
+        {"name": name, "type": about["description"], "example": example.get(name, ""), "values": about.get("examples")}
+        for name, about in schema["properties"].items()
+    ]
+
+
+def _answering(endpoint: Endpoint) -> ModelVersion | None:
+    """The model that answers most requests."""
+    revision = endpoint.revisions.select_related("model__dataset_version").order_by("-traffic", "-number").first()
+    return revision.model if revision else None
+
+
+def _stored(version: DatasetVersion, kind: str) -> list[str]:
     key = f"endpoint-examples:{version.pk}"
     found: list[str] | None = cache.get(key)
     if found is None:
-        found = _suggestions(version, endpoint.kind)
+        found = _suggestions(version, kind)
         cache.set(key, found, _KEPT_S)
     return found
 
 
 def example_input(endpoint: Endpoint) -> str:
-    """One text or user for the code snippets; empty for images and where there is none."""
+    """One text, user or row for the code snippets; empty for images and where there is none."""
     return next(iter(suggestions(endpoint)), "") if endpoint.kind != "image" else ""
 
 
@@ -39,7 +68,15 @@ def _suggestions(version: DatasetVersion, kind: str) -> list[str]:
     if kind == "image":
         url = reverse("datasets-api:row-image", args=[version.dataset_id, 0]).removesuffix("0/image")
         return [f"{url}{row['row']}/image?version={version.number}&size=full" for row in rows]
-    return [str(row["text" if kind == "text" else "user"]) for row in rows]
+    return [_SHOWN[kind](row) for row in rows]
+
+
+# An example out of a row of data, by kind.
+_SHOWN: dict[str, Callable[[dict[str, Any]], str]] = {
+    "text": lambda row: str(row["text"]),
+    "recommendation": lambda row: str(row["user"]),
+    "tabular": lambda row: json.dumps(row["values"], ensure_ascii=False),
+}
 
 
 def _rows(version: DatasetVersion, kind: str, split: str) -> list[dict[str, Any]]:

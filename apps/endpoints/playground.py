@@ -6,14 +6,16 @@ server; so what is tried is checked, metered and shown like any other request, a
 
 import base64
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.files.uploadedfile import UploadedFile
+from django.http import QueryDict
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -27,6 +29,8 @@ _LIFETIME = timedelta(hours=1)
 _PATIENCE_S = 3.0
 _TIMEOUT_S = 15.0
 MAX_IMAGE_BYTES = 10 * 2**20
+# What the names of the fields of a row begin with; the column's name follows.
+CELL = "cell-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,27 @@ def ranking_input(user: str, items: str, k: int) -> dict[str, Any]:
     if not listed:
         raise UserError("invalid", _("Name a user, or some items."))
     return {"items": listed, "k": k}
+
+
+def row_input(cells: dict[str, str]) -> dict[str, str]:
+    """The input of a table's endpoint: the cells that were filled. Raises UserError where there is none."""
+    row = {column: cell.strip() for column, cell in cells.items()}
+    if not any(row.values()):
+        raise UserError("invalid", _("Fill in at least one column."))
+    return row
+
+
+READ: Final[dict[str, Callable[[dict[str, Any], QueryDict], Any]]] = {
+    "text": lambda asked, _: text_input(asked.get("text") or ""),
+    "image": lambda asked, _: image_input(asked.get("image")),
+    "recommendation": lambda asked, _: ranking_input(
+        asked.get("user") or "", asked.get("items") or "", asked.get("k") or 10
+    ),
+    "tabular": lambda _, sent: row_input(
+        {name.removeprefix(CELL): str(sent[name]) for name in sent if name.startswith(CELL)}
+    ),
+}
+"""By kind of endpoint: its input out of the form's fields, or out of what was sent."""
 
 
 def ask(*, actor: User, session: SessionBase, endpoint: Endpoint, value: Any) -> Answer:

@@ -1,11 +1,19 @@
 """Ready-to-run calls of an endpoint, with its real address. The key is a variable: snippets get pasted around."""
 
 import json
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 
 from apps.endpoints.models import Endpoint
+
+# An input by kind of endpoint, made of an example of its own data where there is one.
+_EXAMPLES: Final[dict[str, Callable[[str], Any]]] = {
+    "text": lambda example: example or "Is this the right place for my question?",
+    "recommendation": lambda example: {"user": example or "u1", "k": 10, "exclude_seen": True},
+    "tabular": lambda example: json.loads(example) if example else {"column": "value"},
+}
 
 
 class Snippet(NamedTuple):
@@ -22,15 +30,12 @@ def predict_url(endpoint: Endpoint) -> str:
 
 
 def snippets(endpoint: Endpoint, example: str = "") -> list[Snippet]:
-    """curl, Python and JavaScript. `example` is an input of the endpoint's own data: a text or a user."""
+    """curl, Python and JavaScript. `example` is an input of the endpoint's own data: a text, a user, or a
+    row in JSON."""
     url = predict_url(endpoint)
     if endpoint.kind == "image":
         return [Snippet(*row) for row in (("curl", "curl", _curl_image(url)), *_image_programs(url))]
-    if endpoint.kind == "text":
-        inputs: list[Any] = [example or "Is this the right place for my question?"]
-    else:
-        inputs = [{"user": example or "u1", "k": 10, "exclude_seen": True}]
-    body = {"inputs": inputs}
+    body = {"inputs": [_EXAMPLES[endpoint.kind](example)]}
     text = json.dumps(body, ensure_ascii=False)
     return [
         Snippet("curl", "curl", _curl_json(url, text)),

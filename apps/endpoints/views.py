@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q, QuerySet
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -74,6 +74,7 @@ def endpoint(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
         can_roll_back=sum(row.revision.previous_traffic for row in revisions) == 100,
         today=summary.today(found),
         suggestions=examples.suggestions(found),
+        columns=examples.columns(found),
         deploy_form=DeployForm(models=deployable(found.project, found.template)),
         address=snippets.predict_url(found),
         snippets=snippets.snippets(found, example),
@@ -96,7 +97,7 @@ def try_it(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     form = PlaygroundForm(request.POST, request.FILES)
     context: dict[str, Any] = {"endpoint": found}
     try:
-        value = _input(found, form)
+        value = _input(found, form, request.POST)
         answer = playground.ask(actor=request.user, session=request.session, endpoint=found, value=value)
         context |= {"answer": answer, "raw": json.dumps(answer.body, indent=2, ensure_ascii=False)}
         context |= _shown((answer.body.get("predictions") or [{}])[0])
@@ -112,14 +113,9 @@ def _shown(prediction: dict[str, Any]) -> dict[str, Any]:
     return {"prediction": prediction, "ranked": ranked}
 
 
-def _input(endpoint: Endpoint, form: PlaygroundForm) -> Any:
+def _input(endpoint: Endpoint, form: PlaygroundForm, sent: QueryDict) -> Any:
     form.is_valid()
-    asked = form.cleaned_data
-    if endpoint.kind == "text":
-        return playground.text_input(asked.get("text") or "")
-    if endpoint.kind == "image":
-        return playground.image_input(asked.get("image"))
-    return playground.ranking_input(asked.get("user") or "", asked.get("items") or "", asked.get("k") or 10)
+    return playground.READ[endpoint.kind](form.cleaned_data, sent)
 
 
 @login_required

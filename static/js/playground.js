@@ -7,6 +7,11 @@ document.addEventListener("alpine:init", () => {
       this.$root.querySelector(fill).value = value;
       this.$root.requestSubmit();
     },
+    fillCells() {
+      const cells = JSON.parse(this.$el.dataset.cells);
+      for (const field of this.$root.querySelectorAll("[name^='cell-']")) field.value = cells[field.name.slice(5)] ?? "";
+      this.$root.requestSubmit();
+    },
     over() { this.$el.classList.add("over"); },
     away() { this.$el.classList.remove("over"); },
     drop() {
