@@ -65,7 +65,7 @@ def preview(request: SignedInRequest, project_id: str, upload_id: str) -> HttpRe
 
 def _import_form(request: SignedInRequest, upload: Upload, found: dict[str, Any]) -> ImportForm:
     archive = KINDS[found["kind_guess"]].archive
-    kinds = [name for name, kind in KINDS.items() if kind.archive == archive]
+    kinds: list[str] = [name for name, kind in KINDS.items() if kind.archive == archive]
     guesses = {
         f"{kind}-{role}": column
         for kind, mapping in found["mapping_guesses"].items()

@@ -36,7 +36,7 @@ def columns(endpoint: Endpoint) -> list[dict[str, Any]]:
     if model is None or endpoint.kind != "tabular":
         return []
     schema = model.manifest["input_schema"]
-    example = next(iter(schema.get("examples", [])), {})
+    example: dict[str, Any] = next(iter(schema.get("examples", [])), {})
     return [
         {"name": name, "type": about["description"], "example": example.get(name, ""), "values": about.get("examples")}
         for name, about in schema["properties"].items()

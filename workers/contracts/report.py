@@ -116,7 +116,7 @@ class ClassificationSplit(_Part):
 
 
 class Baseline(_Part):
-    """What needs no learning, on the same rows."""
+    """What else answers the same rows: a rule that needs no learning, or another method."""
 
     name: str
     label: str | None = None
@@ -150,6 +150,8 @@ class ClassificationReport(_Part):
     labels: list[str]
     splits: dict[str, ClassificationSplit]
     baseline: Baseline | None = None
+    # Other methods, trained on the same rows.
+    compared: list[Baseline] = []
     temperature: Temperature | None = None
     cross_validation: CrossValidation | None = None
     search: Search | None = None

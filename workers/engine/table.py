@@ -10,9 +10,11 @@ import pyarrow.parquet
 import torch
 
 from workers.contracts.errors import JobError
+from workers.contracts.report import Baseline
 from workers.engine.boosting import boosted_scores
-from workers.engine.classification import TrainedClassifier, classification_metrics, label_indices, training_labels
+from workers.engine.classification import TrainedClassifier, label_indices, training_labels
 from workers.engine.loop import Examples, Settings, fit
+from workers.engine.metrics import classification_metrics
 from workers.engine.run import Run, Trained
 from workers.engine.table_network import TableNetwork, TableNetworks, layout_of
 from workers.inference.tabular import DATE_WIDTH, FEATURES, TableLabels, is_missing
@@ -26,9 +28,9 @@ _EXAMPLE_VALUES = 20
 def train_table(run: Run) -> Trained:
     """Learn columns, train the network. Raises JobError."""
     params: TabularParams = run.params  # type: ignore[assignment]
-    labels = training_labels(run)
+    labels = training_labels(run.preparation)
     run.progress(0.01, "Reading the columns")
-    columns, ignored = read_columns(run, params)
+    columns, ignored = read_columns(run.preparation, params)
     train = TableExamples(run, "train", columns, labels)
     evaluation: dict[str, Examples] = {
         split: TableExamples(run, split, columns, labels) for split in ("validation", "test")
@@ -194,11 +196,12 @@ class TrainedTable(TrainedClassifier):
         categories = _places(self._columns)[1]
         tables = {name: found for name, found in self.evaluation.items() if isinstance(found, TableExamples)}
         scores = boosted_scores(self._train, tables, categories, self.run.seed)
-        beside: dict[str, Any] = {"name": "gradient boosting"}
+        boosting = Baseline(name="gradient boosting")
         for split, given in scores.items():
             truth, names = self.true_labels(split)
-            beside[split] = classification_metrics(truth, np.pad(given, ((0, 0), (0, len(names) - len(self.labels)))))
-        return metrics, {**report, "beside": [beside]}
+            padded = np.pad(given, ((0, 0), (0, len(names) - len(self.labels))))
+            setattr(boosting, split, classification_metrics(truth, padded))
+        return metrics, {**report, "compared": [boosting.model_dump(mode="json")]}
 
     def input_schema(self) -> dict[str, Any]:
         """A row of this very table: its columns with their types and most frequent values."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from workers.contracts.kinds import DatasetKind
-from workers.task_templates.base import Params, Preset, TaskTemplate
+from workers.task_templates.base import FoldedParams, Preset, TaskTemplate
+from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from workers.engine.run import Run, Trained
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _ADVANCED: dict[str, Any] = {"advanced": True}
 
 
-class TabularParams(Params):
+class TabularParams(FoldedParams):
     """What can be set for a classifier of rows."""
 
     ignore: str = Field(
@@ -147,6 +148,15 @@ class TabularClassification(TaskTemplate):
         "fast": {},
         "balanced": {"networks": 4},
         "best": {"networks": 8, "width": 256, "learning_rate": 0.0015, "patience": 20},
+    }
+    search_space: ClassVar[SearchSpace] = {
+        "learning_rate": Range(0.0005, 0.01, log=True),
+        "width": Range(64, 512, log=True),
+        "depth": Range(1, 4),
+        "embedding": Range(4, 32, log=True),
+        "bins": Range(8, 64, log=True),
+        "dropout": Range(0.0, 0.5),
+        "weight_decay": Range(0.001, 0.5, log=True),
     }
     main_metric = "accuracy"
     input_schema: ClassVar[dict[str, Any]] = {
