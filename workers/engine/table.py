@@ -13,9 +13,11 @@ from workers.contracts.errors import JobError
 from workers.contracts.report import Baseline
 from workers.engine.boosting import boosted_scores
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
-from workers.engine.loop import Examples, Settings, fit
+from workers.engine.examples import Examples
+from workers.engine.loop import fit
 from workers.engine.metrics import classification_metrics
 from workers.engine.run import Run, Trained
+from workers.engine.settings import Settings
 from workers.engine.table_network import TableNetwork, TableNetworks, layout_of
 from workers.inference.tabular import DATE_WIDTH, FEATURES, TableLabels, is_missing
 
@@ -61,15 +63,7 @@ def _settings(run: Run, params: "TabularParams", rows: int) -> Settings:
     epochs = params.epochs or int(np.clip(1_500_000 // rows, 8, 100))
     batch_size = params.batch_size or int(np.clip(2 ** round(np.log2(max(rows, 1) / 80)), 16, 1024))
     run.choose(epochs=epochs, batch_size=batch_size)
-    return Settings(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=params.learning_rate,
-        weight_decay=params.weight_decay,
-        label_smoothing=params.label_smoothing,
-        class_weights=params.class_weights,
-        patience=params.patience,
-    )
+    return Settings.of(params, epochs=epochs, batch_size=batch_size)
 
 
 def read_columns(run: Run, params: "TabularParams") -> tuple[list[dict[str, Any]], list[str]]:

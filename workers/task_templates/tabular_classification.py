@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from workers.contracts.kinds import DatasetKind
-from workers.task_templates.base import FoldedParams, Preset, TaskTemplate
+from workers.task_templates.base import Preset, TaskTemplate
+from workers.task_templates.network import ADVANCED, NetworkParams
 from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from workers.engine.run import Run, Trained
 
-_ADVANCED: dict[str, Any] = {"advanced": True}
+_PRESET: dict[str, Any] = {
+    "learning_rate": 0.002,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.02,
+    "patience": 12,
+}
 
 
-class TabularParams(FoldedParams):
+class TabularParams(NetworkParams):
     """What can be set for a classifier of rows."""
 
     ignore: str = Field(
@@ -24,23 +30,6 @@ class TabularParams(FoldedParams):
         title="Leave out columns",
         description="Columns that the model must not look at, separated by commas: what is not known yet when a "
         "prediction is asked for, or gives the answer away.",
-    )
-    epochs: int | None = Field(
-        default=None,
-        ge=1,
-        le=1000,
-        title="Epochs",
-        description="How often training goes through all rows, at most. Empty: chosen from the amount of data.",
-    )
-    learning_rate: float = Field(
-        default=0.002, gt=0, le=1, title="Learning rate", description="The size of a training step at its peak."
-    )
-    batch_size: int | None = Field(
-        default=None,
-        ge=2,
-        le=65_536,
-        title="Batch size",
-        description="Rows per training step. Empty: chosen from the amount of data.",
     )
     networks: int = Field(
         default=1,
@@ -61,7 +50,7 @@ class TabularParams(FoldedParams):
         le=256,
         title="Embedding",
         description="Numbers that describe a category, or the place of a number among its quantiles.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     bins: int = Field(
         default=24,
@@ -69,7 +58,7 @@ class TabularParams(FoldedParams):
         le=256,
         title="Quantiles",
         description="How finely the place of a number among those of the training rows is told.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     categories: int = Field(
         default=5000,
@@ -77,7 +66,7 @@ class TabularParams(FoldedParams):
         le=100_000,
         title="Most categories",
         description="How many values of a column the model knows, the most frequent ones; others are unknown.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     hide: float = Field(
         default=0.02,
@@ -85,13 +74,7 @@ class TabularParams(FoldedParams):
         le=0.9,
         title="Hide cells",
         description="Share of cells that are hidden at random in training, so that the model can do without them.",
-        json_schema_extra=_ADVANCED,
-    )
-    class_weights: bool = Field(
-        default=True,
-        title="Balance the classes",
-        description="Give rare classes more weight in training.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     dropout: float = Field(
         default=0.15,
@@ -99,31 +82,7 @@ class TabularParams(FoldedParams):
         le=0.9,
         title="Dropout",
         description="Share of the signal that is hidden at random in training, against learning by heart.",
-        json_schema_extra=_ADVANCED,
-    )
-    label_smoothing: float = Field(
-        default=0.02,
-        ge=0,
-        le=0.5,
-        title="Label smoothing",
-        description="How much doubt about the given labels training keeps.",
-        json_schema_extra=_ADVANCED,
-    )
-    weight_decay: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        title="Weight decay",
-        description="How strongly weights are drawn towards zero.",
-        json_schema_extra=_ADVANCED,
-    )
-    patience: int = Field(
-        default=12,
-        ge=1,
-        le=200,
-        title="Patience",
-        description="Epochs without improvement on the validation rows after which training ends.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
 
 
@@ -145,9 +104,9 @@ class TabularClassification(TaskTemplate):
     )
     params = TabularParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "fast": {},
-        "balanced": {"networks": 4},
-        "best": {"networks": 8, "width": 256, "learning_rate": 0.0015, "patience": 20},
+        "fast": _PRESET,
+        "balanced": _PRESET | {"networks": 4},
+        "best": _PRESET | {"networks": 8, "width": 256, "learning_rate": 0.0015, "patience": 20},
     }
     search_space: ClassVar[SearchSpace] = {
         "learning_rate": Range(0.0005, 0.01, log=True),
