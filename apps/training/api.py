@@ -18,6 +18,7 @@ from apps.projects.access import project_for
 from apps.teams.authentication import actor_of
 from apps.training import actions, compute, live
 from apps.training import series as metric_series
+from apps.training import trials as searched
 from apps.training.access import job_for
 from apps.training.models import Job
 from apps.training.serializers import (
@@ -27,6 +28,7 @@ from apps.training.serializers import (
     RetrySerializer,
     SeriesListSerializer,
     TemplateSerializer,
+    TrialListSerializer,
 )
 from apps.training.stream import event_stream
 from apps.training.watchers import still_allowed
@@ -156,6 +158,14 @@ def series(request: Request, job_id: str) -> Response:
     names = query["names"].split(",")[: metric_series.MOST_SERIES] if query.get("names") else None
     points = max(4, positive_int(query.get("points"), "points", default=500, most=5000))
     return Response({"series": metric_series.series(found, names, points)})
+
+
+@extend_schema(operation_id="jobs_trials", responses=TrialListSerializer)
+@api_view(["GET"])
+def trials(request: Request, job_id: str) -> Response:
+    """What the job's search has tried so far; empty where nothing is searched."""
+    read_query(request, set())
+    return Response(searched.as_json(job_for(actor_of(request), job_id)))
 
 
 @extend_schema(

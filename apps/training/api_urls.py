@@ -11,5 +11,6 @@ urlpatterns = [
     path("jobs/<str:job_id>/cancel", api.cancel, name="cancel"),
     path("jobs/<str:job_id>/retry", api.retry, name="retry"),
     path("jobs/<str:job_id>/events", api.events, name="events"),
+    path("jobs/<str:job_id>/trials", api.trials, name="trials"),
     path("jobs/<str:job_id>/series", api.series, name="series"),
 ]

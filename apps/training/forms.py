@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.projects.models import Project
 from apps.training import compute
+from apps.training.plan import PlanForm, seconds_of_one
 from apps.training.runners import training_queue
 from workers.task_templates.base import TaskTemplate
 
@@ -28,7 +29,7 @@ def ready_datasets(project: Project, kind: str | None = None) -> list[Dataset]:
     return list(rows.filter(kind=kind) if kind else rows)
 
 
-class JobForm(forms.Form):
+class JobForm(PlanForm):
     """Dataset, preset, name, and a field for each parameter of the template; what is left empty, the preset decides."""
 
     dataset = forms.ChoiceField(label=_("Dataset"))
@@ -56,6 +57,8 @@ class JobForm(forms.Form):
         else:
             del self.fields["cost"]
         self.template = template
+        self.offer(template)
+        self.seconds_of_one = seconds_of_one(project, template.key)
         datasets = ready_datasets(project, template.kind)
         self.fields["dataset"].choices = [(d.pk, d.name) for d in datasets]  # type: ignore[attr-defined]
         offered = [(key, label) for key, label, _hint in _PRESETS if key in template.presets]
@@ -96,16 +99,18 @@ class JobForm(forms.Form):
 
     def parameters(self) -> dict[str, Any]:
         """What the user set, by parameter name."""
-        return {
+        own = {
             name.removeprefix(_PREFIX): value
             for name, value in self.cleaned_data.items()
             if name.startswith(_PREFIX) and value not in (None, "")
         }
+        return own | self.plan()
 
     def add_problems(self, problems: list[dict[str, Any]]) -> None:
         """Put the template's own complaints beside the fields they are about."""
         for problem in problems:
-            name = _PREFIX + str(problem["field"]).split(".")[0]
+            parameter = str(problem["field"]).split(".")[0]
+            name = {"tune": "search", "folds": "folds"}.get(parameter, _PREFIX + parameter)
             self.add_error(name if name in self.fields else None, problem["message"])
 
 

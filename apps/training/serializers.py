@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.datasets.models import Kind
-from apps.training.models import Job
+from apps.training.models import Job, Trial
 from workers.task_templates.base import PRESETS
 
 
@@ -17,6 +17,9 @@ class TemplateSerializer(serializers.Serializer[Any]):
     summary = serializers.CharField()
     parameters = serializers.DictField(help_text="JSON Schema of the parameters")
     presets = serializers.ListField(child=serializers.CharField())
+    search_space = serializers.DictField(
+        child=serializers.DictField(), help_text="what `tune` searches: {low, high, log} or {values} by parameter"
+    )
 
 
 class LimitsSerializer(serializers.Serializer[Any]):
@@ -102,3 +105,25 @@ class SeriesSerializer(serializers.Serializer[Any]):
 
 class SeriesListSerializer(serializers.Serializer[Any]):
     series = SeriesSerializer(many=True)
+
+
+class TrialSerializer(serializers.Serializer[Any]):
+    number = serializers.IntegerField(min_value=1)
+    parameters = serializers.DictField()
+    state = serializers.ChoiceField(Trial.State.choices)
+    score = serializers.FloatField(allow_null=True)
+    scores = serializers.ListField(
+        child=serializers.ListField(child=serializers.FloatField()), help_text="[epoch from 0, score]"
+    )
+    seconds = serializers.FloatField()
+    reason = serializers.CharField()
+
+
+class TrialListSerializer(serializers.Serializer[Any]):
+    metric = serializers.CharField(help_text="on the validation rows; larger is better")
+    best = serializers.IntegerField(allow_null=True)
+    importance = serializers.DictField(
+        child=serializers.FloatField(),
+        help_text="rank correlation of score and parameter, from five finished trials on",
+    )
+    trials = TrialSerializer(many=True)

@@ -14,7 +14,7 @@ from apps.datasets.kinds import WORDS
 from apps.datasets.models import DatasetVersion
 from apps.projects.access import project_for
 from apps.projects.models import Project
-from apps.training import actions, compute, live
+from apps.training import actions, comparison, compute, live, trials
 from apps.training.access import job_for
 from apps.training.forms import JobForm, ready_datasets
 from apps.training.models import Job
@@ -115,6 +115,9 @@ def job(request: SignedInRequest, job_id: str) -> HttpResponse:
         currency=settings.SLIPWAY_CURRENCY,
         attempts=list(found.attempts.all()),
         headline=_headline(found),
+        search=trials.summary(found),
+        folded=found.metrics.get("cross_validation"),
+        settings=[(name, comparison.shown(value)) for name, value in found.parameters.items()],
         lines=live.log_lines(found),
     )
 

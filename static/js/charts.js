@@ -51,7 +51,7 @@
   function themed(option) {
     const base = defaults();
     const out = merge(base.option, option);
-    for (const name of ["xAxis", "yAxis"]) {
+    for (const name of ["xAxis", "yAxis", "parallelAxis"]) {
       if (!out[name]) continue;
       const many = Array.isArray(out[name]) ? out[name] : [out[name]];
       out[name] = many.map((one) => merge(base.axis, one));

@@ -72,7 +72,7 @@
   const listen = (type, action) => stream.addEventListener(type, (message) => { action(JSON.parse(message.data)); wake(); });
   listen("log", append);
   listen("metric", redraw);
-  for (const type of ["started", "progress", "device", "checkpoint"]) listen(type, () => {});
+  for (const type of ["started", "progress", "device", "checkpoint", "trial"]) listen(type, () => {});
   // The last frame of a job that is over: without closing, the browser would connect again and again.
   listen("state", ({ state }) => {
     over = ["succeeded", "failed", "cancelled"].includes(state);

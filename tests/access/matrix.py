@@ -184,6 +184,7 @@ API: Final = [
     Line("POST", V1 + "jobs/<str:job_id>/retry", writers(202), arguments={"job_id": failed}),
     Line("GET", V1 + "jobs/<str:job_id>/events", readers()),
     Line("GET", V1 + "jobs/<str:job_id>/series", readers()),
+    Line("GET", V1 + "jobs/<str:job_id>/trials", readers()),
     # models
     Line("GET", V1 + "models", everybody()),
     Line("GET", V1 + "models/<str:model_id>", readers()),
@@ -276,6 +277,8 @@ PAGES: Final = [
     Line("GET", "projects/<str:project_id>/templates", page(readers())),
     Line("GET", "projects/<str:project_id>/jobs", page(readers())),
     Line("GET", "projects/<str:project_id>/jobs/new", page(writers(303))),
+    Line("GET", "projects/<str:project_id>/compare", page(readers())),
+    Line("GET", "jobs/<str:job_id>/trials", page(readers())),
     Line("GET", "jobs/<str:job_id>", page(readers())),
     Line("GET", "jobs/<str:job_id>", page(readers()), arguments={"job_id": failed}),
     Line("POST", "jobs/<str:job_id>/cancel", page(writers(303)), arguments={"job_id": queued}),
