@@ -1,97 +1,263 @@
 """A model's evaluation, arranged for reading. Nothing is computed here that the engine has not measured."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from apps.registry import charts
 from apps.registry.models import ModelVersion
+from workers.contracts.report import (
+    ClassificationReport,
+    ClassificationSplit,
+    Interval,
+    Metrics,
+    RankingSplit,
+    RecommendationReport,
+    Slice,
+    UserGroup,
+    read_report,
+)
 
-_NAMES = {
-    "accuracy": gettext_lazy("Accuracy"),
-    "macro_f1": gettext_lazy("Macro F1"),
-    "macro_precision": gettext_lazy("Macro precision"),
-    "macro_recall": gettext_lazy("Macro recall"),
-    "log_loss": gettext_lazy("Log loss"),
-    "recall@10": gettext_lazy("Recall@10"),
-    "ndcg@10": gettext_lazy("NDCG@10"),
-    "recall@20": gettext_lazy("Recall@20"),
-    "ndcg@20": gettext_lazy("NDCG@20"),
-    "coverage@10": gettext_lazy("Coverage@10"),
+_NAMES: dict[str, tuple[str | Promise, str | Promise]] = {
+    "accuracy": (gettext_lazy("Accuracy"), gettext_lazy("Share of examples that got the right label.")),
+    "macro_f1": (
+        gettext_lazy("Macro F1"),
+        gettext_lazy("Balance of precision and recall, every class counted alike."),
+    ),
+    "macro_precision": (
+        gettext_lazy("Macro precision"),
+        gettext_lazy("Of what was given a label, how much deserved it; every class counted alike."),
+    ),
+    "macro_recall": (
+        gettext_lazy("Macro recall"),
+        gettext_lazy("Of what deserved a label, how much got it; every class counted alike."),
+    ),
+    "weighted_f1": (gettext_lazy("Weighted F1"), gettext_lazy("As macro F1, but frequent classes count more.")),
+    "roc_auc": (
+        gettext_lazy("ROC-AUC"),
+        gettext_lazy("How well scores part a class from the others: 0.5 is chance, 1 perfect; mean over classes."),
+    ),
+    "pr_auc": (
+        gettext_lazy("PR-AUC"),
+        gettext_lazy("Precision over all levels of recall; mean over classes. Strict on rare classes."),
+    ),
+    "log_loss": (
+        gettext_lazy("Log loss"),
+        gettext_lazy("How far the probabilities are from the truth; smaller is better."),
+    ),
+    "calibration_error": (
+        gettext_lazy("Calibration error"),
+        gettext_lazy("By how much scores promise too much or too little, on average; smaller is better."),
+    ),
 }
-_EXPLAINED = {
-    "accuracy": gettext_lazy("Share of examples that got the right label."),
-    "macro_f1": gettext_lazy("Balance of precision and recall, every class counted alike."),
-    "macro_precision": gettext_lazy("Of what was given a label, how much deserved it; every class counted alike."),
-    "macro_recall": gettext_lazy("Of what deserved a label, how much got it; every class counted alike."),
-    "log_loss": gettext_lazy("How far the probabilities are from the truth; smaller is better."),
-    "recall@10": gettext_lazy("Share of the held-out items found in the first 10."),
-    "ndcg@10": gettext_lazy("As recall@10, but early places count more."),
-    "recall@20": gettext_lazy("Share of the held-out items found in the first 20."),
-    "ndcg@20": gettext_lazy("As recall@20, but early places count more."),
-    "coverage@10": gettext_lazy("Share of the catalogue that is recommended to somebody."),
+_RANKED = {
+    "recall": (gettext_lazy("Recall"), gettext_lazy("Share of the held-out items that the list finds.")),
+    "ndcg": (gettext_lazy("NDCG"), gettext_lazy("As recall, but early places count more.")),
+    "mrr": (gettext_lazy("MRR"), gettext_lazy("How early the first hit comes: 1 is always first, 0.5 second.")),
+    "map": (gettext_lazy("MAP"), gettext_lazy("How pure the list is down to each hit.")),
 }
-# Beyond this many classes a confusion matrix is no longer readable; the per-class table is.
-_MATRIX_CLASSES = 40
+_CUTOFFS = (20, 10, 5)
+_BASELINES = {"popularity": gettext_lazy("popularity"), "item-knn": gettext_lazy("item-kNN")}
+_LISTS = {
+    "coverage": (gettext_lazy("Coverage"), gettext_lazy("Share of the catalogue that is recommended to somebody.")),
+    "novelty": (
+        gettext_lazy("Novelty"),
+        gettext_lazy("How unknown the recommended items are, in bits: one more means half as many know them."),
+    ),
+    "gini": (
+        gettext_lazy("Concentration (Gini)"),
+        gettext_lazy("0: all items are recommended equally often; 1: always the same."),
+    ),
+    "popularity_lift": (
+        gettext_lazy("Popularity bias"),
+        gettext_lazy("How much more popular recommended items are than those people chose: 0 equal, 1 twice."),
+    ),
+}
+# Beyond this many classes a confusion matrix is no longer readable; the list of its largest cells is.
+_MATRIX_CLASSES = 30
+_SHOWN_MISTAKES = 20
+_SHOWN_CONFUSIONS = 8
+_SEARCHED_CHARACTERS = 60
+
+
+class Figure(NamedTuple):
+    """A metric as a page shows it: the value of the report's split, what surrounds it, and other values beside it."""
+
+    key: str
+    name: str | Promise
+    explained: str | Promise
+    value: float | None
+    interval: Interval | None
+    validation: float | None
+    beside: list[float | None]
+    undefined: str | None = None
 
 
 def headline(model: ModelVersion) -> dict[str, Any]:
     """The one figure by which models of a kind are compared, on the test split (validation where there is none)."""
     name = "recall@20" if model.kind == "recommendation" else "accuracy"
     split = "test" if name in model.metrics.get("test", {}) else "validation"
-    return {"name": _NAMES[name], "value": model.metrics.get(split, {}).get(name), "split": split}
-
-
-def metric_rows(model: ModelVersion) -> list[dict[str, Any]]:
-    """One row per metric: its value on both splits and, for recommendation, the popularity baseline's on test."""
-    test, validation = model.metrics.get("test", {}), model.metrics.get("validation", {})
-    names = [name for name in _NAMES if name in test or name in validation]
-    return [
-        {
-            "name": _NAMES[name],
-            "explained": _EXPLAINED[name],
-            "test": test.get(name),
-            "validation": validation.get(name),
-            "baseline": (test.get("popularity") or {}).get(name),
-        }
-        for name in names
-    ]
+    shown = "Recall@20" if model.kind == "recommendation" else _NAMES[name][0]
+    return {"name": shown, "value": model.metrics.get(split, {}).get(name), "split": split}
 
 
 def context(model: ModelVersion) -> dict[str, Any]:
     """Everything the model page shows of the report."""
-    splits = model.report.get("splits", {})
-    split = "test" if splits.get("test") else "validation"
-    part = splits.get(split) or {}
-    labels = model.report.get("labels") or []
-    matrix = part.get("confusion")
-    return {
+    report = read_report(model.report)
+    split = next((name for name in ("test", "validation", "train") if name in report.splits), "test")
+    # Reports from before there was a schema hold no metrics: the model's own are the same.
+    validation = model.metrics.get("validation", {})
+    found: dict[str, Any] = {
         "headline": headline(model),
-        "metrics": metric_rows(model),
         "parameters": [(name, value) for name, value in sorted(model.parameters.items()) if value is not None],
-        "is_ranking": model.kind == "recommendation",
+        "report": report,
         "report_split": split,
-        "per_class": part.get("per_class") or [],
-        "mistakes": (part.get("mistakes") or [])[:20],
-        "confusion": confusion_chart(labels, matrix) if matrix and len(labels) <= _MATRIX_CLASSES else None,
-        "baseline": model.report.get("baseline"),
-        "examples": (model.report.get("examples") or [])[:5],
+        "is_ranking": isinstance(report, RecommendationReport),
     }
+    values = {**model.metrics.get(split, {})}
+    if isinstance(report, RecommendationReport):
+        return found | _ranking(report, split, values, validation)
+    return found | _classification(report, split, values, validation)
 
 
-def confusion_chart(labels: list[str], matrix: list[list[int]]) -> dict[str, Any]:
-    """ECharts option of a confusion matrix: true labels downwards, predicted to the right, shaded by row share."""
-    # The counts themselves, as long as they fit into their cells.
-    label = {"show": len(labels) <= 12, "formatter": "{@[3]}"}
-    cells = []
-    for true, row in enumerate(matrix):
-        total = sum(row) or 1
-        cells += [[predicted, true, round(count / total, 4), count] for predicted, count in enumerate(row)]
+def _classification(
+    report: ClassificationReport, split: str, values: dict[str, Any], validation: dict[str, Any]
+) -> dict[str, Any]:
+    part = report.splits.get(split) or ClassificationSplit(labels=report.labels)
+    label, baseline = _baseline(report, split)
+    figures = [
+        Figure(
+            key=key,
+            name=name,
+            explained=explained,
+            value=values.get(key),
+            interval=part.intervals.get(key),
+            validation=validation.get(key) if split != "validation" else None,
+            beside=[baseline.get(key)],
+            undefined=part.undefined.get(key),
+        )
+        for key, (name, explained) in _NAMES.items()
+        if key in values or key in validation or key in part.undefined
+    ]
+    matrix = part.confusion if part.confusion and len(part.labels) <= _MATRIX_CLASSES else None
     return {
-        "tooltip": {},
-        "grid": {"top": 8, "right": 8, "left": 4, "bottom": 40},
-        "xAxis": {"type": "category", "data": labels, "name": _("predicted"), "nameLocation": "middle", "nameGap": 30},
-        "yAxis": {"type": "category", "data": labels, "inverse": True},
-        "visualMap": {"show": False, "min": 0, "max": 1, "dimension": 2, "inRange": {"opacity": [0.04, 1]}},
-        "series": [{"type": "heatmap", "data": cells, "encode": {"tooltip": [3]}, "label": label}],
+        "part": part,
+        "figures": figures,
+        "lead": next((figure for figure in figures if figure.key == "accuracy"), None),
+        "others": [figure for figure in figures if figure.key in ("macro_f1", "roc_auc", "calibration_error")],
+        "beside_names": [_("Always “%(label)s”") % {"label": label}] if baseline else [],
+        "per_class": part.per_class,
+        "has_areas": any(row.roc_auc is not None for row in part.per_class),
+        "mistakes": [(mistake, _searchable(mistake.input)) for mistake in part.mistakes[:_SHOWN_MISTAKES]],
+        "confusion": charts.confusion(part.labels, matrix) if matrix else None,
+        "confusions": part.confusions[:_SHOWN_CONFUSIONS],
+        "reliability": charts.reliability(part.calibration) if part.calibration else None,
+        "sureness": charts.sureness(part.calibration) if part.calibration else None,
+        "slices": _by_group(part.slices),
     }
+
+
+def _baseline(report: ClassificationReport, split: str) -> tuple[str | None, Metrics]:
+    if report.baseline is None:
+        return None, {}
+    return report.baseline.label, getattr(report.baseline, split) or {}
+
+
+def _ranking(
+    report: RecommendationReport, split: str, values: dict[str, Any], validation: dict[str, Any]
+) -> dict[str, Any]:
+    part = report.splits.get(split)
+    baselines: dict[str, dict[str, float]] = part.baselines if part else {}
+    # Reports from before there was a schema hold their baseline in the metrics alone.
+    baselines = baselines or {name: values[name] for name in _BASELINES if isinstance(values.get(name), dict)}
+    # A database keeps no order of keys.
+    baselines = dict(sorted(baselines.items(), key=lambda pair: _place(pair[0])))
+    rows = [
+        Figure(
+            key=f"{key}@{k}",
+            name=f"{name}@{k}",
+            explained=explained,
+            value=values[f"{key}@{k}"],
+            interval=part.intervals.get(f"{key}@{k}") if part else None,
+            validation=validation.get(f"{key}@{k}") if split != "validation" else None,
+            beside=[one.get(f"{key}@{k}") for one in baselines.values()],
+        )
+        for k in _CUTOFFS
+        for key, (name, explained) in _RANKED.items()
+        if f"{key}@{k}" in values
+    ]
+    lists = [
+        Figure(name, shown, explained, values[name], None, None, [one.get(name) for one in baselines.values()])
+        for key, (shown, explained) in _LISTS.items()
+        for name in sorted(values)
+        if name.partition("@")[0] == key
+    ]
+    lead = next((row for row in rows if row.key == "recall@20"), None)
+    return {
+        "part": part,
+        "figures": rows,
+        "lists": lists,
+        "lead": lead,
+        "others": [row for row in rows if row.key in ("ndcg@20", "mrr@20")] + lists[:1],
+        "beside_names": [_BASELINES.get(name, name) for name in baselines],
+        "gains": _gains(part) if part else [],
+        "user_groups": _user_groups(part) if part else [],
+        "scale": _scale(lead, part),
+        "most_recommended": report.most_recommended[:10],
+        "examples": report.examples[:5],
+    }
+
+
+def _place(baseline: str) -> int:
+    names = list(_BASELINES)
+    return names.index(baseline) if baseline in names else len(names)
+
+
+def _gains(part: RankingSplit) -> list[dict[str, Any]]:
+    """How much better than each baseline the model surely is, by recall@20."""
+    return [
+        {"name": _BASELINES.get(name, name), "interval": gain["recall@20"], "surely": gain["recall@20"].low > 0}
+        for name, gain in sorted(part.gains.items(), key=lambda pair: _place(pair[0]))
+        if "recall@20" in gain
+    ]
+
+
+def _user_groups(part: RankingSplit) -> list[tuple[str, str, list[UserGroup]]]:
+    """Title, explanation and groups of users."""
+    titled = [
+        (_("By length of history"), _("How well users with short and long histories are served."), part.by_history),
+        (
+            _("Newcomers"),
+            _("The same users, judged as if only this many of their items were known."),
+            part.new_users,
+        ),
+    ]
+    return [(title, text, groups) for title, text, groups in titled if groups]
+
+
+def _scale(lead: Figure | None, part: RankingSplit | None) -> float:
+    """The end of the scale on which recall is drawn: the largest value there is, and some room."""
+    values = [lead.interval.high if lead and lead.interval else (lead.value or 0 if lead else 0)]
+    if part:
+        values += [
+            group.intervals["recall@20"].high
+            for group in (*part.by_history, *part.new_users)
+            if "recall@20" in group.intervals
+        ]
+    return min(1.0, 1.1 * max(values)) or 1.0
+
+
+def _by_group(slices: Sequence[Slice]) -> list[tuple[str, list[Slice]]]:
+    groups: dict[str, list[Slice]] = {}
+    for part in slices:
+        groups.setdefault(part.group, []).append(part)
+    return list(groups.items())
+
+
+def _searchable(text: str) -> str:
+    """The beginning of a text, whole words, by which the rows of the dataset can be searched."""
+    first = next(iter(text.splitlines()), "")
+    return first if len(first) <= _SEARCHED_CHARACTERS else first[:_SEARCHED_CHARACTERS].rsplit(" ", 1)[0]

@@ -57,7 +57,10 @@
       out[name] = many.map((one) => merge(base.axis, one));
     }
     // A series may ask for a colour of the page by its token: "--sw-bad".
-    for (const one of [out.series ?? []].flat()) if (one.color?.startsWith("--")) one.color = resolve(one.color);
+    for (const one of [out.series ?? []].flat()) {
+      if (one.color?.startsWith("--")) one.color = resolve(one.color);
+      if (one.label?.color?.startsWith("--")) one.label = { ...one.label, color: resolve(one.label.color) };
+    }
     if (!option.legend) delete out.legend;
     return out;
   }

@@ -121,6 +121,29 @@ def chart(option: dict[str, Any], label: str, css: str = "") -> SafeString:
     )
 
 
+@register.simple_tag
+def strip(
+    value: float | None, low: float | None = None, high: float | None = None, beside: Any = (), scale: float = 1.0
+) -> SafeString:
+    """A value on a line from 0 to `scale`, with its interval and with the values beside it as ticks. A picture of
+    figures that stand next to it, so hidden from screen readers."""
+
+    def place(number: float) -> str:
+        return f"{100 * min(max(number / scale, 0.0), 1.0):.2f}%"
+
+    parts = [SafeString('<rect class="strip-track" y="7" width="100%" height="4" rx="2"/>')]
+    for other in beside or ():
+        if other is not None:
+            parts.append(format_html('<rect class="strip-beside" x="{}" y="2" width="2" height="14"/>', place(other)))
+    if low is not None and high is not None:
+        parts.append(
+            format_html('<rect class="strip-range" x="{}" y="5" width="{}" height="8"/>', place(low), place(high - low))
+        )
+    if value is not None:
+        parts.append(format_html('<circle class="strip-value" cx="{}" cy="9" r="5"/>', place(value)))
+    return format_html('<svg class="strip" height="18" aria-hidden="true">{}</svg>', SafeString("".join(parts)))
+
+
 @register.filter
 def number(value: Any) -> str:
     """A count with separators; a float with at most three decimals."""
@@ -207,6 +230,12 @@ def hue(key: str) -> int:
 def get(mapping: dict[str, Any] | None, key: str) -> Any:
     """mapping[key], None where it is missing."""
     return (mapping or {}).get(key)
+
+
+@register.filter
+def get_at(values: Any, place: int) -> Any:
+    """values[place]."""
+    return values[place]
 
 
 @register.filter
