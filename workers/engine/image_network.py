@@ -2,16 +2,80 @@
 
 import torch
 from torch import nn
-from torch.nn import functional
+
+# Where the body starts: larger images are halved by strided layers until they fit.
+_BODY = 48
 
 
-class _Conv(nn.Sequential):
-    """Convolution, batch norm, ReLU."""
+class ImageNetwork(nn.Module):
+    """Pixels, uint8 [batch, height, width, 3] → scores, float32 [batch, labels].
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-        )
+    A ResNet-9 in spirit: convolutions that widen, each halving the map, with residual blocks between them. A layer that
+    pools does so right after its convolution: norm and ReLU, which cost a CPU more than the convolution, then see a
+    quarter of the map. The body sees at most 48 pixels, so that its cost is nearly the same for every size.
+
+    `mean` and `std` (per channel, in 0..1) are the training images'. Once `mirror` is set, answers outside of training
+    are the mean over the image and its mirror image.
+    """
+
+    def __init__(
+        self,
+        labels: int,
+        size: int,
+        mean: torch.Tensor,
+        std: torch.Tensor,
+        *,
+        width: int = 32,
+        depth: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.mirror = False
+        self.register_buffer("scale", (1 / (255 * std)).reshape(1, 3, 1, 1))
+        self.register_buffer("shift", (-mean / std).reshape(1, 3, 1, 1))
+        self.scale: torch.Tensor
+        self.shift: torch.Tensor
+        layers: list[nn.Module] = []
+        channels = 3
+        while size > _BODY:
+            layers.append(_layer(channels, width, stride=2))
+            channels, size = width, (size + 1) // 2
+        self.body_size = size
+        if not layers:
+            layers.append(_layer(channels, width))
+        layers += [_layer(width, 2 * width, pool=True), *(_Residual(2 * width) for _ in range(depth))]
+        layers += [_layer(2 * width, 4 * width, pool=True), *(_Residual(4 * width) for _ in range(depth))]
+        layers.append(_layer(4 * width, 8 * width))
+        self.layers = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(16 * width, labels)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Scores before softmax. Seen as [batch, 3, height, width] the pixels already lie channels-last in memory."""
+        pixels = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        scores = self._scores(pixels)
+        if self.mirror and not self.training:
+            both = torch.softmax(scores, dim=1) + torch.softmax(self._scores(pixels.flip(3)), dim=1)
+            # Scores whose softmax is the mean of the two answers; far from where a logarithm has no value.
+            scores = (both / 2).clamp_min(1e-12).log()
+        return scores
+
+    def _scores(self, pixels: torch.Tensor) -> torch.Tensor:
+        features = self.layers(pixels)
+        pooled = torch.cat([features.amax(dim=(2, 3)), features.mean(dim=(2, 3))], dim=1)
+        scores: torch.Tensor = self.out(self.dropout(pooled)) * 0.25
+        return scores
+
+
+def _layer(inputs: int, outputs: int, stride: int = 1, pool: bool = False) -> nn.Sequential:
+    """Convolution, maximum of 2 × 2 if asked for, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+        *([nn.MaxPool2d(2)] if pool else []),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
 
 
 class _Residual(nn.Module):
@@ -19,45 +83,9 @@ class _Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(_Conv(channels, channels), _Conv(channels, channels))
+        self.body = nn.Sequential(_layer(channels, channels), _layer(channels, channels))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Same shape."""
         changed: torch.Tensor = self.body(features)
         return features + changed
-
-
-class ImageNetwork(nn.Module):
-    """Pixels, uint8 [batch, height, width, 3] → scores, float32 [batch, labels].
-
-    The first convolution is pooled at once: most of the work is then done on small maps, which a CPU trains on in a
-    minute. Images above 48 pixels are halved by strided layers until the body sees at most 48: its cost is then the
-    same for every size. `mean` and `std` (per channel, in 0..1) are the training images'.
-    """
-
-    def __init__(self, labels: int, size: int, width: int, mean: torch.Tensor, std: torch.Tensor) -> None:
-        super().__init__()
-        self.register_buffer("scale", (1 / (255 * std)).reshape(1, 3, 1, 1))
-        self.register_buffer("shift", (-mean / std).reshape(1, 3, 1, 1))
-        self.scale: torch.Tensor
-        self.shift: torch.Tensor
-        layers: list[nn.Module] = []
-        channels = 3
-        while size > 48:
-            layers.append(_Conv(channels, width, stride=2))
-            channels, size = width, (size + 1) // 2
-        layers += [_Conv(channels, width), nn.MaxPool2d(2)]
-        layers += [_Conv(width, 2 * width), nn.MaxPool2d(2), _Residual(2 * width)]
-        layers += [_Conv(2 * width, 4 * width), nn.MaxPool2d(2), _Residual(4 * width)]
-        self.layers = nn.Sequential(*layers)
-        self.out = nn.Linear(8 * width, labels)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Scores before softmax. Seen as [batch, 3, height, width] the pixels already lie channels-last in memory."""
-        pixels = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
-        features = self.layers(pixels)
-        peak = functional.adaptive_max_pool2d(features, 1).flatten(1)
-        mean = features.mean(dim=(2, 3))
-        scores: torch.Tensor = self.out(torch.cat([peak, mean], dim=1)) * 0.25
-        return scores

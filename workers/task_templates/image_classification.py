@@ -1,7 +1,7 @@
 """Image classification: an image gets one of the labels of the training data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,14 +13,16 @@ from workers.task_templates.search_space import Range, SearchSpace
 if TYPE_CHECKING:
     from workers.engine.run import Run, Trained
 
-_PRESET: dict[str, Any] = {
+_SHARED: dict[str, Any] = {
     "optimizer": "sgd",
     "learning_rate": 0.2,
     "warmup": 0.2,
     "weight_decay": 0.0005,
     "clip_norm": 5.0,
     "label_smoothing": 0.1,
-    "patience": 10,
+    "ema": 0.05,
+    # The learning rate falls to the end, and with it the error: whoever stops early, loses the best part.
+    "patience": 100,
 }
 
 
@@ -51,10 +53,27 @@ class ImageParams(NetworkParams):
         title="Network width",
         description="Channels of the first layer. Wider networks learn more and take longer.",
     )
-    flip: bool = Field(
-        default=True,
+    depth: int = Field(
+        default=1,
+        ge=0,
+        le=8,
+        title="Network depth",
+        description="Residual blocks of each of the two stages.",
+        json_schema_extra=ADVANCED,
+    )
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.9,
+        title="Dropout",
+        description="Share of the last features that are left out at random in training.",
+        json_schema_extra=ADVANCED,
+    )
+    flip: Literal["auto", "on", "off"] = Field(
+        default="auto",
         title="Mirror images",
-        description="Show images also mirrored in training. Switch off where left and right matter, as for letters.",
+        description="Show images also mirrored in training. Auto: unless a small network that learned from some of the "
+        "images does not recognise others mirrored, as with letters and digits.",
     )
     color: float = Field(
         default=0.0,
@@ -62,6 +81,46 @@ class ImageParams(NetworkParams):
         le=1,
         title="Vary colours",
         description="How strongly brightness, contrast and saturation are varied in training.",
+        json_schema_extra=ADVANCED,
+    )
+    distort: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="Distort",
+        description="Share of the images that are turned, slanted, zoomed, sharpened, or given fewer or other colours "
+        "in training, one of these at random (TrivialAugment).",
+        json_schema_extra=ADVANCED,
+    )
+    erase: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="Erase parts",
+        description="Share of the images of which training covers a square (Cutout).",
+        json_schema_extra=ADVANCED,
+    )
+    mixup: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="Mixup",
+        description="Share of the batches in which training blends images, and their labels, in pairs.",
+        json_schema_extra=ADVANCED,
+    )
+    cutmix: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        title="CutMix",
+        description="Share of the batches in which training puts a part of another image into each.",
+        json_schema_extra=ADVANCED,
+    )
+    mirror_answers: bool = Field(
+        default=False,
+        title="Mirror when answering",
+        description="Answer with the mean over the image and its mirror image, where images may be mirrored: better, "
+        "at twice the computing.",
         json_schema_extra=ADVANCED,
     )
 
@@ -82,15 +141,18 @@ class ImageClassification(TaskTemplate):
     )
     params = ImageParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "fast": _PRESET | {"largest_size": 64},
-        "balanced": _PRESET | {"width": 48, "largest_size": 96, "color": 0.2},
-        "best": _PRESET | {"width": 64, "largest_size": 128, "color": 0.2, "patience": 15},
+        "fast": _SHARED | {"largest_size": 64, "color": 0.1},
+        "balanced": _SHARED | {"largest_size": 96, "color": 0.2, "cutmix": 0.5},
+        "best": _SHARED
+        | {"largest_size": 128, "width": 48, "color": 0.2, "distort": 0.5, "cutmix": 0.5, "mirror_answers": True},
     }
     search_space: ClassVar[SearchSpace] = {
         "learning_rate": Range(0.02, 1.0, log=True),
         "label_smoothing": Range(0.0, 0.2),
         "weight_decay": Range(0.00005, 0.005, log=True),
         "color": Range(0.0, 0.6),
+        "distort": Range(0.0, 0.9),
+        "cutmix": Range(0.0, 0.8),
     }
     main_metric = "accuracy"
     input_schema: ClassVar[dict[str, Any]] = {
