@@ -258,7 +258,7 @@ def _judge(now: _Training, validation: Examples, epoch: int, report: Reporter) -
         now.best = _copy(candidates[-1])
         return
     at, settings = now.at, now.settings
-    measured = [(*_measure(model, validation, now.run.device), model) for model in candidates]
+    measured = [(*_measure(model, validation, now.run.device, settings), model) for model in candidates]
     accuracy, loss, model = max(measured, key=lambda found: (found[0], -found[1]))
     better = (accuracy, -loss) > (at.best_accuracy, -at.best_loss)
     if better:
@@ -272,9 +272,14 @@ def _judge(now: _Training, validation: Examples, epoch: int, report: Reporter) -
         now.run.log(at.ended)
 
 
-def _measure(model: nn.Module, validation: Examples, device: torch.device) -> tuple[float, float]:
-    """Accuracy over all rows, and the mean log loss over those whose label the model knows."""
-    scores = predict(model, validation, device)
+def _measure(model: nn.Module, validation: Examples, device: torch.device, settings: Settings) -> tuple[float, float]:
+    """Accuracy over all rows, and the mean log loss over those whose label the model knows.
+
+    Computed as training is: weights are chosen by this, nothing is reported from it but the curve.
+    """
+    dtype = settings.dtype(device)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        scores = predict(model, validation, device)
     known = validation.labels >= 0
     right = scores[known, validation.labels[known]] if known.any() else np.ones(1)
     accuracy = float((scores.argmax(axis=1) == validation.labels).mean())
