@@ -5,8 +5,9 @@ TF-IDF does and adds up one vector of scores each. Training counts with the very
 the trained model.
 """
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+import time
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 import scipy.sparse
@@ -15,6 +16,9 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional
 
+from workers.engine.logistic import Logistic, log_probabilities, weigh
+from workers.engine.run import Run
+
 _MODULUS = 2_147_483_629
 _MULTIPLIER = 1_000_003
 # Octaves of a count: the 2nd, 4th, 8th and 16th occurrence of an n-gram in a text each add ln 2 to its weight of 1.
@@ -22,6 +26,28 @@ _OCTAVES = (2, 4, 8, 16)
 _OCTAVE = float(np.log(2))
 # Places of a lookup table per n-gram: what is left of two n-grams that meet in one place is the more frequent.
 _PLACES_PER_NGRAM = 8
+# Known n-grams of each kind; weights are one number per n-gram and label.
+_MOST_NGRAMS, _FEWEST_NGRAMS, _MOST_WEIGHTS = 200_000, 20_000, 5_000_000
+# What the solver holds in memory: about 15 n-grams per token, 16 bytes each.
+_MOST_TOKENS = 4_000_000
+_BATCH = 256
+# Multiplications in all iterations together, and the iterations for each strength.
+_MOST_WORK, _MOST_ITERATIONS, _FEWEST_ITERATIONS = 8e9, 50, 12
+# This part of the whole job.
+LINEAR_START, LINEAR_END = 0.02, 0.05
+
+
+class Texts(Protocol):
+    """Texts as token ids: int64 labels [rows], -1 unknown; the number of all tokens."""
+
+    labels: np.ndarray
+    tokens: int
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: np.ndarray) -> torch.Tensor:
+        """int64 [rows, tokens], padded with 0."""
+        ...
 
 
 def ngram_hashes(units: torch.Tensor, shortest: int, longest: int) -> torch.Tensor:
@@ -193,16 +219,11 @@ class LinearText(nn.Module):
         return words + self.character_scores(self.characters(self.spelling(tokens))) + self.bias
 
 
-class Counts(NamedTuple):
-    """TF-IDF rows of some texts, float32 CSR [texts, n-grams of words, then of characters]."""
-
-    rows: scipy.sparse.csr_matrix
-
-
-def count_ngrams(batches: Iterable[np.ndarray], known: int) -> scipy.sparse.csr_matrix:
-    """Numbers of n-grams of texts, int64 [batch, n-grams] each → float32 CSR [texts, known] of their octaves."""
-    lengths, columns, values = [0], [], []
-    for numbers in batches:
+def count_ngrams(batches: Iterable[torch.Tensor], known: int) -> scipy.sparse.csr_matrix:
+    """Numbers of n-grams, int64 [batch, n-grams] each → float32 CSR [texts, known] of their octaves."""
+    lengths, columns, values = [0], [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.float32)]
+    for batch in batches:
+        numbers = batch.numpy()
         keys = (np.arange(len(numbers), dtype=np.int64)[:, None] * known + numbers)[numbers > 0]
         found, counts = np.unique(keys, return_counts=True)
         lengths.extend(np.bincount(found // known, minlength=len(numbers)).tolist())
@@ -221,11 +242,118 @@ def inverse_frequencies(counts: scipy.sparse.csr_matrix) -> np.ndarray:
     return idf
 
 
-def weighted(counts: scipy.sparse.csr_matrix, idf: np.ndarray) -> scipy.sparse.csr_matrix:
+def unit_rows(counts: scipy.sparse.csr_matrix, idf: np.ndarray) -> scipy.sparse.csr_matrix:
     """TF-IDF rows of length 1."""
-    rows = counts.copy()
-    rows.data *= idf[rows.indices]
-    squares = np.asarray(rows.multiply(rows).sum(axis=1)).ravel()
-    lengths = np.sqrt(np.maximum(squares, 1e-12))
-    rows.data /= np.repeat(lengths, np.diff(rows.indptr)).astype(np.float32)
-    return rows
+    counts.data *= idf[counts.indices]
+    squares = np.asarray(counts.multiply(counts).sum(axis=1)).ravel()
+    counts.data /= np.repeat(np.sqrt(np.maximum(squares, 1e-12)), np.diff(counts.indptr)).astype(np.float32)
+    return counts
+
+
+class LinearTrainer:
+    """Learns a LinearText from (some of) the training rows. The same rows give the same model: nothing is random."""
+
+    def __init__(self, run: Run, tokenizer: Tokenizer, labels: int) -> None:
+        self._run = run
+        self._labels = labels
+        self._most = max(_FEWEST_NGRAMS, min(_MOST_NGRAMS, _MOST_WEIGHTS // labels))
+        self._spelling = Spelling(tokenizer)
+        self._words, self._characters = Ngrams(1, 3), Ngrams(2, 5)
+        self._spoken = 0.0
+
+    def train(self, train: Texts, validation: Texts, importance: np.ndarray, strengths: tuple[float, ...]) -> LinearText:
+        """`importance`: float32 [labels], of the labels' rows. Of `strengths` (inverse regularisation, weakest first) the
+        best on the validation rows is taken, or, without such rows, the middle one."""
+        rows = self._rows_to_learn_from(train)
+        self._words.learn(self._batches(train, rows, 0.0, 0.08), self._most)
+        self._characters.learn(map(self._spelling, self._batches(train, rows, 0.08, 0.25)), self._most)
+        counts = self._counts(train, rows, 0.25, 0.5)
+        idf = [inverse_frequencies(part) for part in counts]
+        matrix = scipy.sparse.hstack([unit_rows(*pair) for pair in zip(counts, idf, strict=True)], format="csr")
+        del counts
+        truth = train.labels[rows]
+        problem = Logistic(matrix, truth, importance[truth], self._labels)
+        known = np.flatnonzero(validation.labels >= 0)
+        judged = None
+        if len(known):
+            counts = self._counts(validation, known, 0.5, 0.55)
+            judged = scipy.sparse.hstack([unit_rows(*pair) for pair in zip(counts, idf, strict=True)], format="csr")
+        weights, bias = self._solve(problem, judged, validation.labels[known], strengths)
+        model = LinearText(self._spelling, self._words, self._characters, idf, self._labels)
+        model.word_scores.weights, model.character_scores.weights = (
+            torch.from_numpy(part.copy()) for part in np.split(weights, [len(self._words)])
+        )
+        model.bias = torch.from_numpy(bias)
+        return model.eval()
+
+    def _solve(
+        self,
+        problem: Logistic,
+        judged: scipy.sparse.csr_matrix | None,
+        truth: np.ndarray,
+        strengths: tuple[float, ...],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        work = problem.rows.nnz * (self._labels + 4)
+        iterations = int(min(_MOST_ITERATIONS, max(_FEWEST_ITERATIONS, _MOST_WORK / len(strengths) / work)))
+        done = 0
+
+        def tell() -> None:
+            nonlocal done
+            done += 1
+            self._say(0.55 + 0.45 * min(1.0, done / (iterations * len(strengths))))
+
+        if judged is None:
+            return problem.solve(strengths[len(strengths) // 2], iterations, tell)
+        best, lowest = (np.zeros(0), np.zeros(0)), np.inf
+        for strength in strengths:
+            weights, bias = problem.solve(strength, iterations, tell)
+            scores = log_probabilities(judged @ weights + bias)
+            (share,) = weigh([scores], truth, [1.0])
+            loss = float(-log_probabilities(share * scores)[np.arange(len(truth)), truth].mean())
+            right = float((scores.argmax(axis=1) == truth).mean())
+            self._run.log(f"N-grams, strength {strength:g}: {right:.1%} of the validation rows are right.")
+            if loss < lowest:
+                best, lowest = (weights, bias), loss
+                self._run.choose(ngram_strength=strength)
+        return best
+
+    def _rows_to_learn_from(self, train: Texts) -> np.ndarray:
+        """All rows, or as many by chance as fit into memory."""
+        rows = np.arange(len(train))
+        if train.tokens <= _MOST_TOKENS:
+            return rows
+        kept = np.sort(np.random.default_rng(self._run.seed).permutation(rows)[: len(rows) * _MOST_TOKENS // train.tokens])
+        self._run.log(f"N-grams are learned from {len(kept):,} of {len(rows):,} texts, by chance: all would take too much.")
+        return kept
+
+    def _counts(self, texts: Texts, rows: np.ndarray, low: float, high: float) -> list[scipy.sparse.csr_matrix]:
+        middle = low + 0.2 * (high - low)
+        words = count_ngrams(map(self._words, self._batches(texts, rows, low, middle)), len(self._words))
+        spelled = map(self._spelling, self._batches(texts, rows, middle, high))
+        return [words, count_ngrams(map(self._characters, spelled), len(self._characters))]
+
+    def _batches(self, texts: Texts, rows: np.ndarray, low: float, high: float) -> Iterator[torch.Tensor]:
+        for start in range(0, len(rows), _BATCH):
+            yield texts.batch(rows[start : start + _BATCH])
+            self._say(low + (high - low) * start / len(rows))
+
+    def _say(self, share: float) -> None:
+        """Progress, twice a second at most."""
+        now = time.monotonic()
+        if now - self._spoken >= 0.5:
+            self._spoken = now
+            self._run.progress(LINEAR_START + (LINEAR_END - LINEAR_START) * share, "Learning n-grams")
+
+
+class TextEnsemble(nn.Module):
+    """The linear model and a network: their log probabilities, each with its weight, added up."""
+
+    def __init__(self, linear: LinearText, network: nn.Module, weights: list[float]) -> None:
+        super().__init__()
+        self.linear, self.network = linear, network
+        self.weights = weights
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Scores before softmax, float32 [batch, labels]."""
+        linear = torch.log_softmax(self.linear(tokens), dim=1)
+        return self.weights[0] * linear + self.weights[1] * torch.log_softmax(self.network(tokens), dim=1)
