@@ -11,12 +11,15 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 
+from workers.engine.balance import class_weights
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
 from workers.engine.examples import Examples
-from workers.engine.loop import fit
+from workers.engine.logistic import weigh
+from workers.engine.loop import fit, predict
 from workers.engine.run import Run
 from workers.engine.settings import Settings
-from workers.engine.text_network import TextNetwork, TextNetworks, phrase_table
+from workers.engine.text_linear import LinearTrainer
+from workers.engine.text_network import TextEnsemble, TextNetwork, TextNetworks, phrase_table
 from workers.inference.text import TextLabels, clean_text, encode_texts, pad_ids
 from workers.task_templates.text_classification import TextParams
 
@@ -26,6 +29,8 @@ _PAD, _UNKNOWN = "[PAD]", "[UNK]"
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
 _IN_WORD = rf"[[\p{{L}}\p{{N}}\p{{M}}]&&[^{_UNSPACED[1:-1]}]]"
 _MOST_PHRASES = 100_000
+# How much the linear model and the network count where no validation rows say it: the network is the surer one.
+_USUAL_WEIGHTS = [1.0, 0.5]
 # Tokens that a training run reads, counted over all its epochs, where the user sets no epochs; and the most epochs.
 _BUDGET = {"fast": 8e6, "balanced": 15e6, "best": 60e6}
 _MOST_EPOCHS = {"fast": 14, "balanced": 14, "best": 20}
@@ -51,7 +56,28 @@ def train_text(run: Run) -> "TrainedText":
     )
     if train.cut:
         run.log(f"{train.cut:,} of {len(train):,} texts have over {params.max_tokens} tokens; their ends are not read.")
+    model = _train_model(run, params, tokenizer, labels, train, validation)
+    evaluation: dict[str, Examples] = {"validation": validation, "test": test}
+    if not len(validation) and not len(test):
+        evaluation = {"train": train}
+    return TrainedText(run, model, labels, evaluation, tokenizer, max_chars, params.max_tokens)
+
+
+def _train_model(
+    run: Run,
+    params: TextParams,
+    tokenizer: Tokenizer,
+    labels: list[str],
+    train: "TextExamples",
+    validation: "TextExamples",
+) -> nn.Module:
+    """The linear model, then the networks, and how much each counts in their common answer."""
     settings = _settings(run, params, len(train), train.tokens)
+    linear = None
+    if params.linear:
+        importance = class_weights(train.labels, settings).numpy()
+        linear = LinearTrainer(run, tokenizer, len(labels)).train(train, validation, importance)
+        run.log(f"Learned {len(linear.ngrams):,} n-grams of words and characters.")
     batches = [train.batch(rows) for rows in train.batches(np.arange(len(train)), 256, np.random.default_rng(0))]
     torch.manual_seed(run.seed)
     table = phrase_table(batches, params.phrases, _MOST_PHRASES)
@@ -75,10 +101,22 @@ def train_text(run: Run) -> "TrainedText":
         f"{settings.epochs} epochs in batches of {settings.batch_size}."
     )
     fit(run, network, train, validation, settings)
-    evaluation: dict[str, Examples] = {"validation": validation, "test": test}
-    if not len(validation) and not len(test):
-        evaluation = {"train": train}
-    return TrainedText(run, network, labels, evaluation, tokenizer, max_chars, params.max_tokens)
+    return network if linear is None else _together(run, linear.to(run.device), network, validation)
+
+
+def _together(run: Run, linear: nn.Module, network: nn.Module, validation: "TextExamples") -> TextEnsemble:
+    """Linear model and network, weighed by their log loss on the validation rows."""
+    weights = _USUAL_WEIGHTS
+    known = validation.labels >= 0
+    if known.any():
+        answers = [predict(model, validation, run.device)[known] for model in (linear, network)]
+        truth = validation.labels[known]
+        weights = weigh([np.log(np.maximum(answer, 1e-12)) for answer in answers], truth, weights)
+        alone = " and ".join(f"{(answer.argmax(axis=1) == truth).mean():.1%}" for answer in answers)
+        run.log(f"The n-grams and the network alone answer {alone} of the validation rows right.")
+    run.choose(linear_weight=weights[0], network_weight=weights[1])
+    run.log(f"Their answers are weighed {weights[0]:.2f} to {weights[1]:.2f}.")
+    return TextEnsemble(linear, network, weights)
 
 
 def train_tokenizer(texts: Callable[[], Iterator[str]], vocabulary: int, lowercase: bool) -> Tokenizer:

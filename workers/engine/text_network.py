@@ -134,3 +134,17 @@ class TextNetworks(nn.Module):
         if self.training:
             return scores
         return torch.softmax(scores, dim=1).mean(dim=2).clamp(min=1e-12).log()
+
+
+class TextEnsemble(nn.Module):
+    """The linear model and a network: their log probabilities, each with its weight, added up."""
+
+    def __init__(self, linear: nn.Module, network: nn.Module, weights: list[float]) -> None:
+        super().__init__()
+        self.linear, self.network = linear, network
+        self.weights = weights
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Scores before softmax, float32 [batch, labels]."""
+        linear = torch.log_softmax(self.linear(tokens), dim=1)
+        return self.weights[0] * linear + self.weights[1] * torch.log_softmax(self.network(tokens), dim=1)

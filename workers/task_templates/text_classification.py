@@ -24,6 +24,12 @@ _PRESET: dict[str, Any] = {
 class TextParams(NetworkParams):
     """What can be set for a text classifier."""
 
+    linear: bool = Field(
+        default=True,
+        title="Linear model",
+        description="Also learn a logistic regression on TF-IDF of words, phrases and runs of characters, and let it "
+        "answer together with the networks.",
+    )
     channels: int = Field(
         default=32,
         ge=0,
