@@ -64,12 +64,12 @@ def create_training(
     task = _template(template, version)
     if preset not in PRESETS or priority not in dispatch.PRIORITIES:
         raise UserError("invalid", "The preset or the priority is not known.")
-    task.resolve(preset, parameters or {})
+    devices = getattr(task.resolve(preset, parameters or {}), "devices", 1)
     if version.state != DatasetVersion.State.READY:
         raise UserError("dataset_not_ready")
-    queue = training_queue()
+    queue = training_queue(devices)
     price = compute.price_of(queue)
-    limit_s = compute.time_limit(minutes, cost, price)
+    limit_s = compute.time_limit(minutes, cost, price, devices)
     with transaction.atomic():
         if idempotency_key:
             # Two equal requests at once: the second waits here for the first.
@@ -82,6 +82,7 @@ def create_training(
             kind=Job.Kind.TRAIN,
             name=name.strip() or f"{task.title}: {version.dataset.name}"[:120],
             queue=queue,
+            devices=devices,
             priority=priority,
             dataset_version=version,
             template=template,

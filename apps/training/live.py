@@ -82,7 +82,7 @@ def _waiting_because(job: Job, ahead: int) -> str:
     except redis.RedisError:
         return again + _("The queue cannot be reached just now. The job starts when it can.")
     if not able:
-        return again + _no_runner(job.queue)
+        return again + _no_runner(job)
     if ahead:
         return again + ngettext("%(n)d job is ahead of it.", "%(n)d jobs are ahead of it.", ahead) % {"n": ahead}
     if all(runner.job not in (None, job.pk) for runner in able):
@@ -91,8 +91,11 @@ def _waiting_because(job: Job, ahead: int) -> str:
     return again + _("A runner is about to start it.")
 
 
-def _no_runner(queue: str) -> str:
-    if queue == names.QUEUE_TRAIN_GPU:
+def _no_runner(job: Job) -> str:
+    if job.devices > 1:
+        waiting = _("No runner with %(n)d devices is alive. The job starts as soon as there is one.")
+        return waiting % {"n": job.devices}
+    if job.queue == names.QUEUE_TRAIN_GPU:
         return _("No runner with a GPU is alive. The job starts as soon as there is one.")
     return _("No runner for this kind of job is alive. The job starts as soon as there is one.")
 

@@ -51,6 +51,7 @@ class Job(models.Model):
     dataset_version = models.ForeignKey("datasets.DatasetVersion", on_delete=models.CASCADE, related_name="jobs")
     template = models.CharField(max_length=40, blank=True)
     preset = models.CharField(max_length=10, blank=True)
+    devices = models.PositiveSmallIntegerField(default=1)  # of one host, that it asks for
     parameters = models.JSONField(default=dict)
     seed = models.BigIntegerField(default=0)
     # Useful seconds after which training stops with the best model so far. What one device cost per hour when the job

@@ -108,7 +108,7 @@ def _shown(event: Event) -> dict[str, Any]:
 
 def _started(job: Job, event: events.Started, at: datetime) -> dict[str, Any]:
     host = {"runner": event.runner[:120], "device": event.device[:120]}
-    known = {**host, "started": at, "resumed_from_step": event.resumed_from_step}
+    known = {**host, "started": at, "resumed_from_step": event.resumed_from_step, "devices": job.devices}
     Attempt.objects.update_or_create(job=job, number=job.attempt, defaults=known)
     if job.last_seq == 0:
         # What the last attempt measured after the checkpoint is about to be measured again.

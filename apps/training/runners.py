@@ -21,10 +21,16 @@ def live_runners() -> list[RunnerStatus]:
     return found
 
 
-def training_queue() -> str:
-    """Where a training goes: to a GPU where a live runner offers one, else to a CPU."""
+def training_queue(devices: int = 1) -> str:
+    """Where a training on so many devices goes: to GPUs where a live runner offers so many, else to CPUs.
+
+    Where no live runner has so many, to the kind of device that there is: one may come.
+    """
     try:
         offered = {queue for runner in live_runners() for queue in runner.queues}
     except redis.RedisError:
         offered = set()
-    return names.QUEUE_TRAIN_GPU if names.QUEUE_TRAIN_GPU in offered else names.QUEUE_TRAIN_CPU
+    gpu, cpu = (names.training_queue(queue, devices) for queue in (names.QUEUE_TRAIN_GPU, names.QUEUE_TRAIN_CPU))
+    if gpu in offered or (cpu not in offered and names.QUEUE_TRAIN_GPU in offered):
+        return gpu
+    return cpu

@@ -50,7 +50,8 @@ class Env:
     gpu_hour_price: Decimal | None  # what an hour on one GPU costs your users, and on a CPU slot
     cpu_hour_price: Decimal | None
     currency: str
-    runners: int  # CPU runner slots on this machine; a GPU adds its own
+    runners: int  # CPU runner slots on this machine; GPUs add their own
+    gpus_per_runner: int  # how many GPUs one job may have
     secret_key: str | None
     debug: bool
     statement_timeout_s: int  # a database query that takes longer is ended; 0 is for ever
@@ -91,6 +92,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         cpu_hour_price=_price(env, "SLIPWAY_CPU_HOUR_PRICE"),
         currency=env.get("SLIPWAY_CURRENCY", "").strip()[:8] or "USD",
         runners=_number(env, "SLIPWAY_RUNNERS", 1, low=0, high=256),
+        gpus_per_runner=_number(env, "SLIPWAY_GPUS_PER_RUNNER", 1, low=1, high=64),
         secret_key=env.get("SLIPWAY_SECRET_KEY") or None,
         debug=_flag(env, "SLIPWAY_DEBUG"),
         statement_timeout_s=_number(env, "SLIPWAY_STATEMENT_TIMEOUT", 15, low=0, high=86_400),

@@ -184,7 +184,7 @@ def serving_process(environ: dict[str, str]) -> Child:
 
 
 def runner_processes(env: Env, environ: dict[str, str]) -> list[Child]:
-    """The runners of this machine: its CPU slots, and one for each GPU."""
+    """The runners of this machine: its CPU slots, and one for each GPU or group of GPUs."""
     children = []
     for name, queues, device in _slots(env):
         command = [*_CELERY, "-A", "workers.runner.app", "worker", *_CELERY_WORKER, f"--queues={','.join(queues)}"]
@@ -202,11 +202,15 @@ def _worker_environ(environ: dict[str, str]) -> dict[str, str]:
 
 
 def _slots(env: Env) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """(name, queues, variables) of each runner slot: the CPU slots, and one for each GPU."""
+    """(name, queues, variables) of each runner slot: the CPU slots, and one for each group of GPUs."""
+    cpu_queues = [*names.training_queues(names.QUEUE_TRAIN_CPU, os.cpu_count() or 1), names.QUEUE_INGEST]
     for index in range(env.runners):
-        yield f"runner-{index + 1}", [names.QUEUE_TRAIN_CPU, names.QUEUE_INGEST], {"CUDA_VISIBLE_DEVICES": ""}
-    for gpu in _gpus():
-        yield f"runner-gpu{gpu}", [names.QUEUE_TRAIN_GPU], {"CUDA_VISIBLE_DEVICES": gpu}
+        yield f"runner-{index + 1}", cpu_queues, {"CUDA_VISIBLE_DEVICES": ""}
+    gpus = _gpus()
+    for start in range(0, len(gpus), env.gpus_per_runner):
+        group = gpus[start : start + env.gpus_per_runner]
+        queues = names.training_queues(names.QUEUE_TRAIN_GPU, len(group))
+        yield f"runner-gpu{group[0]}", queues, {"CUDA_VISIBLE_DEVICES": ",".join(group)}
 
 
 def _gpus() -> list[str]:

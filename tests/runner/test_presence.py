@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.runner.presence import device_label
+from workers.runner.presence import find_devices
 
 
 def _smi(folder: Path, output: str, code: int = 0) -> None:
@@ -29,14 +29,14 @@ def test_a_gpu_is_called_by_its_name(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert device_label() == label
+    assert find_devices() == (label, output.count("NVIDIA"))
 
 
 def test_only_the_gpus_of_this_runner_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _smi(tmp_path, "NVIDIA H200\\n")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    device_label()
+    find_devices()
     assert "--id=3" in (tmp_path / "asked").read_text()
 
 
@@ -49,4 +49,5 @@ def test_without_a_gpu_the_cores_are_counted(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert device_label().startswith("cpu (")
+    found = find_devices()
+    assert found.label.startswith(f"cpu ({found.number} core")

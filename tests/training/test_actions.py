@@ -11,7 +11,7 @@ from django.utils import timezone
 from apps.core.artifacts import storage
 from apps.core.models import AuditEntry
 from apps.datasets.models import DatasetVersion
-from apps.training import actions, states
+from apps.training import actions, runners, states
 from apps.training.models import Job
 from tests.cast import Cast, make_version
 from tests.training.stories import Teller, queued
@@ -63,6 +63,30 @@ def test_a_live_runner_with_a_gpu_gets_the_training(cast: Cast, redis_client: re
     status = RunnerStatus(runner="gpu", queues=[names.QUEUE_TRAIN_GPU], device="cuda: NVIDIA H200", time=1)
     redis_client.set(names.runner_key("gpu"), status.model_dump_json())
     assert _train(cast).queue == names.QUEUE_TRAIN_GPU
+
+
+def _is_there(client: redis.Redis, name: str, queue: str, devices: int) -> None:
+    queues = names.training_queues(queue, devices)
+    status = RunnerStatus(runner=name, queues=queues, device=name, devices=devices, time=1)
+    client.set(names.runner_key(name), status.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("devices", "queue"), [(1, "train.gpu"), (2, "train.gpu.2"), (3, "train.gpu.4"), (4, "train.gpu.4")]
+)
+def test_a_training_on_several_devices_goes_where_so_many_are(
+    cast: Cast, redis_client: redis.Redis, devices: int, queue: str
+) -> None:
+    _is_there(redis_client, "cpu", names.QUEUE_TRAIN_CPU, 8)
+    _is_there(redis_client, "gpu", names.QUEUE_TRAIN_GPU, 4)
+    assert runners.training_queue(devices) == queue
+
+
+def test_where_no_gpu_runner_has_so_many_the_cores_do(cast: Cast, redis_client: redis.Redis) -> None:
+    _is_there(redis_client, "gpu", names.QUEUE_TRAIN_GPU, 1)
+    assert runners.training_queue(2) == "train.gpu.2"  # it waits for a host with two
+    _is_there(redis_client, "cpu", names.QUEUE_TRAIN_CPU, 2)
+    assert runners.training_queue(2) == "train.cpu.2"
 
 
 def test_nothing_is_sent_for_a_transaction_that_fails(cast: Cast, redis_client: redis.Redis) -> None:

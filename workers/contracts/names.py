@@ -9,6 +9,20 @@ QUEUE_TRAIN_CPU: Final = "train.cpu"
 QUEUE_INGEST: Final = "ingest"
 QUEUE_CONTROL: Final = "control"
 
+
+def training_queue(queue: str, devices: int) -> str:
+    """The queue of trainings on so many devices of one host: `train.gpu`, `train.gpu.2`, `train.gpu.4`, …
+
+    Numbers between go to the next power of two: a runner with n devices takes from every queue up to n.
+    """
+    return queue if devices <= 1 else f"{queue}.{1 << (devices - 1).bit_length()}"
+
+
+def training_queues(queue: str, devices: int) -> list[str]:
+    """The queues that a runner with so many devices takes from."""
+    return [training_queue(queue, 1 << power) for power in range(max(1, devices).bit_length())]
+
+
 # The one task that runners take: run_job(job, attempt). Everything else about the job is in its spec in storage.
 TASK_RUN_JOB: Final = "workers.runner.run_job"
 

@@ -70,6 +70,8 @@ class RunnerStatus(_Published):
     runner: str
     queues: list[str]
     device: str
+    # How many devices one job may have here: GPUs, or cores.
+    devices: int = 1
     job: str | None = None
     time: float
 

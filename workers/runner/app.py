@@ -51,7 +51,7 @@ class _Process:
 def _set_up(sender: str, instance: Any, **_: Any) -> None:
     _Process.host = runner.open_host(sender, dict(runner.MODULES))
     queues = sorted(instance.app.amqp.queues.consume_from)
-    _Process.presence = Presence(_Process.host.client, _Process.host.name, queues, _Process.host.device)
+    _Process.presence = Presence(_Process.host, queues)
 
 
 @worker_ready.connect

@@ -53,6 +53,7 @@ class Host:
     client: redis.Redis
     storage: Storage
     modules: dict[str, str]
+    devices: int = 1
     stopping: threading.Event = field(default_factory=threading.Event)
 
 

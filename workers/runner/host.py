@@ -20,7 +20,7 @@ from workers.contracts.job import JobSpec
 from workers.runner.attempt import Attempt, Host
 from workers.runner.folders import clear_leftovers, job_folder
 from workers.runner.lease import Lease
-from workers.runner.presence import Presence, device_label
+from workers.runner.presence import Presence, find_devices
 from workers.runner.relay import Relay
 from workers.storage import Storage, open_storage
 
@@ -46,9 +46,11 @@ def open_host(node: str, modules: dict[str, str]) -> Host:
     home = Path(os.environ.get("SLIPWAY_HOME") or _ROOT / "var").expanduser().resolve()
     if cleared := clear_leftovers(home):
         log.warning("removed %d job folders left by runners that were killed", cleared)
+    label, count = find_devices()
     return Host(
         name=f"{node}.{secrets.token_hex(2)}",
-        device=device_label(),
+        device=label,
+        devices=count,
         home=home,
         client=connect(os.environ["REDIS_URL"]),
         storage=open_storage(os.environ.get("SLIPWAY_STORAGE") or str(home / "storage")),

@@ -6,12 +6,13 @@ import os
 import subprocess
 import threading
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import redis
 
 from workers.contracts import names
 from workers.contracts.snapshot import RunnerStatus
+from workers.runner.attempt import Host
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +22,9 @@ _EVERY_S: Final = 3.0
 class Presence(threading.Thread):
     """Renews the runner's key from a thread of its own, also while no job runs."""
 
-    def __init__(self, client: redis.Redis, runner: str, queues: list[str], device: str) -> None:
+    def __init__(self, host: Host, queues: list[str]) -> None:
         super().__init__(name="presence", daemon=True)
-        self._client = client
-        self._runner, self._queues, self._device = runner, queues, device
+        self._host, self._queues = host, queues
         self._job: str | None = None
         self._changed = threading.Event()
         self._over = False
@@ -40,24 +40,37 @@ class Presence(threading.Thread):
         self._changed.set()
         self.join(5)
         with contextlib.suppress(redis.RedisError):
-            self._client.delete(names.runner_key(self._runner))
+            self._host.client.delete(names.runner_key(self._host.name))
 
     def run(self) -> None:
         """Tell, and tell again."""
         while not self._over:
             self._changed.clear()
             status = RunnerStatus(
-                runner=self._runner, queues=self._queues, device=self._device, job=self._job, time=time.time()
+                runner=self._host.name,
+                queues=self._queues,
+                device=self._host.device,
+                devices=self._host.devices,
+                job=self._job,
+                time=time.time(),
             )
             try:
-                self._client.set(names.runner_key(self._runner), status.model_dump_json(), ex=names.RUNNER_TTL_S)
+                key = names.runner_key(self._host.name)
+                self._host.client.set(key, status.model_dump_json(), ex=names.RUNNER_TTL_S)
             except redis.RedisError as error:
                 log.warning("runner status not told: %s", type(error).__name__)
             self._changed.wait(_EVERY_S)
 
 
-def device_label() -> str:
-    """What jobs compute on here, in words, without loading torch: "cuda: NVIDIA H200" or "cpu (8 cores)"."""
+class Devices(NamedTuple):
+    """What jobs compute on here: in words, for example "cuda: NVIDIA H200 × 2" or "cpu (8 cores)", and how many."""
+
+    label: str
+    number: int
+
+
+def find_devices() -> Devices:
+    """The GPUs that this process may use, else its cores; found without loading torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible != "":
         command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
@@ -65,6 +78,6 @@ def device_label() -> str:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
             if gpus := [line.strip() for line in done.stdout.splitlines() if line.strip()]:
-                return f"cuda: {gpus[0]}" + (f" × {len(gpus)}" if len(gpus) > 1 else "")
+                return Devices(f"cuda: {gpus[0]}" + (f" × {len(gpus)}" if len(gpus) > 1 else ""), len(gpus))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"cpu ({cores} {'core' if cores == 1 else 'cores'})"
+    return Devices(f"cpu ({cores} {'core' if cores == 1 else 'cores'})", cores)
