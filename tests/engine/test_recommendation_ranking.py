@@ -58,7 +58,7 @@ def test_metrics_are_those_of_a_plain_ranking(
     users, items = scores.shape
 
     def matrix(sets: list[set[int]], dtype: type) -> scipy.sparse.csr_array:
-        dense = np.zeros((users, items), dtype)
+        dense: np.ndarray = np.zeros((users, items), dtype)
         for row, chosen in enumerate(sets):
             dense[row, sorted(chosen)] = 1
         return scipy.sparse.csr_array(dense)

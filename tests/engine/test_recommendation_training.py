@@ -10,6 +10,7 @@ import torch
 from tests.engine.recommending import Row, answer, bundle, names, start_run, toy, train, write_rows
 from workers.contracts.errors import JobError
 from workers.engine.recommenders.train import train_recommender
+from workers.engine.recommenders.trained import TrainedRecommender
 from workers.engine.run import Run
 
 ALS: dict[str, Any] = {"algorithm": "als", "factors": 4, "iterations": 4, "trials": 2}
@@ -19,6 +20,12 @@ METRICS |= {"coverage@10", "novelty@10", "gini@10", "popularity_lift@10"}
 
 class Killed(BaseException):
     """Stands for the end of the process."""
+
+
+def assert_same_model(found: TrainedRecommender, expected: TrainedRecommender) -> None:
+    for one, other in zip(found.model.components, expected.model.components, strict=True):
+        assert torch.equal(one.gather, other.gather)
+        assert one.decay == other.decay
 
 
 def events(run: Run) -> list[dict[str, Any]]:
@@ -35,7 +42,8 @@ def test_the_known_answer_is_found_and_certified(parameters: dict[str, Any], tmp
         assert set(metrics[split]) == METRICS | {"popularity", "item-knn"}
         assert set(metrics[split]["popularity"]) == set(metrics[split]["item-knn"]) == METRICS
         assert report["splits"][split]["users"] == 80
-    assert report["algorithm"]["name"] == parameters.get("algorithm", "ease")
+    used = {part["algorithm"] for part in report["algorithm"]["parts"]}
+    assert used == {"als"} if parameters else used <= {"ease", "als", "item-knn", "popularity"}
     assert len(report["examples"]) == 5
     assert report["most_recommended"]
 
@@ -51,8 +59,7 @@ def test_the_known_answer_is_found_and_certified(parameters: dict[str, Any], tmp
 def test_a_changed_model_is_not_certified(tmp_path: Path) -> None:
     trained = train(tmp_path / "job", toy(tmp_path), **ALS)
     predictor = bundle(trained, tmp_path / "bundle")
-    assert trained.model.spread is not None
-    trained.model.spread.neg_()
+    trained.model.components[0].gather.neg_()
     certificate = trained.certify(predictor)
     assert not certificate.passed
     assert certificate.label_flips == 80
@@ -117,12 +124,16 @@ def test_low_ratings_are_seen_but_not_liked(tmp_path: Path) -> None:
     assert names(fan) == ["fine"]
     assert grump["fallback"] == "popularity"
     assert "bad" not in names(grump) + names(fan) + names(seen)
-    weighted = bundle(train(tmp_path / "weighted", data, ratings="weight"), tmp_path / "weighted-bundle")
+    weighted = bundle(
+        train(tmp_path / "weighted", data, ratings="weight", algorithm="ease"), tmp_path / "weighted-bundle"
+    )
     (prediction,) = answer(weighted, {"user": "fan"})
     assert names(prediction) == ["fine", "bad"]
 
 
-@pytest.mark.parametrize("parameters", [{"trials": 3}, ALS], ids=["ease", "als"])
+@pytest.mark.parametrize(
+    "parameters", [{"trials": 1, "factors": 4, "iterations": 3}, {**ALS, "iterations": 3}], ids=["blend", "als"]
+)
 def test_a_job_killed_after_any_checkpoint_goes_on_and_ends_the_same(
     parameters: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +143,7 @@ def test_a_job_killed_after_any_checkpoint_goes_on_and_ends_the_same(
     steps = [event["step"] for event in events(whole) if event["type"] == "checkpoint"]
     assert steps == sorted(set(steps))
     fits = sum(event["type"] == "metric" for event in events(whole))
-    for killed_after in range(1, len(steps) + 1):
+    for killed_after in sorted({1, 2, len(steps) // 2, len(steps)}):
         first = start_run(tmp_path / f"job-{killed_after}", data, **parameters)
         left, save = [killed_after], first.checkpoints.save
 
@@ -150,7 +161,7 @@ def test_a_job_killed_after_any_checkpoint_goes_on_and_ends_the_same(
         found = train_recommender(second)
         # It went on: what the first attempt measured is not measured again.
         assert sum(event["type"] == "metric" for event in events(second)) < fits
-        assert torch.equal(found.model.gather, expected.model.gather)
+        assert_same_model(found, expected)
         assert found.evaluate() == expected.evaluate()
 
 
@@ -162,7 +173,7 @@ def test_a_damaged_checkpoint_means_starting_again(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-1])
     second = start_run(tmp_path / "job", data, **ALS)
     found = train_recommender(second)
-    assert torch.equal(found.model.gather, expected.model.gather)
+    assert_same_model(found, expected)
     warnings = [event["message"] for event in events(second) if event.get("level") == "warning"]
     assert len(warnings) == 1 and "damaged" in warnings[0]
 
@@ -178,10 +189,10 @@ def test_progress_only_rises_and_the_time_left_is_told(tmp_path: Path) -> None:
 
 
 def test_what_the_user_sets_is_not_searched(tmp_path: Path) -> None:
-    trained = train(tmp_path / "job", toy(tmp_path), regularization=7.0, dropout=0.0, trials=5)
+    trained = train(tmp_path / "job", toy(tmp_path), algorithm="ease", regularization=7.0, dropout=0.0, trials=5)
     _, report = trained.evaluate()
     assert [trial["settings"] for trial in report["trials"]] == [{"regularization": 7.0, "dropout": 0.0}]
-    assert report["algorithm"]["regularization"] == 7.0
+    assert report["algorithm"]["parts"][0]["settings"]["regularization"] == 7.0
 
 
 def test_rows_that_teach_nothing_are_an_error_with_advice(tmp_path: Path) -> None:
@@ -206,7 +217,17 @@ def test_ease_refuses_a_catalogue_it_cannot_hold(tmp_path: Path, monkeypatch: py
     assert caught.value.repair == {"action": "retry", "parameters": {"algorithm": "als"}}
 
 
-def test_auto_takes_als_for_large_catalogues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.engine.recommenders.solvers.AUTO_ITEMS", 5)
-    trained = train(tmp_path / "job", toy(tmp_path), trials=1, iterations=3)
-    assert trained.evaluate()[1]["algorithm"]["name"] == "als"
+def test_auto_takes_factorisation_for_large_catalogues_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engine.recommenders.candidates.AUTO_ITEMS", 5)
+    run = start_run(tmp_path / "job", toy(tmp_path), trials=1, iterations=3)
+    trained = train_recommender(run)
+    report = trained.evaluate()[1]
+    assert {trial["algorithm"] for trial in report["trials"]} == {"als", "item-knn", "popularity"}
+    # Why is told in the log, in the report and in what the model remembers of its making.
+    reason = report["algorithm"]["reason"]
+    assert "EASE" in reason and "GB" in reason
+    assert run.chosen["why_algorithm"] == reason
+    assert any(reason in event.get("message", "") for event in events(run))
+    assert trained.certify(bundle(trained, tmp_path / "bundle")).passed

@@ -21,23 +21,30 @@ class RecommendationParams(Params):
     algorithm: Literal["auto", "ease", "als"] = Field(
         default="auto",
         title="Algorithm",
-        description="“ease” weighs every pair of items: best for catalogues of thousands. “als” gives users and items "
-        "factors: for catalogues of any size. “auto” takes EASE up to 8,000 items.",
+        description="“ease” weighs every pair of items: for catalogues of thousands. “als” gives users and items "
+        "factors: for catalogues of any size. “auto” tries these and item neighbourhoods, and where times are known "
+        "what follows what; EASE up to 8,000 items.",
+    )
+    blend: bool = Field(
+        default=True,
+        title="Blend algorithms",
+        description="Let the best settings of each algorithm answer together, weighed on the validation rows. Else the "
+        "best algorithm answers alone.",
     )
     trials: int = Field(
-        default=3,
+        default=2,
         ge=1,
         le=100,
         title="Settings to try",
-        description="How many settings are tried on the validation rows before the best one is trained on all rows but "
-        "the test rows.",
+        description="How many settings of each algorithm are tried on the validation rows before the best are trained "
+        "on all rows but the test rows.",
     )
     ratings: Literal["auto", "ignore", "weight", "threshold"] = Field(
         default="auto",
         title="Use of ratings",
         description="“weight”: a high rating counts more than a low one. “threshold”: only ratings from “Lowest good "
         "rating” on count; right for stars, where a low rating means dislike. “ignore”: every row counts as one. "
-        "“auto”: weights where there are ratings.",
+        "“auto”: what ranks best on the validation rows, weights or all alike.",
     )
     min_rating: float | None = Field(
         default=None,
@@ -79,8 +86,8 @@ class RecommendationParams(Params):
         ge=0,
         le=100_000,
         title="Neighbours per item (EASE)",
-        description="How many other items each item speaks for; 0 keeps all. Empty: 1,000 where that loses less than "
-        "1 % on the validation rows; bundles become smaller.",
+        description="How many other items each item speaks for; 0 keeps all. Empty: 1,000 where that loses next to "
+        "nothing on the validation rows; bundles become smaller.",
         json_schema_extra=_ADVANCED,
     )
     factors: int = Field(
@@ -125,8 +132,8 @@ class Recommendation(TaskTemplate):
     params = RecommendationParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "fast": {},
-        "balanced": {"trials": 6, "factors": 128},
-        "best": {"trials": 12, "factors": 256, "iterations": 15},
+        "balanced": {"trials": 4, "factors": 128},
+        "best": {"trials": 8, "factors": 256, "iterations": 15},
     }
     # λ and α are not among these: each training chooses them itself on the validation rows.
     search_space: ClassVar[SearchSpace] = {
@@ -146,7 +153,8 @@ class Recommendation(TaskTemplate):
                 "items": {"type": "string"},
                 "minItems": 1,
                 "maxItems": 1000,
-                "description": "Instead of a user: items that somebody likes. Unknown ones are ignored.",
+                "description": "Instead of a user: items that somebody likes, the latest last. Unknown ones are "
+                "ignored.",
             },
             "k": {"type": "integer", "minimum": 1, "maximum": 1000, "description": "How many items to return."},
             "exclude_seen": {

@@ -72,12 +72,3 @@ def _inverse(system: np.ndarray, device: "torch.device") -> np.ndarray:
         inverse[block, block] = np.tril(inverse[block, block]) + np.tril(inverse[block, block], -1).T
     whole: np.ndarray = inverse.T
     return whole
-
-
-def keep_largest(weights: np.ndarray, count: int) -> np.ndarray:
-    """The `count` entries of each row that are largest in absolute value (all of equals at the edge), the rest zero."""
-    if count >= weights.shape[1]:
-        return weights
-    sizes = np.abs(weights)
-    edge = np.partition(sizes, weights.shape[1] - count, axis=1)[:, weights.shape[1] - count, None]
-    return np.where(sizes >= edge, weights, np.float32(0))

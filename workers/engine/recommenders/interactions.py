@@ -36,6 +36,12 @@ class Histories:
     matrix: scipy.sparse.csr_array
     timed: bool = False
 
+    def tempered(self, power: float) -> "Histories":
+        """With weights to this power; those of zero stay zero."""
+        matrix = self.matrix.copy()
+        matrix.data = np.where(matrix.data > 0, matrix.data**power, 0).astype(np.float32)
+        return replace(self, matrix=matrix)
+
     @cached_property
     def with_nobody(self) -> scipy.sparse.csr_array:
         """`matrix` and, as its last row, the empty history of somebody unknown: row -1."""

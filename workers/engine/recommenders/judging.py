@@ -15,19 +15,20 @@ _NEWCOMERS_JUDGED = 5_000
 _SLICED = ("recall@20", "ndcg@20")
 
 
-def judge(score: Scorer, known: Histories, held: HeldOut) -> tuple[Evaluation, RankingSplit]:
-    """The evaluation, and what the report tells of it."""
-    found = evaluate(score, known, held)
+def section(found: Evaluation, known: Histories, held: HeldOut) -> RankingSplit:
+    """What the report tells of an evaluation."""
     baselines = baseline_evaluations(known, held)
-    lengths = np.diff(known.with_nobody.indptr)[held.rows]
-    return found, RankingSplit(
-        **facts(held, found),
+    return RankingSplit(
+        users=len(held.users),
+        users_without_history=found.without_history,
+        held_out=int(held.totals.sum()),
+        held_out_unknown_items=held.unknown_items,
+        already_seen=held.already_seen,
         metrics=found.metrics,
         intervals=intervals(found.values),
         baselines={name: baseline.metrics for name, baseline in baselines.items()},
         gains={name: _gain(found.values, baseline.values) for name, baseline in baselines.items()},
-        by_history=by_history_length(_sliced(found), lengths),
-        new_users=_newcomers(score, known, held, lengths),
+        by_history=by_history_length(_sliced(found), _lengths(known, held)),
     )
 
 
@@ -39,15 +40,9 @@ def baseline_evaluations(known: Histories, held: HeldOut) -> dict[str, Evaluatio
     }
 
 
-def facts(held: HeldOut, found: Evaluation) -> dict[str, int]:
-    """Whom and what a split holds."""
-    return {
-        "users": len(held.users),
-        "users_without_history": found.without_history,
-        "held_out": int(held.totals.sum()),
-        "held_out_unknown_items": held.unknown_items,
-        "already_seen": held.already_seen,
-    }
+def _lengths(known: Histories, held: HeldOut) -> np.ndarray:
+    lengths: np.ndarray = np.diff(known.with_nobody.indptr)[held.rows]
+    return lengths
 
 
 def _sliced(found: Evaluation) -> dict[str, np.ndarray]:
@@ -65,10 +60,10 @@ def _gain(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> dict[st
     return intervals({name: ours[name] - theirs[name] for name in _SLICED})
 
 
-def _newcomers(score: Scorer, known: Histories, held: HeldOut, lengths: np.ndarray) -> list[UserGroup]:
+def newcomers(score: Scorer, known: Histories, held: HeldOut) -> list[UserGroup]:
     """Users with longer histories, judged as if only `items` of them were known: the last by time, or any where no time
     is known. Their whole histories are left out of the lists."""
-    groups = []
+    groups, lengths = [], _lengths(known, held)
     for count in _NEWCOMERS:
         chosen = held.chosen(np.flatnonzero(lengths > count)).thinned(_NEWCOMERS_JUDGED)
         if not len(chosen.users):

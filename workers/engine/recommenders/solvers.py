@@ -1,19 +1,25 @@
-"""How each algorithm is fitted, searched and turned into the served form."""
+"""How each algorithm is fitted, searched and turned into components of the served form."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import scipy.sparse
 import torch
 
 from workers.contracts.errors import JobError
 from workers.engine.recommenders.als import als, fold_in, initial_items
-from workers.engine.recommenders.ease import AUTO_ITEMS, MAX_ITEMS, ease, gram, keep_largest
+from workers.engine.recommenders.ease import MAX_ITEMS, ease, gram
 from workers.engine.recommenders.interactions import Histories
-from workers.engine.recommenders.linear import LinearRecommender
+from workers.engine.recommenders.linear import Component, of_neighbours
+from workers.engine.recommenders.neighbours import Nearness, neighbours
 from workers.engine.recommenders.search import Settings
+from workers.engine.recommenders.sequence import past_and_future, sequence
 from workers.task_templates.recommendation import RecommendationParams
+
+# Where time is known: how much an item of the history weighs beside the one after it. 1: all alike.
+DECAYS = (1.0, 0.97, 0.87)
 
 
 class Part(NamedTuple):
@@ -23,40 +29,74 @@ class Part(NamedTuple):
     tensor: torch.Tensor
 
 
+After = Callable[[Part, float | None], None]
+
+
 class Solver(ABC):
     """One algorithm. A fit is made of `units` equal pieces of work; after each but the last it can be interrupted."""
 
-    name: str
-    units: int
+    name: ClassVar[str]
+    units = 1
     start: Settings
     """Where the search for settings begins."""
     factors: Settings
     """By how much the search changes a setting; what the user has set is missing here."""
-    variants: list[Settings]
-    """Ways of using one fit; the first that is good enough is taken, so the cheapest comes first."""
-    slack: float = 0.0
-    """The share of the best variant's metric that a cheaper one may lose."""
+    axes: dict[str, tuple[float, ...]]
+    """Ways of using one fit: for each setting its values, chosen one setting after the other."""
+
+    def __init__(self, known: Histories) -> None:
+        self.axes = {"decay": DECAYS} if known.timed else {}
 
     @abstractmethod
-    def fit(
-        self, known: Histories, settings: Settings, done: Part | None, after: Callable[[Part, float | None], None]
-    ) -> torch.Tensor:
+    def fit(self, known: Histories, settings: Settings, done: Part | None, after: After) -> Any:
         """What the histories teach. `after(part, loss)` is called after each unit."""
 
     @abstractmethod
-    def build(self, fitted: torch.Tensor, variant: Settings) -> LinearRecommender:
-        """The served form of a fit."""
+    def component(self, fitted: Any, variant: Settings) -> Component:
+        """A fit, used in a way that has a value for each of `axes`."""
+
+
+class PopularitySolver(Solver):
+    """What many know, whatever the history: alone no match for the others, it steadies them."""
+
+    name = "popularity"
+
+    def __init__(self, known: Histories, device: torch.device) -> None:
+        self.axes, self.start, self.factors = {}, {}, {}
+        self._device = device
+
+    def fit(self, known: Histories, settings: Settings, done: Part | None, after: After) -> torch.Tensor:
+        return torch.from_numpy(known.shares).to(self._device)
+
+    def component(self, fitted: torch.Tensor, variant: Settings) -> Component:
+        return Component(torch.ones_like(fitted)[:, None], fitted[:, None])
+
+
+class NeighbourSolver(Solver):
+    """Settings: `user_power` and `keep`, see `neighbours`; a cosine either way."""
+
+    name = "item-knn"
+
+    def __init__(self, known: Histories, device: torch.device) -> None:
+        super().__init__(known)
+        self._device = device
+        self.start, self.factors = {"user_power": 0.5, "keep": 300.0}, {"user_power": 2.0, "keep": 3.0}
+
+    def fit(self, known: Histories, settings: Settings, done: Part | None, after: After) -> scipy.sparse.csr_array:
+        near = Nearness(settings["user_power"], 0.5, 0.5, max(1, int(settings["keep"])))
+        return neighbours(known.learnable, near)
+
+    def component(self, fitted: scipy.sparse.csr_array, variant: Settings) -> Component:
+        return of_neighbours(fitted, self._device, variant.get("decay", 1.0))
 
 
 class EaseSolver(Solver):
-    """Settings: `regularization` λ and `dropout` p. Variants: `entries` kept per item."""
+    """Settings: `regularization` λ and `dropout` p."""
 
     name = "ease"
-    units = 1
-    slack = 0.01
-    _ENTRIES = 1000
 
     def __init__(self, params: RecommendationParams, known: Histories, device: torch.device) -> None:
+        super().__init__(known)
         width = known.matrix.shape[1]
         if width > MAX_ITEMS:
             raise JobError(
@@ -69,53 +109,70 @@ class EaseSolver(Solver):
         self._gram: tuple[Histories, np.ndarray] | None = None
         # The best λ that is published for catalogues of all sizes lies within a factor of three of 20 √(mean of the
         # Gram matrix's diagonal): 50 for Last.fm (9), 500 for MovieLens 20M (500), 1,000 for Netflix (3,200).
-        mean = float(known.learnable.power(2).sum()) / max(1, width)
         self.start = {
-            "regularization": params.regularization or 20 * max(1.0, mean) ** 0.5,
+            "regularization": params.regularization or 20 * max(1.0, _mean_diagonal(known)) ** 0.5,
             "dropout": params.dropout,
         }
         self.factors = {} if params.regularization else {"regularization": 3.0}
-        if params.entries is not None:
-            self.variants = [{"entries": params.entries or width}]
-        else:
-            self.variants = [{"entries": entries} for entries in (self._ENTRIES, width) if entries <= width]
 
-    def fit(
-        self, known: Histories, settings: Settings, done: Part | None, after: Callable[[Part, float | None], None]
-    ) -> torch.Tensor:
+    def fit(self, known: Histories, settings: Settings, done: Part | None, after: After) -> torch.Tensor:
         if self._gram is None or self._gram[0] is not known:
             self._gram = (known, gram(known.learnable))
         try:
             weights = ease(self._gram[1], settings["regularization"], settings["dropout"], self._device)
         except np.linalg.LinAlgError as error:
             raise JobError("not_finite", hint="Raise the regularization.", evidence=str(error)) from None
-        # Solving again takes less than storing items² numbers, so the part holds none.
-        after(Part(1, torch.zeros(0)), None)
-        return torch.from_numpy(weights)
+        return torch.from_numpy(weights).to(self._device)
 
-    def build(self, fitted: torch.Tensor, variant: Settings) -> LinearRecommender:
-        kept = keep_largest(fitted.numpy(), int(variant["entries"]))
-        return LinearRecommender(torch.from_numpy(kept).to(self._device))
+    def component(self, fitted: torch.Tensor, variant: Settings) -> Component:
+        return Component(fitted, decay=variant.get("decay", 1.0))
+
+
+class SequenceSolver(Solver):
+    """Settings: `regularization` λ. Fitted for one `decay`, and used with it."""
+
+    name = "sequence"
+    _DECAY = 0.8
+
+    def __init__(self, known: Histories, device: torch.device) -> None:
+        self.axes = {}
+        self._device = device
+        self._sums: tuple[Histories, tuple[np.ndarray, np.ndarray]] | None = None
+        # A place's past has the weight of 1 / (1 − decay²) items.
+        mean = _mean_diagonal(known) / (1 - self._DECAY**2)
+        self.start = {"regularization": 60 * max(1.0, mean) ** 0.5}
+        self.factors = {"regularization": 3.0}
+
+    def fit(self, known: Histories, settings: Settings, done: Part | None, after: After) -> torch.Tensor:
+        if self._sums is None or self._sums[0] is not known:
+            self._sums = (known, past_and_future(known.learnable, self._DECAY))
+        try:
+            weights = sequence(*self._sums[1], settings["regularization"])
+        except np.linalg.LinAlgError as error:
+            raise JobError("not_finite", hint="Raise the regularization.", evidence=str(error)) from None
+        return torch.from_numpy(weights).to(self._device)
+
+    def component(self, fitted: torch.Tensor, variant: Settings) -> Component:
+        return Component(fitted, decay=self._DECAY)
 
 
 class AlsSolver(Solver):
-    """Settings: `regularization` λ and `alpha`. Variants: `fold_in`, how cautiously a history becomes factors."""
+    """Settings: `regularization` λ and `alpha`. Axis `fold_in`: how cautiously a history becomes factors."""
 
     name = "als"
 
     def __init__(self, params: RecommendationParams, known: Histories, device: torch.device, seed: int) -> None:
+        super().__init__(known)
         self._device, self._seed = device, seed
         # More factors than items or users could carry nothing.
         self._factors = max(1, min(params.factors, *known.matrix.shape))
         self.units = params.iterations
-        self.start = {"regularization": params.regularization or 10.0, "alpha": params.alpha or 10.0}
-        free = {"regularization": params.regularization is None, "alpha": params.alpha is None}
+        self.start = {"regularization": params.regularization or 10.0, "alpha": params.alpha or 5.0}
+        free = {"alpha": params.alpha is None, "regularization": params.regularization is None}
         self.factors = {name: 3.0 for name, is_free in free.items() if is_free}
-        self.variants = [{"fold_in": strength} for strength in (0.01, 0.03, 0.1, 0.3, 1.0)]
+        self.axes = {"fold_in": (0.1, 0.01, 0.03, 0.3, 1.0), **self.axes}
 
-    def fit(
-        self, known: Histories, settings: Settings, done: Part | None, after: Callable[[Part, float | None], None]
-    ) -> torch.Tensor:
+    def fit(self, known: Histories, settings: Settings, done: Part | None, after: After) -> torch.Tensor:
         items = done.tensor if done else initial_items(known.matrix.shape[1], self._factors, self._seed)
 
         def report(iteration: int, items: torch.Tensor, loss: float) -> None:
@@ -135,13 +192,10 @@ class AlsSolver(Solver):
         except torch.linalg.LinAlgError as error:
             raise JobError("not_finite", hint="Raise the regularization.", evidence=str(error)) from None
 
-    def build(self, fitted: torch.Tensor, variant: Settings) -> LinearRecommender:
-        return LinearRecommender(fold_in(fitted, variant["fold_in"]), fitted)
+    def component(self, fitted: torch.Tensor, variant: Settings) -> Component:
+        return Component(fold_in(fitted, variant["fold_in"]), fitted, decay=variant.get("decay", 1.0))
 
 
-def choose(params: RecommendationParams, known: Histories, device: torch.device, seed: int) -> Solver:
-    """The solver that the parameters or, by `auto`, the size of the catalogue ask for."""
-    small = known.matrix.shape[1] <= AUTO_ITEMS
-    if params.algorithm == "ease" or (params.algorithm == "auto" and small):
-        return EaseSolver(params, known, device)
-    return AlsSolver(params, known, device, seed)
+def _mean_diagonal(known: Histories) -> float:
+    total = float(np.square(known.matrix.data, dtype=np.float64).sum())
+    return total / max(1, len(known.items))

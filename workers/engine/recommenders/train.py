@@ -1,12 +1,12 @@
 """Training a recommender: settings are chosen on the validation rows, then everything but the test rows is learned."""
 
-import time
 from typing import TYPE_CHECKING, cast
 
-import torch
+import numpy as np
 
 from workers.contracts.errors import JobError
 from workers.engine.ranking import evaluate
+from workers.engine.recommenders.candidates import candidates
 from workers.engine.recommenders.interactions import (
     TEST,
     TRAIN,
@@ -16,21 +16,20 @@ from workers.engine.recommenders.interactions import (
     histories,
     hold_out,
 )
-from workers.engine.recommenders.linear import LinearRecommender
-from workers.engine.recommenders.reading import read_log
-from workers.engine.recommenders.search import Settings, Trial, best_trial, propose
-from workers.engine.recommenders.solvers import Part, Solver, choose
+from workers.engine.recommenders.judging import item_knn
+from workers.engine.recommenders.learning import Learning
+from workers.engine.recommenders.reading import Weighing, read_log
+from workers.engine.recommenders.search import quality
 from workers.engine.recommenders.trained import Study, TrainedRecommender
-from workers.task_templates.recommendation import Recommendation, RecommendationParams
+from workers.task_templates.recommendation import RecommendationParams
 
 if TYPE_CHECKING:
     from workers.engine.run import Run
 
-METRIC = Recommendation.main_metric
 # Users that settings are compared on; more would hardly change the order and take long on large data.
-_JUDGES = 10_000
-# Share of the progress bar for evaluation, export and the parity check.
-_AFTERWARDS = 0.15
+_JUDGES = 5_000
+# Ratings to the power of 0 are all alike.
+_POWERS = (1.0, 0.5, 0.0)
 
 
 def train_recommender(run: "Run") -> TrainedRecommender:
@@ -54,103 +53,32 @@ def train_recommender(run: "Run") -> TrainedRecommender:
             "No row is left to judge a model by.",
             hint="Add interactions: ten per user are a start; or give a split column with test rows.",
         )
-    solver = choose(params, known, run.device, run.seed)
-    run.log(f"{weighing.explanation} {len(known.users):,} users, {len(known.items):,} items: {solver.name.upper()}.")
-    learning = _Learning(run, solver, params.trials)
-    if len(validation.users):
-        learning.search(first, validation)
-    model, settings, variant = learning.finish(known)
-    study = Study(log, first, validation, known, test, weighing, solver.name, settings, variant, learning.trials)
+    if weighing.mode == "weight" and params.ratings == "auto" and len(validation.users):
+        first, known, weighing = _use_of_ratings(first, validation, known, weighing)
+        run.choose(ratings=weighing.mode)
+    solvers, reason = candidates(params, known, run.device, run.seed)
+    run.log(f"{weighing.explanation} {len(known.users):,} users, {len(known.items):,} items. {reason}")
+    learning = Learning(run, solvers, params)
+    recipe, validated = learning.search(first, validation)
+    model = learning.finish(known, recipe)
+    run.choose(algorithm=recipe.name, why_algorithm=reason)
+    study = Study(log, first, validation, known, test, weighing, recipe, reason, validated, learning.trials)
     return TrainedRecommender(run, study, model)
 
 
-class _Learning:
-    """The search and the final fit, as a list of equal units that can be interrupted after each."""
-
-    def __init__(self, run: "Run", solver: Solver, budget: int) -> None:
-        self._run, self._solver = run, solver
-        # Where nothing is free, there is nothing to compare.
-        self._budget = budget if solver.factors else 1
-        self.trials: list[Trial] = []
-        self._done: Part | None = None
-        try:
-            loaded = run.checkpoints.load()
-        except JobError as error:
-            run.log(f"The checkpoint is damaged ({error.evidence}); starting again.", "warning")
-            loaded = None
-        if loaded is not None:
-            self.trials = loaded.state["trials"]
-            unit = int(loaded.state["unit"])
-            self._done = Part(unit, loaded.tensors["items"]) if unit else None
-        self._started, self._units_before = time.monotonic(), self._units()
-
-    def search(self, first: Histories, validation: HeldOut) -> None:
-        """Fit and judge settings until the search has nothing more to propose."""
-        solver = self._solver
-        while settings := propose(self.trials, solver.start, solver.factors, self._budget, METRIC):
-            phase = f"Trying settings {len(self.trials) + 1} of {self._budget}"
-            fitted = self._fit(first, settings, phase)
-            trial = self._judge(fitted, settings, first, validation)
-            self.trials.append(trial)
-            self._save(None)
-            values = {f"validation/{name}": value for name, value in trial["metrics"].items()}
-            self._run.metric(self._units(), values)
-            self._run.judged(len(self.trials) - 1, self._budget, trial["metrics"][METRIC])
-            described = ", ".join(f"{name} {value:g}" for name, value in {**settings, **trial["variant"]}.items())
-            self._run.log(f"{phase}: {described} → {METRIC} {trial['metrics'][METRIC]:.4f} on the validation rows.")
-
-    def finish(self, known: Histories) -> tuple[LinearRecommender, Settings, Settings]:
-        """The model of all known rows, with the best settings and variant of the search."""
-        settings, variant = self._solver.start, self._solver.variants[0]
-        if self.trials:
-            best = best_trial(self.trials, METRIC)
-            settings, variant = best["settings"], best["variant"]
-        fitted = self._fit(known, settings, "Learning from all rows but the test rows")
-        return self._solver.build(fitted, variant), settings, variant
-
-    def _judge(self, fitted: torch.Tensor, settings: Settings, first: Histories, validation: HeldOut) -> Trial:
-        """The first variant that is nearly as good as the best one."""
-        found = []
-        for variant in self._solver.variants:
-            model = self._solver.build(fitted, variant)
-            found.append(
-                Trial(settings=settings, variant=variant, metrics=evaluate(model.scores, first, validation).metrics)
-            )
-        enough = best_trial(found, METRIC)["metrics"][METRIC] * (1 - self._solver.slack)
-        return next(trial for trial in found if trial["metrics"][METRIC] >= enough)
-
-    def _fit(self, known: Histories, settings: Settings, phase: str) -> torch.Tensor:
-        self._report(phase)
-        done, self._done = self._done, None
-        if done and done.unit >= self._solver.units:
-            return done.tensor.to(self._run.device)
-
-        def after(part: Part, loss: float | None) -> None:
-            if part.tensor.numel():
-                self._save(part)
-            self._report(phase, part.unit)
-            if loss is not None:
-                self._run.metric(self._units(part.unit), {"train/loss": loss})
-
-        return self._solver.fit(known, settings, done, after)
-
-    def _save(self, part: Part | None) -> None:
-        unit = part.unit if part else 0
-        tensors = {"items": part.tensor} if part else {}
-        self._run.checkpoints.save(self._units(unit), tensors, {"trials": self.trials, "unit": unit})
-
-    def _units(self, unit: int | None = None) -> int:
-        """Units that are behind us. Judging a trial counts as one more."""
-        if unit is None:
-            unit = self._done.unit if self._done else 0
-        return len(self.trials) * (self._solver.units + 1) + unit
-
-    def _report(self, phase: str, unit: int | None = None) -> None:
-        total = self._budget * (self._solver.units + 1) + self._solver.units
-        done = self._units(unit)
-        fresh = done - self._units_before
-        left = None
-        if fresh > 0:
-            left = (time.monotonic() - self._started) / fresh * (total - done) / (1 - _AFTERWARDS)
-        fraction = min(1.0, done / total) * (1 - _AFTERWARDS)
-        self._run.progress(fraction, phase, eta_seconds=left, step=done, steps=total)
+def _use_of_ratings(
+    first: Histories, validation: HeldOut, known: Histories, weighing: Weighing
+) -> tuple[Histories, Histories, Weighing]:
+    """Whether liking more should count more is decided on the validation rows, by what needs no search: item-kNN."""
+    found = [
+        quality(evaluate(item_knn(tempered), tempered, validation).metrics)
+        for tempered in (first.tempered(power) for power in _POWERS)
+    ]
+    power = _POWERS[int(np.argmax(found))]
+    if power == 1:
+        return first, known, weighing
+    if power == 0:
+        text = "Ratings as weights ranked worse on the validation rows: every interaction counts as one."
+        return first.tempered(0), known.tempered(0), Weighing("ignore", None, text)
+    text = f"{weighing.explanation} Of that the square root is taken, which ranked best on the validation rows."
+    return first.tempered(power), known.tempered(power), weighing._replace(explanation=text)

@@ -9,17 +9,19 @@ import numpy as np
 
 from workers.contracts.manifest import Certificate
 from workers.contracts.report import RankedExample, RankingSplit, RecommendationReport
-from workers.engine.ranking import Evaluation, flips, leave_out
+from workers.engine.ranking import Evaluation, evaluate, flips, leave_out
+from workers.engine.recommenders.graph import write_onnx
 from workers.engine.recommenders.interactions import TEST, VALIDATION, HeldOut, Histories, Log
-from workers.engine.recommenders.judging import baseline_evaluations, facts, judge
-from workers.engine.recommenders.linear import LinearRecommender, write_onnx
+from workers.engine.recommenders.judging import newcomers, section
+from workers.engine.recommenders.learning import Recipe
+from workers.engine.recommenders.linear import LinearRecommender
 from workers.engine.recommenders.measures import LISTS_AT
 from workers.engine.recommenders.reading import Weighing
-from workers.engine.recommenders.search import Settings, Trial, best_trial
+from workers.engine.recommenders.search import Trial
 from workers.engine.run import Trained
 from workers.inference.core import Predictor
 from workers.inference.ranked import RankedItems, top_items
-from workers.task_templates.recommendation import Recommendation, RecommendationParams
+from workers.task_templates.recommendation import RecommendationParams
 
 if TYPE_CHECKING:
     from workers.engine.run import Run
@@ -48,9 +50,9 @@ class Study:
     known: Histories
     test: HeldOut
     weighing: Weighing
-    algorithm: str
-    settings: Settings
-    variant: Settings
+    recipe: Recipe
+    reason: str
+    validated: Evaluation | None
     trials: list[Trial]
 
 
@@ -67,24 +69,25 @@ class TrainedRecommender(Trained):
         """Metrics per split, each with those of popularity, and the report of the model's page."""
         study = self._study
         splits: dict[str, RankingSplit] = {}
-        if study.trials:
-            chosen = best_trial(study.trials, Recommendation.main_metric)["metrics"]
-            baselines = baseline_evaluations(study.first, study.validation)
-            splits["validation"] = RankingSplit(
-                **facts(study.validation, baselines["popularity"]),
-                metrics=chosen,
-                baselines={name: found.metrics for name, found in baselines.items()},
-            )
+        if study.validated:
+            splits["validation"] = section(study.validated, study.first, study.validation)
         found = None
         if len(study.test.users):
-            found, splits["test"] = judge(self.model.scores, study.known, study.test)
+            found = evaluate(self.model.scores, study.known, study.test)
+            splits["test"] = section(found, study.known, study.test)
+            splits["test"].new_users = newcomers(self.model.scores, study.known, study.test)
         report = RecommendationReport(
             splits=splits,
             examples=self._examples(found) if found else [],
             most_recommended=self._most_recommended(found) if found else [],
             notes=self.notes,
             catalogue={"items": len(study.known.items), "users": len(study.known.users)},
-            algorithm={"name": study.algorithm, **study.settings, **study.variant},
+            algorithm={
+                "name": study.recipe.name,
+                "reason": study.reason,
+                "parts": [one._asdict() for one in study.recipe.ingredients],
+                "entries": study.recipe.entries,
+            },
             trials=[dict(trial) for trial in study.trials],
             ratings=study.weighing._asdict(),
         )
