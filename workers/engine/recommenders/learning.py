@@ -130,7 +130,8 @@ class Learning:
             self._save(None, None)
             values = {f"validation/{name}": value for name, value in trial["metrics"].items()}
             self._run.metric(self._units(), values)
-            self._run.judged(len(self.trials) - 1, sum(self._budgets.values()), trial["metrics"]["recall@20"])
+            best = max(trial["metrics"]["recall@20"] for trial in self.trials)
+            self._run.judged(len(self.trials) - 1, sum(self._budgets.values()), best)
             described = ", ".join(f"{name} {value:g}" for name, value in {**settings, **trial["variant"]}.items())
             self._run.log(f"{phase}: {described} → {_told(trial['metrics'])} on the validation rows.")
 
