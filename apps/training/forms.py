@@ -69,7 +69,10 @@ class JobForm(PlanForm):
         for name, part in schema.get("properties", {}).items():
             if part.get("plan"):
                 continue
-            self.fields[_PREFIX + name] = parameter_field(part, schema.get("$defs", {}))
+            field = parameter_field(part, schema.get("$defs", {}))
+            if name in template.search_space:
+                field.help_text += " " + _("A search tries %(values)s.") % {"values": template.search_space[name]}
+            self.fields[_PREFIX + name] = field
             (self._advanced if part.get("advanced") else self._basic).append(_PREFIX + name)
 
     def basic(self) -> Iterator[forms.BoundField]:

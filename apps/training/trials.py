@@ -99,8 +99,8 @@ def summary(job: Job) -> dict[str, Any] | None:
     return {
         "metric": metric_of(job),
         "best": best,
-        "names": list(trials[0].parameters),
-        "rows": [_row(trial, job, best) for trial in rows[:_SHOWN]],
+        "names": _names(job, trials),
+        "rows": [_row(trial, job, best, _names(job, trials)) for trial in rows[:_SHOWN]],
         "count": len(trials),
         "given_up": sum(trial.state == Trial.State.PRUNED for trial in trials),
         "chart": progress_chart(trials) if any(trial.score is not None for trial in trials) else None,
@@ -110,7 +110,7 @@ def summary(job: Job) -> dict[str, Any] | None:
 def comparison(job: Job, sort: str) -> dict[str, Any]:
     """What the page of all trials shows, sorted by a column; "-" before its name turns the order."""
     trials = list(job.trials.all())
-    names = list(trials[0].parameters) if trials else []
+    names = _names(job, trials)
     column, turned = sort.removeprefix("-"), sort.startswith("-")
     if column == "number":
         rows = sorted(trials, key=lambda trial: trial.number, reverse=turned)
@@ -133,7 +133,7 @@ def comparison(job: Job, sort: str) -> dict[str, Any]:
     return {
         "metric": metric_of(job),
         "best": best,
-        "rows": [_row(trial, job, best) for trial in rows],
+        "rows": [_row(trial, job, best, names) for trial in rows],
         "names": names,
         "heads": [
             {
@@ -150,7 +150,15 @@ def comparison(job: Job, sort: str) -> dict[str, Any]:
     }
 
 
-def _row(trial: Trial, job: Job, best: Trial | None) -> dict[str, Any]:
+def _names(job: Job, trials: Sequence[Trial]) -> list[str]:
+    """The parameters that were searched, in the template's order: the database does not keep one."""
+    task = TEMPLATES.get(job.template)
+    known = list(task.search_space) if task else []
+    found = dict.fromkeys(name for trial in trials for name in trial.parameters)
+    return sorted(found, key=lambda name: known.index(name) if name in known else len(known))
+
+
+def _row(trial: Trial, job: Job, best: Trial | None, names: list[str]) -> dict[str, Any]:
     # The job has ended, and with it what was under way.
     over = job.is_over and trial.state == Trial.State.RUNNING
     state = Trial.State.STOPPED if over else Trial.State(trial.state)
@@ -159,7 +167,7 @@ def _row(trial: Trial, job: Job, best: Trial | None) -> dict[str, Any]:
         "state": state.value,
         "state_label": state.label,
         "is_best": best is not None and trial.pk == best.pk,
-        "values": [shown(value) for value in trial.parameters.values()],
+        "values": [shown(trial.parameters.get(name)) for name in names],
     }
 
 
@@ -186,6 +194,8 @@ def progress_chart(trials: Sequence[Trial]) -> dict[str, Any]:
     for trial in whole:
         best = max(best, trial.score or 0.0)
         line.append([trial.number, best])
+    if line:
+        line.append([len(trials), best])
     dots = {"type": "scatter", "symbolSize": 9, "animation": False}
     series: list[dict[str, Any]] = [
         {"name": _("best so far"), "type": "line", "step": "end", "showSymbol": False, "data": line}
@@ -229,6 +239,8 @@ def parallel_chart(job: Job, trials: Sequence[Trial], names: list[str]) -> dict[
             axis |= {"type": "category", "data": sorted({str(trial.parameters.get(name)) for trial in trials})}
         elif isinstance(values, Range):
             axis |= {"type": "log" if values.log else "value", "min": values.low, "max": values.high}
+            if isinstance(values.low, int):
+                axis["minInterval"] = 1
         else:
             axis |= {"scale": True}
         axes.append(axis)

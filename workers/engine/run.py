@@ -118,6 +118,13 @@ class Run:
         return self.job_dir.inputs / "data.parquet"
 
     @property
+    def rows(self) -> int:
+        """How many rows the file has."""
+        import pyarrow.parquet
+
+        return int(pyarrow.parquet.read_metadata(self.data_path).num_rows)
+
+    @property
     def preparation(self) -> "Run":
         """The run whose training rows preprocessing (a vocabulary, a size, the labels) is to be learned from.
 

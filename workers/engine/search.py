@@ -8,6 +8,8 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from workers.contracts.errors import JobError
 from workers.contracts.events import Trial
 from workers.contracts.job import Tune
@@ -179,6 +181,8 @@ class _Attempt:
         if known is None or known.number != number or known.parameters != picked:
             known = Trial(time=time.time(), number=number, parameters=picked, state="running")
         self._trial = known
+        # Test rows are none of a search's business.
+        self._hidden = {"test": np.zeros(run.rows, dtype=bool)}
         self._before = known.seconds
         self._told = 0.0
         for epoch, score in known.scores:
@@ -265,6 +269,7 @@ class _Attempt:
             "params": params_of(self._run, self._template, self._trial),
             "span": self._budget.span(),
             "title": f"Trial {self._trial.number}{self._budget.trials}",
+            "masks": self._hidden.get,
         }
 
     def _end(self, state: Any, reason: str = "") -> None:
