@@ -33,6 +33,7 @@ _PYTHON = sys.executable
 # What a runner and the prediction API may know: no database, no secret key, no mail password.
 _WORKER_VARIABLES = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SLIPWAY_HOME", "SLIPWAY_STORAGE", "REDIS_URL"}
 _WORKER_VARIABLES |= {"SLIPWAY_PREDICT_PORT", "SLIPWAY_PREDICT_URL"}
+_WORKER_VARIABLES |= {"SLIPWAY_ENCODERS", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "SSL_CERT_FILE"}
 _WORKER_PREFIXES = ("AWS_", "CUDA_", "NVIDIA_", "OMP_", "ORT_", "FSSPEC_", "SLIPWAY_RUNNER_", "SLIPWAY_SERVING_")
 
 

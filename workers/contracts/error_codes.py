@@ -198,6 +198,16 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "input_corrupt": (500, "An input file is not the one that was stored.", "Import the data again."),
             "artifact_missing": (404, "A stored file is gone.", "Import the data or train the model again."),
             "checkpoint_corrupt": (500, "A checkpoint is damaged.", "The job starts again from the beginning."),
+            "encoder_unreachable": (
+                422,
+                "The encoder is not here, and the hub cannot give it.",
+                "Check its name; or have its folder put under SLIPWAY_ENCODERS on the worker host (docs/encoders.md).",
+            ),
+            "encoder_invalid": (
+                422,
+                "The encoder cannot be used.",
+                "Choose one that transformers loads without code of its own, with its weights in safetensors.",
+            ),
             "parity_failed": (
                 500,
                 "The exported model answers differently from the trained one.",

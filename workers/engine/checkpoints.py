@@ -46,7 +46,7 @@ class CheckpointStore:
     `fingerprint` names what is being trained: a checkpoint of other parameters or other data is not resumed from.
     `clock` tells the useful seconds so far; they are saved along, so that the sum over attempts holds no lost work.
     A job of several trainings gives each a `name`; `beside` lists the files that belong to a whole checkpoint of the
-    job, too.
+    job, too, and `first_step` is how many steps of others went before.
     """
 
     def __init__(
@@ -57,13 +57,15 @@ class CheckpointStore:
         *,
         name: str = "",
         beside: Callable[[], list[str]] = list,
+        first_step: int = 0,
     ) -> None:
         self._job_dir = job_dir
         self._folder = job_dir.checkpoints
         self._fingerprint = fingerprint
         self._clock = clock
         self._prefix = f"{name}-" if name else ""
-        self._beside = beside
+        self.beside = beside
+        self._first_step = first_step
         self._pattern = re.compile(rf"{re.escape(self._prefix)}step-(\d{{9}})\.json\Z")
 
     def save(self, step: int, tensors: "dict[str, torch.Tensor]", state: dict[str, Any]) -> None:
@@ -87,7 +89,7 @@ class CheckpointStore:
         write_atomic(self._folder / f"{stem}.safetensors", data)
         write_atomic(self._folder / f"{stem}.json", json.dumps(header, allow_nan=False).encode())
         own = [f"{stem}.safetensors", f"{stem}.json"]
-        self._job_dir.checkpoint(step, own + [name for name in self._beside() if name not in own])
+        self._job_dir.checkpoint(self._first_step + step, own + [name for name in self.beside() if name not in own])
         self._drop(self._steps()[:-_KEEP])
 
     def load(self) -> Loaded | None:
@@ -120,6 +122,10 @@ class CheckpointStore:
     def newest(self) -> list[str]:
         """The names of the newest checkpoint's files; [] where there is none."""
         return [f"{self._stem(step)}.{suffix}" for step in self._steps()[-1:] for suffix in ("safetensors", "json")]
+
+    def last_step(self) -> int:
+        """The step of the newest checkpoint; 0 where there is none."""
+        return max(self._steps(), default=0)
 
     def discard(self) -> None:
         """Remove all checkpoints of this training."""

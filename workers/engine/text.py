@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from workers.engine.run import Run
 from workers.engine.settings import Settings
 from workers.engine.text_linear import LinearTrainer
 from workers.engine.text_network import TextEnsemble, TextNetwork, TextNetworks, phrase_table
-from workers.inference.text import TextLabels, clean_text, encode_texts, pad_ids
+from workers.inference.text import TextLabels, TokenReader, clean_text, stack_ids
 from workers.task_templates.text_classification import TextParams
 
 # Longer tokens than this many characters per token are rare; what lies behind is not even read.
@@ -37,6 +37,18 @@ _MOST_EPOCHS = {"fast": 14, "balanced": 14, "best": 20}
 
 
 def train_text(run: Run) -> "TrainedText":
+    """Train as the parameters say: from scratch, on a pretrained encoder, or both. Raises JobError."""
+    params = run.params
+    assert isinstance(params, TextParams)
+    if params.encoder == "none":
+        return train_from_scratch(run)
+    # transformers takes seconds to import.
+    from workers.engine.encoder_text import train_on_encoder
+
+    return train_on_encoder(run, train_from_scratch)
+
+
+def train_from_scratch(run: Run) -> "TrainedText":
     """Train a tokenizer on the training rows, then the network. Raises JobError."""
     params = run.params
     assert isinstance(params, TextParams)
@@ -50,17 +62,17 @@ def train_text(run: Run) -> "TrainedText":
         lambda: _texts(run.preparation, "train", max_chars), params.vocabulary, params.lowercase
     )
     run.progress(0.02, "Reading texts")
+    readers = [TokenReader(tokenizer, params.max_tokens)]
     train, validation, test = (
-        TextExamples(run, split, tokenizer, labels, max_chars, params.max_tokens)
-        for split in ("train", "validation", "test")
+        TextExamples(run, split, readers, labels, max_chars) for split in ("train", "validation", "test")
     )
     if train.cut:
-        run.log(f"{train.cut:,} of {len(train):,} texts have over {params.max_tokens} tokens; their ends are not read.")
+        run.log(f"{train.cut:,} of {len(train):,} texts have {params.max_tokens} tokens or more; the rest is not read.")
     model = _train_model(run, params, tokenizer, labels, train, validation)
     evaluation: dict[str, Examples] = {"validation": validation, "test": test}
     if not len(validation) and not len(test):
         evaluation = {"train": train}
-    return TrainedText(run, model, labels, evaluation, tokenizer, max_chars, params.max_tokens)
+    return TrainedText(run, model, labels, evaluation, readers, max_chars)
 
 
 def _train_model(
@@ -173,33 +185,44 @@ def _settings(run: Run, params: TextParams, rows: int, tokens: int) -> Settings:
 
 
 class TextExamples(Examples):
-    """Token ids of one split, end to end in one array: 4 bytes per token."""
+    """Token ids of one split by each reader, end to end in one array: 4 bytes per token.
 
-    def __init__(
-        self, run: Run, split: str, tokenizer: Tokenizer, labels: list[str], max_chars: int, max_tokens: int
-    ) -> None:
+    `lengths`: how many tokens of each text the first reader reads; `cut`: how many texts fill all that it can.
+    """
+
+    def __init__(self, run: Run, split: str, readers: Sequence[TokenReader], labels: list[str], max_chars: int) -> None:
         self.labels = label_indices(run, split, labels)
-        self._max_tokens = max_tokens
-        self.cut = 0
-        parts, lengths = [np.zeros(0, dtype=np.int32)], [0]
+        self._readers = readers
+        parts = [[np.zeros(0, dtype=np.int32)] for _ in readers]
+        lengths = [[0] for _ in readers]
         for batch in run.batches(split, ["text"], 4096):
             texts = [clean_text(text, max_chars) for text in batch["text"].to_pylist()]
-            for ids in encode_texts(tokenizer, texts):
-                self.cut += len(ids) > max_tokens
-                parts.append(np.array(ids[:max_tokens], dtype=np.int32))
-                lengths.append(len(parts[-1]))
-        self._ids = np.concatenate(parts)
-        self._ends = np.cumsum(lengths)
-        self.tokens = len(self._ids)
+            for place, reader in enumerate(readers):
+                for ids in reader.encode(texts):
+                    parts[place].append(np.array(ids[: reader.max_tokens], dtype=np.int32))
+                    lengths[place].append(len(parts[place][-1]))
+        self._ids = [np.concatenate(part) for part in parts]
+        ends = [np.cumsum(length) for length in lengths]
+        self._starts, self._ends = [end[:-1] for end in ends], [end[1:] for end in ends]
+        self.lengths = np.array(lengths[0][1:])
+        self.tokens = len(self._ids[0])
+        self.cut = int((self.lengths >= readers[0].max_tokens).sum())
 
     def batch(self, rows: np.ndarray) -> torch.Tensor:
-        """int64 [rows, tokens], padded as the served path pads."""
-        ids = [self._ids[self._ends[row] : self._ends[row + 1]] for row in rows]
-        return torch.from_numpy(pad_ids(ids, self._max_tokens))
+        """int64 [rows, tokens] (of several readers [rows, readers, tokens]), padded as the served path pads."""
+        read = []
+        for reader, ids, starts, ends in zip(self._readers, self._ids, self._starts, self._ends, strict=True):
+            read.append((reader, [ids[starts[row] : ends[row]] for row in rows]))
+        return torch.from_numpy(stack_ids(read))
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Be these rows alone from now on."""
+        self.labels, self.lengths = self.labels[rows], self.lengths[rows]
+        self._starts, self._ends = [s[rows] for s in self._starts], [e[rows] for e in self._ends]
 
     def batches(self, rows: np.ndarray, size: int, order: np.random.Generator) -> list[np.ndarray]:
         """With texts of like length together: within 16 batches' worth of rows they are sorted by length."""
-        lengths = np.diff(self._ends)
+        lengths = self.lengths
         chunks = np.split(rows, range(size * 16, len(rows), size * 16))
         rows = np.concatenate([chunk[np.argsort(lengths[chunk], kind="stable")] for chunk in chunks])
         batches = np.array_split(rows, math.ceil(len(rows) / size))
@@ -217,13 +240,12 @@ class TrainedText(TrainedClassifier):
         network: nn.Module,
         labels: list[str],
         evaluation: dict[str, Examples],
-        tokenizer: Tokenizer,
+        readers: Sequence[TokenReader],
         max_chars: int,
-        max_tokens: int,
     ) -> None:
         super().__init__(run, network, labels, evaluation)
-        self._tokenizer = tokenizer
-        self._limits = {"max_chars": max_chars, "max_tokens": max_tokens}
+        self.readers = readers
+        self.max_chars = max_chars
 
     def raw_inputs(self, split: str) -> Iterator[Any]:
         """The texts as stored."""
@@ -237,16 +259,21 @@ class TrainedText(TrainedClassifier):
 
     def example_input(self) -> torch.Tensor:
         """Two texts of 16 tokens."""
-        return torch.ones((2, 16), dtype=torch.int64)
+        several = (len(self.readers),) if len(self.readers) > 1 else ()
+        return torch.full((2, *several, 16), 2, dtype=torch.int64)
 
     def dynamic_axes(self) -> dict[int, str]:
         """Batch and length vary."""
-        return {0: "batch", 1: "length"}
+        return {0: "batch", 2 if len(self.readers) > 1 else 1: "length"}
 
     def export_side_files(self, folder: Path) -> dict[str, Any]:
-        """tokenizer.json, and how texts are cut."""
-        self._tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
-        return dict(self._limits)
+        """A file for each tokenizer, and how texts are cut."""
+        tokenizers = []
+        for number, reader in enumerate(self.readers):
+            name = f"tokenizer{number + 1 if number else ''}.json"
+            reader.tokenizer.save(str(folder / name), pretty=False)
+            tokenizers.append({"file": name, **reader.settings()})
+        return {"max_chars": self.max_chars, "max_tokens": self.readers[-1].max_tokens, "tokenizers": tokenizers}
 
     def reference_cases(self) -> list[Any]:
         """The first texts of the evaluation rows."""

@@ -32,6 +32,8 @@ class ImageLabels(LabelPredictor):
         super().__init__(folder, manifest, providers, threads)
         settings = manifest["preprocessing"]
         self._size = (int(settings["height"]), int(settings["width"]))
+        self._crop: float | None = settings.get("crop")
+        self._resample: str = settings.get("resample", "bicubic")
 
     def prepare(self, raw: Any, index: int = 0) -> np.ndarray:
         """The bytes of an image file, or {"image": those bytes in base64}."""
@@ -46,7 +48,7 @@ class ImageLabels(LabelPredictor):
                 raise InputError(index, "The image is not valid base64.") from None
         if not isinstance(raw, bytes):
             raise InputError(index, 'An image is expected: the file itself, or {"image": base64}.')
-        return decode_image(raw, self._size, index)
+        return decode_image(raw, self._size, index, crop=self._crop, resample=self._resample)
 
     def batch(self, items: Sequence[Any]) -> np.ndarray:
         """Pixels, uint8 [items, height, width, 3]."""
@@ -57,9 +59,12 @@ class ImageLabels(LabelPredictor):
         return [Path(name).read_bytes() for name in arguments.inputs]
 
 
-def decode_image(data: bytes, size: tuple[int, int], index: int = 0) -> np.ndarray:
+def decode_image(
+    data: bytes, size: tuple[int, int], index: int = 0, *, crop: float | None = None, resample: str = "bicubic"
+) -> np.ndarray:
     """An encoded image as uint8 [height, width, 3], stretched to `size` (height, width). Raises InputError.
 
+    With `crop`, nothing is stretched: the middle of the image, as wide and high as that share of it goes, is scaled.
     The first frame counts; the camera's orientation is applied; transparent parts become white; grey and palette images
     become RGB. Training reads its images with this very function.
     """
@@ -73,9 +78,11 @@ def decode_image(data: bytes, size: tuple[int, int], index: int = 0) -> np.ndarr
             # JPEG decodes at 1/2, 1/4 or 1/8 almost for free; twice the wanted size keeps the resize sharp.
             image.draft("RGB", (2 * width, 2 * height))
             image.load()
-            upright = ImageOps.exif_transpose(image)
-            resized = _to_rgb(upright).resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
-            return np.asarray(resized, dtype=np.uint8)
+            upright = _to_rgb(ImageOps.exif_transpose(image))
+            box = _middle(upright.size, (width, height), crop) if crop else None
+            how = Image.Resampling[resample.upper()]
+            gap = None if how is Image.Resampling.NEAREST else 3.0
+            return np.asarray(upright.resize((width, height), how, box=box, reducing_gap=gap), dtype=np.uint8)
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -86,6 +93,14 @@ def decode_image(data: bytes, size: tuple[int, int], index: int = 0) -> np.ndarr
     except Exception as error:
         # Pillow's decoders raise almost anything on damaged files: OSError, SyntaxError, struct.error, IndexError, ...
         raise InputError(index, f"The image cannot be decoded: {error}"[:200]) from None
+
+
+def _middle(seen: tuple[int, int], wanted: tuple[int, int], share: float) -> tuple[float, float, float, float]:
+    """The box of the proportions of `wanted` in the middle of an image: `share` of the largest that fits into it."""
+    scale = min(seen[0] / wanted[0], seen[1] / wanted[1]) * share
+    width, height = wanted[0] * scale, wanted[1] * scale
+    left, top = (seen[0] - width) / 2, (seen[1] - height) / 2
+    return left, top, left + width, top + height
 
 
 def _to_rgb(image: Any) -> Any:

@@ -24,12 +24,9 @@ class TextLabels(LabelPredictor):
         threads: int | None,
     ) -> None:
         super().__init__(folder, manifest, providers, threads)
-        from tokenizers import Tokenizer
-
         settings = manifest["preprocessing"]
         self._max_chars: int = settings["max_chars"]
-        self._max_tokens: int = settings["max_tokens"]
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._readers = [TokenReader.open(folder, own) for own in settings.get("tokenizers", [settings])]
 
     def prepare(self, raw: Any, index: int = 0) -> str:
         """The text itself, or {"text": ...}."""
@@ -42,8 +39,8 @@ class TextLabels(LabelPredictor):
         return clean_text(raw, self._max_chars)
 
     def batch(self, items: Sequence[Any]) -> np.ndarray:
-        """Token ids, int64 [items, tokens]."""
-        return pad_ids(encode_texts(self._tokenizer, items), self._max_tokens)
+        """Token ids, int64 [items, tokens]; of a model that reads by several tokenizers [items, tokenizers, tokens]."""
+        return stack_ids([(reader, reader.encode(items)) for reader in self._readers])
 
     def raw_inputs(self, arguments: argparse.Namespace) -> list[Any]:
         """Each argument is a text."""
@@ -56,16 +53,59 @@ def clean_text(text: str, max_chars: int) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of some texts; the tokenizer's own file says how it normalises and cuts."""
-    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+class TokenReader:
+    """Texts → token ids, by a tokenizer and how its ids are cut and padded.
+
+    `special_tokens`: the tokenizer adds its own marks around each text, and leaves room for them when it cuts.
+    """
+
+    def __init__(self, tokenizer: Any, max_tokens: int, pad_id: int = 0, special_tokens: bool = False) -> None:
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.pad_id = pad_id
+        self.special_tokens = special_tokens
+
+    @classmethod
+    def open(cls, folder: Path, settings: dict[str, Any]) -> "TokenReader":
+        """From a bundle's folder: `file`, `max_tokens`, `pad_id`, `special_tokens`."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(folder / settings.get("file", "tokenizer.json")))
+        own = {name: settings[name] for name in ("max_tokens", "pad_id", "special_tokens") if name in settings}
+        return cls(tokenizer, **own)
+
+    def settings(self) -> dict[str, Any]:
+        """What `open` needs beside the file's name."""
+        return {"max_tokens": self.max_tokens, "pad_id": self.pad_id, "special_tokens": self.special_tokens}
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of some texts. The tokenizer's file says how it normalises; with special tokens, how it cuts."""
+        found = self.tokenizer.encode_batch_fast(texts, add_special_tokens=self.special_tokens)
+        return [encoding.ids for encoding in found]
+
+    def pad(self, ids: Sequence[Any]) -> np.ndarray:
+        """int64 [texts, length], cut to `max_tokens`."""
+        return pad_ids(ids, self.max_tokens, self.pad_id)
 
 
-def pad_ids(ids: Sequence[Any], max_tokens: int) -> np.ndarray:
-    """int64 [texts, length], padded with 0. Lengths go in steps, so that the runtime's memory sees few shapes."""
+def pad_ids(ids: Sequence[Any], max_tokens: int, pad_id: int = 0) -> np.ndarray:
+    """int64 [texts, length], padded. Lengths go in steps, so that the runtime's memory sees few shapes."""
     longest = min(max(map(len, ids)), max_tokens)
     step = 16 if longest <= 128 else 64
-    padded = np.zeros((len(ids), max(1, -(-longest // step)) * step), dtype=np.int64)
+    padded = np.full((len(ids), max(1, -(-longest // step)) * step), pad_id, dtype=np.int64)
     for row, tokens in zip(padded, ids, strict=True):
         row[: min(len(tokens), max_tokens)] = tokens[:max_tokens]
     return padded
+
+
+def stack_ids(read: Sequence[tuple[TokenReader, Sequence[Any]]]) -> np.ndarray:
+    """The same texts as read by each tokenizer: int64 [texts, tokens], or of several [texts, tokenizers, tokens]."""
+    arrays = [reader.pad(ids) for reader, ids in read]
+    if len(arrays) == 1:
+        return arrays[0]
+    width = max(array.shape[1] for array in arrays)
+    stacked = np.empty((len(arrays[0]), len(arrays), width), dtype=np.int64)
+    for place, ((reader, _), array) in enumerate(zip(read, arrays, strict=True)):
+        stacked[:, place, : array.shape[1]] = array
+        stacked[:, place, array.shape[1] :] = reader.pad_id
+    return stacked

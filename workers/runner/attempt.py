@@ -91,7 +91,7 @@ class Attempt:
         step = self._fetch()
         if self._warden.verdict:
             return self._ended_from_outside()
-        child = Child(self._host.modules[self._spec.kind], self._job_dir.root)
+        child = Child(self._host.modules[self._spec.kind], self._job_dir.root, self._host.home)
         try:
             self._say_started(step)
             self._listen(child, uploader)

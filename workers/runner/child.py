@@ -17,6 +17,8 @@ from workers.runner import launch
 ROOT: Final = Path(__file__).resolve().parents[2]
 # What a child may know of our environment: no REDIS_URL, no DATABASE_URL, no key of any store.
 _PASSED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+# Where encoders are and come from. Never HF_TOKEN: what a token opens is not every team's.
+_PASSED_ENCODERS: Final = ("SLIPWAY_ENCODERS", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "SSL_CERT_FILE")
 _PASSED_PREFIXES: Final = ("OMP_", "MKL_", "OPENBLAS_", "CUBLAS_", "NVIDIA_", "ORT_", "PYTORCH_")
 _KEPT_LINES: Final = 40
 _LONGEST_LINE: Final = 2000
@@ -24,16 +26,16 @@ _PATH: Final = re.compile(r"(?:/[^\s/:'\"]+)+/([^\s/:'\"]+)")
 
 
 class Child:
-    """`python -m MODULE JOBDIR`, running."""
+    """`python -m MODULE JOBDIR`, running. `home` is the runner's: encoders lie there, where nothing else is said."""
 
-    def __init__(self, module: str, job_dir: Path) -> None:
+    def __init__(self, module: str, job_dir: Path, home: Path) -> None:
         scratch = job_dir / "tmp"
         scratch.mkdir(mode=0o700, exist_ok=True)
         command = [sys.executable, "-SE", launch.__file__, str(os.getpid()), sys.executable, "-m", module, str(job_dir)]
         self._process = subprocess.Popen(
             command,
             cwd=job_dir,
-            env=_environment(job_dir, scratch),
+            env=_environment(job_dir, scratch, home),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -87,10 +89,13 @@ class Child:
                 self._last_lines.append(line.decode("utf-8", "replace").rstrip().replace("\x00", "�"))
 
 
-def _environment(job_dir: Path, scratch: Path) -> dict[str, str]:
-    passed = {name: value for name, value in os.environ.items() if name in _PASSED or name.startswith(_PASSED_PREFIXES)}
+def _environment(job_dir: Path, scratch: Path, home: Path) -> dict[str, str]:
+    names = {*_PASSED, *_PASSED_ENCODERS}
+    passed = {name: value for name, value in os.environ.items() if name in names or name.startswith(_PASSED_PREFIXES)}
     return {
         "LANG": "C.UTF-8",
+        "SLIPWAY_ENCODERS": str(home / "encoders"),
+        "HF_HOME": str(home / "cache" / "huggingface"),
         **passed,
         "HOME": str(job_dir),
         "TMPDIR": str(scratch),

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from workers.contracts.job import DatasetKind
 from workers.task_templates.base import Preset, TaskTemplate
+from workers.task_templates.encoder import EncoderParams
 from workers.task_templates.network import ADVANCED, NetworkParams
 from workers.task_templates.search_space import Range, SearchSpace
 
@@ -26,7 +27,7 @@ _SHARED: dict[str, Any] = {
 }
 
 
-class ImageParams(NetworkParams):
+class ImageParams(EncoderParams, NetworkParams):
     """What can be set for an image classifier."""
 
     image_size: int | None = Field(

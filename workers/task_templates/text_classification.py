@@ -7,6 +7,7 @@ from pydantic import Field
 
 from workers.contracts.job import DatasetKind
 from workers.task_templates.base import Preset, TaskTemplate
+from workers.task_templates.encoder import EncoderParams
 from workers.task_templates.network import ADVANCED, NetworkParams
 from workers.task_templates.search_space import Range, SearchSpace
 
@@ -21,7 +22,7 @@ _PRESET: dict[str, Any] = {
 }
 
 
-class TextParams(NetworkParams):
+class TextParams(EncoderParams, NetworkParams):
     """What can be set for a text classifier."""
 
     linear: bool = Field(
@@ -102,7 +103,15 @@ class TextClassification(TaskTemplate):
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "fast": _PRESET,
         "balanced": _PRESET | {"networks": 3, "learning_rate": 0.003},
-        "best": _PRESET | {"networks": 5, "channels": 64, "learning_rate": 0.002, "vocabulary": 30_000, "patience": 6},
+        "best": _PRESET
+        | {
+            "encoder": "auto",
+            "networks": 5,
+            "channels": 64,
+            "learning_rate": 0.002,
+            "vocabulary": 30_000,
+            "patience": 6,
+        },
     }
     search_space: ClassVar[SearchSpace] = {
         "learning_rate": Range(0.001, 0.02, log=True),

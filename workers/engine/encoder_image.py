@@ -1,0 +1,83 @@
+"""Image classifiers on a pretrained encoder: fine-tuned, or frozen with a layer on top."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from workers.engine.encoder import Source, refuse, width
+from workers.engine.encoder_head import Head
+
+_RATE = 1e-4
+_EPOCHS = 5
+_LEAST_STEPS = 150
+_RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+
+
+@dataclass(frozen=True)
+class Seeing:
+    """How an encoder wants to see images: what its image processor's settings say, as the served path does it."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    # The share of the largest middle square that is seen; None where the whole image is stretched.
+    crop: float | None
+    resample: str
+
+
+def seeing(source: Source, body: nn.Module, wanted: int | None) -> Seeing:
+    """From preprocessor_config.json, with the usual values where it says nothing. Raises JobError `encoder_invalid`."""
+    settings = source.settings("preprocessor_config.json")
+    size = settings.get("size") or getattr(body.config, "image_size", None) or 224
+    cut = settings.get("crop_size") if settings.get("do_center_crop", True) else None
+    shortest = _side(size)
+    seen = _side(cut) if cut else shortest
+    # A convolutional encoder takes any size; a transformer has places for the one that it was trained on.
+    side = wanted if wanted and not hasattr(body.config, "patch_size") else seen
+    share = float(settings.get("crop_pct") or seen / shortest)
+    keeps_proportions = cut is not None or (isinstance(size, dict) and "shortest_edge" in size)
+    scaled = settings.get("do_normalize", True)
+    mean = tuple(settings.get("image_mean") or (0.5,) * 3) if scaled else (0.0,) * 3
+    std = tuple(settings.get("image_std") or (0.5,) * 3) if scaled else (1.0,) * 3
+    usual = abs(settings.get("rescale_factor", 1 / 255) - 1 / 255) < 1e-6 and settings.get("do_rescale", True)
+    if not usual or settings.get("do_flip_channel_order") or len(mean) != 3 or len(std) != 3 or not 8 <= side <= 1024:
+        raise refuse(source.name, "its image processor's settings are not those of an encoder of RGB images")
+    crop = min(1.0, share) if keeps_proportions else None
+    return Seeing(side, mean, std, crop, _RESAMPLE.get(settings.get("resample", 2), "bilinear"))
+
+
+def _side(size: Any) -> int:
+    if isinstance(size, dict):
+        size = size.get("shortest_edge") or size.get("height") or size.get("width") or 224
+    return int(size)
+
+
+class ImageEncoder(nn.Module):
+    """Pixels, uint8 [batch, height, width, 3] → scores, float32 [batch, labels].
+
+    The features are the model's own pooled ones where it is convolutional, else the mean of the last layer's vectors.
+    """
+
+    def __init__(self, source: Source, body: nn.Module, seen: Seeing, labels: int) -> None:
+        super().__init__()
+        std = torch.tensor(seen.std)
+        self.register_buffer("scale", (1 / (255 * std)).reshape(1, 3, 1, 1))
+        self.register_buffer("shift", (-torch.tensor(seen.mean) / std).reshape(1, 3, 1, 1))
+        self.scale: torch.Tensor
+        self.shift: torch.Tensor
+        self.body = body.eval()
+        example = torch.zeros((2, seen.size, seen.size, 3), dtype=torch.uint8)
+        self.head = Head(width(source, self.features, example), labels)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Scores before softmax."""
+        scores: torch.Tensor = self.head(self.features(images))
+        return scores
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 [batch, width]."""
+        pixels = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        last: torch.Tensor = self.body(pixel_values=pixels).last_hidden_state
+        return last.mean(dim=(2, 3)) if last.ndim == 4 else last.mean(dim=1)

@@ -1,0 +1,324 @@
+"""Text classifiers on a pretrained encoder, fine-tuned or frozen; alone, or beside a network from scratch."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from workers.contracts.errors import JobError
+from workers.engine.calibration import Tempered, fit_temperature, tempered
+from workers.engine.classification import training_labels
+from workers.engine.encoder import (
+    Source,
+    bfloat16_pays,
+    find_encoder,
+    freeze_embeddings,
+    layer_groups,
+    load_body,
+    load_tokenizer,
+    positions,
+    prepare_export,
+    width,
+)
+from workers.engine.encoder_head import Head, train_head
+from workers.engine.examples import Examples
+from workers.engine.loop import fit
+from workers.engine.run import Run
+from workers.engine.settings import Settings
+from workers.engine.stages import Stage
+from workers.engine.text import TextExamples, TrainedText
+from workers.inference.text import TokenReader
+from workers.task_templates.text_classification import TextParams
+
+# Longer texts are cut where the user does not ask for more: attention grows with the square of the length, in training
+# and for whoever serves the model.
+_LONGEST = 256
+_CHARS_PER_TOKEN = 12
+_LEAST_STEPS = 150
+_RATE = 2e-4
+# Where a preset asks for the encoder: tokens times weights that training may read. On two cores about four minutes.
+_BUDGET = {"cpu": 6.5e12, "cuda": 6.5e14}
+# How often and how far the texts are read, the best first; the first that the budget allows is taken.
+_COURSES = ((3, 256), (2, 256), (2, 128), (1, 128))
+_LEAST_OF_A_CLASS = 20
+
+
+class TextEncoder(nn.Module):
+    """Token ids, int64 [batch, length] padded with `pad_id` → scores, float32 [batch, labels].
+
+    The mean of the last layer's vectors over the tokens that are no padding, then a linear layer. The mask comes from
+    the padding, so that ids are all that the model takes.
+    """
+
+    def __init__(self, source: Source, body: nn.Module, pad_id: int, labels: int) -> None:
+        super().__init__()
+        self.body = body.eval()
+        self.pad_id = pad_id
+        example = torch.full((2, 8), pad_id + 1, dtype=torch.int64)
+        self.head = Head(width(source, self.features, example), labels)
+
+    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Scores before softmax."""
+        scores: torch.Tensor = self.head(self.features(token_ids))
+        return scores
+
+    def features(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """float32 [batch, width]."""
+        if torch.is_grad_enabled() or torch.jit.is_tracing():
+            return self._mean(token_ids)
+        # Texts of like length together: else all would be computed as long as the longest.
+        order = (token_ids != self.pad_id).sum(dim=1).argsort(stable=True)
+        parts = [self._mean(trimmed(token_ids[rows], self.pad_id)) for rows in order.split(32)]
+        return torch.cat(parts)[order.argsort()]
+
+    def _mean(self, token_ids: torch.Tensor) -> torch.Tensor:
+        present = token_ids != self.pad_id
+        vectors = self.body(input_ids=token_ids, attention_mask=present.long()).last_hidden_state
+        weights = present.unsqueeze(2).to(vectors.dtype)
+        mean: torch.Tensor = (vectors * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        return mean
+
+
+class Together(nn.Module):
+    """The mean probability of a network from scratch and an encoder that read the same texts by their own tokenizers.
+
+    Token ids, int64 [batch, 2, length]: the first's and the second's → scores, float32 [batch, labels].
+    """
+
+    def __init__(self, scratch: nn.Module, encoder: nn.Module, pad_id: int) -> None:
+        super().__init__()
+        self.scratch = scratch
+        self.encoder = encoder
+        self.pad_id = pad_id
+
+    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Scores before softmax."""
+        return torch.softmax(self.both(token_ids), dim=2).mean(dim=0).clamp(min=1e-12).log()
+
+    def both(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """The scores of each, float32 [2, batch, labels]."""
+        scratch = self.scratch(trimmed(token_ids[:, 0], 0))
+        return torch.stack([scratch, self.encoder(trimmed(token_ids[:, 1], self.pad_id))])
+
+
+def trimmed(token_ids: torch.Tensor, pad_id: int) -> torch.Tensor:
+    """Without the columns that are padding in every row, in steps of 16; exportable."""
+    longest = (token_ids != pad_id).sum(dim=1).max().clamp(min=1)
+    return token_ids[:, : torch.div(longest + 15, 16, rounding_mode="floor") * 16]
+
+
+@dataclass
+class Learned:
+    """An encoder that has learned, and what it reads with."""
+
+    network: TextEncoder
+    reader: TokenReader
+    source: Source
+    max_chars: int
+
+
+def train_on_encoder(run: Run, from_scratch: Callable[[Run], TrainedText]) -> TrainedText:
+    """Train as the parameter `encoder` says; `from_scratch` trains without one. Raises JobError.
+
+    With "auto", a network from scratch learns too, and the validation rows decide: the encoder, that network, or both.
+    """
+    params = run.params
+    assert isinstance(params, TextParams)
+    labels = training_labels(run.preparation)
+    if params.encoder != "auto":
+        learned = _learn(run, find_encoder(run, params.encoder), labels, within_budget=False)
+        note = f"Starts from the pretrained encoder {learned.source.name}."
+        return _trained(run, learned.network, labels, [learned.reader], learned.max_chars, note)
+    try:
+        source = find_encoder(run, "auto")
+    except JobError as error:
+        run.log(f"There is no starter encoder here: the network learns from scratch alone. {error.evidence}", "warning")
+        run.choose(encoder="none")
+        return from_scratch(run)
+    threads = torch.get_num_threads()
+    first = Stage(run, "scratch", 0.0, 0.4)
+    scratch = from_scratch(first)
+    # The small networks are fastest on one thread; the encoder is not.
+    torch.set_num_threads(threads)
+    learned = _learn(Stage(run, "", 0.4, 1.0, first), source, labels, within_budget=True)
+    return _best_of(run, scratch, learned, labels)
+
+
+def _best_of(run: Run, scratch: TrainedText, learned: Learned, labels: list[str]) -> TrainedText:
+    """What the validation rows prefer, by accuracy, then by log loss; both together where there are none."""
+    readers = [*scratch.readers, learned.reader]
+    max_chars = max(scratch.max_chars, learned.max_chars)
+    validation = TextExamples(run, "validation", readers, labels, max_chars)
+    encoder: nn.Module = learned.network
+    winner, note = "both", f"The encoder {learned.source.name} and a network from scratch answer together."
+    if len(validation):
+        ours, theirs = _both_scores(Together(scratch.model, encoder, learned.reader.pad_id), validation, run)
+        # Each as sure as it may be: the mean of one that is too sure and one that is not would follow the first.
+        temperature = fit_temperature(validation.labels, theirs).value
+        theirs, encoder = tempered(theirs, temperature), Tempered(encoder, temperature)
+        found = {"scratch": ours, "encoder": theirs, "both": (ours + theirs) / 2}
+        measured = {name: _measured(scores, validation.labels) for name, scores in found.items()}
+        winner = max(measured, key=lambda name: measured[name])
+        said = {"scratch": "from scratch", "encoder": learned.source.name, "both": "both together"}
+        accuracies = ", ".join(f"{said[name]} {accuracy:.1%}" for name, (accuracy, _) in measured.items())
+        note = f"Accuracy on the validation rows: {accuracies}. Chosen: {said[winner]}."
+    run.log(note)
+    run.choose(encoder="none" if winner == "scratch" else learned.source.name, answers=winner)
+    if winner == "scratch":
+        scratch.notes = [*scratch.notes, note]
+        return scratch
+    if winner == "encoder":
+        return _trained(run, learned.network, labels, [learned.reader], learned.max_chars, note)
+    together = Together(scratch.model, encoder, learned.reader.pad_id)
+    return _trained(run, together, labels, readers, max_chars, note)
+
+
+def _trained(
+    run: Run, network: nn.Module, labels: list[str], readers: list[TokenReader], max_chars: int, note: str
+) -> TrainedText:
+    evaluation: dict[str, Examples] = {}
+    for split in ("validation", "test", "train"):
+        if split != "train" or not any(map(len, evaluation.values())):
+            evaluation[split] = TextExamples(run, split, readers, labels, max_chars)
+    trained = TrainedText(run, network.to(run.device), labels, evaluation, readers, max_chars)
+    trained.notes = [note]
+    return trained
+
+
+@torch.no_grad()
+def _both_scores(together: Together, examples: TextExamples, run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of the network from scratch and of the encoder, each float32 [rows, labels]."""
+    together.to(run.device).eval()
+    parts = []
+    for start in range(0, len(examples), 256):
+        rows = np.arange(start, min(start + 256, len(examples)))
+        parts.append(torch.softmax(together.both(examples.batch(rows).to(run.device)), dim=2).cpu().numpy())
+    scores = np.concatenate(parts, axis=1)
+    return scores[0], scores[1]
+
+
+def _measured(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Accuracy, and the mean log probability of the right label where it is one that the model knows."""
+    known = labels >= 0
+    right = scores[known, labels[known]] if known.any() else np.ones(1)
+    return float((scores.argmax(axis=1) == labels).mean()), float(np.log(np.clip(right, 1e-12, 1)).mean())
+
+
+# --- One encoder ---
+
+
+def _learn(run: Run, source: Source, labels: list[str], *, within_budget: bool) -> Learned:
+    """Fine-tune an encoder, or train a layer on top of it."""
+    params = run.params
+    assert isinstance(params, TextParams)
+    run.progress(0.0, "Loading the encoder")
+    torch.manual_seed(run.seed)
+    body = load_body(source, "text")
+    tokenizer, pad_id = load_tokenizer(source)
+    network = TextEncoder(source, body, pad_id, len(labels))
+    most = [params.max_tokens, positions(body)]
+    reader = TokenReader(tokenizer, min(most if "max_tokens" in run.train.parameters else [*most, _LONGEST]), pad_id)
+    train = _read(run, "train", reader, labels)
+    course = Course(params.epochs or _COURSES[0][0], reader.max_tokens, len(train))
+    if within_budget:
+        course = plan(run, params, train.lengths, sum(p.numel() for p in body.parameters()), reader.max_tokens)
+    if course.max_tokens < reader.max_tokens:
+        reader.max_tokens = course.max_tokens
+        train = _read(run, "train", reader, labels)
+    if train.cut:
+        run.log(f"{train.cut:,} of {len(train):,} texts have {reader.max_tokens} tokens or more; the rest is not read.")
+    validation = _read(run, "validation", reader, labels)
+    if params.encoder_training == "frozen":
+        run.log(f"Learning {len(labels)} classes from what {source.name} makes of {len(train):,} texts.")
+        train_head(run, network, network.head, train, validation)
+    else:
+        if course.rows < len(train):
+            train.keep(sample(train.labels, course.rows, run.seed))
+        _fine_tune(run, params, network, train, validation, course, source.name)
+    prepare_export(body)
+    return Learned(network, reader, source, reader.max_tokens * _CHARS_PER_TOKEN)
+
+
+def _read(run: Run, split: str, reader: TokenReader, labels: list[str]) -> TextExamples:
+    reader.special_tokens = True
+    reader.tokenizer.enable_truncation(reader.max_tokens)
+    return TextExamples(run, split, [reader], labels, reader.max_tokens * _CHARS_PER_TOKEN)
+
+
+def _fine_tune(
+    run: Run,
+    params: TextParams,
+    network: TextEncoder,
+    train: Examples,
+    validation: Examples,
+    course: "Course",
+    name: str,
+) -> None:
+    # The preset's batch size is that of the small networks.
+    batch_size = run.train.parameters.get("batch_size") or (
+        32 if len(train) >= 2_000 else 16 if len(train) >= 300 else 8
+    )
+    steps_per_epoch = math.ceil(len(train) / batch_size)
+    # Few examples: more rounds, or there would be too few steps to learn anything.
+    epochs = params.epochs or min(20, max(course.epochs, math.ceil(_LEAST_STEPS / steps_per_epoch)))
+    rate = params.encoder_learning_rate or _RATE
+    precision = "bf16" if params.precision == "auto" and bfloat16_pays(run.device) else params.precision
+    settings = Settings.of(
+        params,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=rate,
+        optimizer="adamw",
+        schedule="cosine",
+        warmup=0.1,
+        weight_decay=0.01,
+        clip_norm=1.0,
+        l1=0.0,
+        ema=0.0,
+        precision=precision,
+    )
+    run.choose(encoder_epochs=epochs, encoder_batch_size=batch_size, encoder_max_tokens=course.max_tokens)
+    run.log(
+        f"Fine-tuning {name} on {len(train):,} texts of up to {course.max_tokens} tokens, "
+        f"{epochs} epochs in batches of {batch_size}."
+    )
+    freeze_embeddings(network.body)
+    groups = layer_groups(
+        network.body, network.head, decay=params.encoder_layer_decay, head_factor=10.0, weight_decay=0.01
+    )
+    fit(run, network, train, validation, settings, groups)
+
+
+class Course(NamedTuple):
+    """How often, how far and how many of the texts an encoder reads."""
+
+    epochs: int
+    max_tokens: int
+    rows: int
+
+
+def plan(run: Run, params: TextParams, lengths: np.ndarray, weights: int, longest: int) -> Course:
+    """The course that a preset's time allows. It follows from the data alone: a resumed job makes the same one."""
+    budget = _BUDGET[run.device.type] / weights
+    for epochs, max_tokens in _COURSES:
+        epochs, max_tokens = params.epochs or epochs, min(max_tokens, longest)
+        cost = epochs * float(np.minimum(lengths, max_tokens).sum())
+        if cost <= budget:
+            return Course(epochs, max_tokens, len(lengths))
+    rows = int(len(lengths) * budget / cost)
+    run.log(f"The encoder learns from {rows:,} of {len(lengths):,} texts: more would take too long on this device.")
+    return Course(epochs, max_tokens, rows)
+
+
+def sample(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:
+    """So many rows, drawn at random, but of each class at least a few; sorted."""
+    order = np.random.default_rng([seed, 77]).permutation(len(labels))
+    place = np.empty(len(order), dtype=np.int64)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels[order] == label)
+        place[own] = np.arange(len(own))
+    return np.sort(order[np.argsort(place >= _LEAST_OF_A_CLASS, kind="stable")][:rows])
