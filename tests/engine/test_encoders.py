@@ -1,0 +1,164 @@
+"""Transfer learning on tiny encoders: any Hugging Face folder, trained, exported and served with nothing of it left."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tests.engine.encoding import failure, make_job, run_job, save_resnet, save_text_encoder, save_vit
+from tests.engine.test_template_contract import ABSENT, Job, predict, start
+from workers.contracts.errors import UserError
+from workers.engine import __main__ as engine
+from workers.inference import runtime
+from workers.task_templates import TEMPLATES
+
+TEXT = "text-classification"
+QUICK = {"epochs": 3, "encoder_learning_rate": 0.005}
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The operator's folder of encoders."""
+    root = tmp_path_factory.mktemp("encoders")
+    save_text_encoder(root / "tiny")
+    save_vit(root / "ours" / "vit")
+    save_resnet(root / "ours" / "resnet")
+    # What the operator puts into place goes before the starter package.
+    shutil.copytree(root / "tiny", root / "all-MiniLM-L6-v2")
+    shutil.copytree(root / "tiny", root / "pickled")
+    (root / "pickled" / "model.safetensors").rename(root / "pickled" / "pytorch_model.bin")
+    shutil.copytree(root / "tiny", root / "empty", ignore=shutil.ignore_patterns("*.safetensors"))
+    shutil.copytree(root / "tiny", root / "foreign")
+    config = json.loads((root / "foreign" / "config.json").read_text())
+    code = {"model_type": "unheard-of", "auto_map": {"AutoConfig": "code.C", "AutoModel": "code.M"}}
+    (root / "foreign" / "config.json").write_text(json.dumps({**config, **code}))
+    (root / "foreign" / "code.py").write_text("raise SystemExit('code of the encoder was run')")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _place(encoders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_ENCODERS", str(encoders))
+
+
+@pytest.fixture(scope="module")
+def tuned(encoders: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A text job on the tiny encoder, in a process of its own."""
+    job = make_job(TEXT, tmp_path_factory.mktemp("tuned"), encoder="tiny", **QUICK)
+    assert start(job, SLIPWAY_ENCODERS=str(encoders)).wait(timeout=300) == 0, job.events[-1]
+    return job
+
+
+def test_a_fine_tuned_encoder_learns_and_is_certified_over_the_whole_test_split(tuned: Job) -> None:
+    assert tuned.result["metrics"]["test"]["accuracy"] >= 0.9
+    certificate = tuned.result["certificate"]
+    assert certificate["passed"] and certificate["label_flips"] == 0 and certificate["examples"] == 60
+    assert tuned.result["manifest"]["provenance"]["parameters"]["encoder"] == "tiny"
+    assert "tiny" in (tuned.bundle / "README.md").read_text()
+
+
+def test_its_bundle_answers_without_transformers(tuned: Job, tmp_path: Path) -> None:
+    assert "transformers" not in json.dumps(tuned.result["manifest"]["files"])
+    reference = json.loads((tuned.bundle / "reference.json").read_text())
+    (tmp_path / "body.json").write_text(json.dumps({"inputs": [case["input"] for case in reference["cases"]]}))
+    ABSENT.append("transformers")
+    try:
+        answers = predict(tuned.bundle, "--json", str(tmp_path / "body.json"))
+    finally:
+        ABSENT.remove("transformers")
+    assert answers == [case["prediction"] for case in reference["cases"]]
+
+
+def test_it_reads_as_many_tokens_as_the_encoder_has_positions(tuned: Job) -> None:
+    assert tuned.result["manifest"]["preprocessing"]["max_tokens"] == 64
+    predictor = runtime.load(tuned.bundle)
+    texts = ["rain", "👩‍🚀 ünïcødé", "storm " * 2000, "[PAD] [SEP] [CLS]", "雨と風"]
+    alone = [predictor.predict([predictor.prepare(text)])[0]["scores"] for text in texts]
+    together = predictor.predict([predictor.prepare(text) for text in texts])
+    for one, other in zip(alone, together, strict=True):
+        assert np.allclose(list(one.values()), list(other["scores"].values()), atol=2e-6)
+
+
+def test_a_frozen_encoder_lends_its_features(tmp_path: Path) -> None:
+    job = run_job(TEXT, tmp_path, encoder="tiny", encoder_training="frozen", epochs=10)
+    assert job.result["metrics"]["test"]["accuracy"] >= 0.9
+    assert job.result["certificate"]["passed"]
+
+
+def test_validation_decides_between_the_starter_encoder_and_a_network_from_scratch(tmp_path: Path) -> None:
+    job = run_job(TEXT, tmp_path, encoder="auto", **QUICK)
+    parameters = job.result["manifest"]["provenance"]["parameters"]
+    assert parameters["answers"] in ("scratch", "encoder", "both")
+    note = next(event["message"] for event in job.events if "Chosen:" in event.get("message", ""))
+    assert note in job.result["report"]["notes"]
+    assert job.result["certificate"]["passed"]
+
+
+def test_without_validation_rows_both_answer_together_from_one_graph(tmp_path: Path) -> None:
+    job = make_job(TEXT, tmp_path, encoder="auto", **QUICK)
+    table = pyarrow.parquet.read_table(job.folder / "inputs" / "data.parquet")
+    names = [name.replace("validation", "train") for name in table["split"].to_pylist()]
+    table = table.set_column(table.column_names.index("split"), "split", pyarrow.array(names))
+    pyarrow.parquet.write_table(table, job.folder / "inputs" / "data.parquet")
+    engine.main([str(job.folder)])
+    assert job.result["manifest"]["provenance"]["parameters"]["answers"] == "both"
+    assert [own["file"] for own in job.result["manifest"]["preprocessing"]["tokenizers"]] == [
+        "tokenizer.json",
+        "tokenizer2.json",
+    ]
+    assert job.result["certificate"]["passed"] and job.result["metrics"]["test"]["accuracy"] >= 0.9
+    assert predict(job.bundle, "rain and storm")[0]["label"] == "weather"
+
+
+def test_a_job_killed_while_it_fine_tunes_goes_on_to_the_very_same_model(encoders: Path, tmp_path: Path) -> None:
+    place = {"SLIPWAY_ENCODERS": str(encoders)}
+    whole = run_job(TEXT, tmp_path / "whole", encoder="auto", **QUICK)
+    job = make_job(TEXT, tmp_path / "killed", encoder="auto", **QUICK)
+    first = start(job, SLIPWAY_CHECKPOINT_SECONDS="0", **place)
+    try:
+        deadline = time.monotonic() + 300
+        while not any(event["type"] == "checkpoint" and fine_tunes(event) for event in job.events):
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        first.kill()
+        first.wait()
+    announced = [event["step"] for event in job.events if event["type"] == "checkpoint"]
+    assert announced == sorted(announced)
+    before = len(job.events)
+    assert start(job, **place).wait(timeout=300) == 0
+    assert any("Resumed at step" in event.get("message", "") for event in job.events[before:])
+    files = whole.result["manifest"]["files"]
+    assert job.result["manifest"]["files"]["model.onnx"] == files["model.onnx"]
+
+
+def fine_tunes(event: dict[str, object]) -> bool:
+    """Whether a checkpoint is of the second training: then it names the first one's files too."""
+    return "scratch" in json.dumps(event["files"]) and len(event["files"]) == 4  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pickled", "pickled"),
+        ("empty", "no weights"),
+        ("foreign", "cannot be loaded"),
+        ("ours/vit", "does not read texts"),
+    ],
+)
+def test_what_is_no_encoder_of_texts_is_refused_with_the_reason(tmp_path: Path, name: str, words: str) -> None:
+    card = failure(run_job(TEXT, tmp_path, encoder=name))
+    assert card["code"] == "encoder_invalid" and words in card["evidence"]
+    assert str(tmp_path) not in card["evidence"]
+
+
+@pytest.mark.parametrize("name", ["../tiny", "/etc", "a/b/c", "a/../b", ".hidden", "a b", "org/.git", "tiny\n", ""])
+def test_a_name_can_lead_nowhere_else(name: str) -> None:
+    with pytest.raises(UserError) as caught:
+        TEMPLATES[TEXT].resolve("fast", {"encoder": name})
+    assert caught.value.params["fields"][0]["field"] == "encoder"
