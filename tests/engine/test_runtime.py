@@ -71,7 +71,7 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded() -> Non
 
 def image_labels() -> ImageLabels:
     predictor = ImageLabels.__new__(ImageLabels)
-    predictor._size = (8, 8)
+    predictor._size, predictor._crop, predictor._resample = (8, 8), None, "bicubic"
     return predictor
 
 
