@@ -55,3 +55,4 @@ class PlaygroundForm(forms.Form):
     user = forms.CharField(required=False, max_length=400)
     items = forms.CharField(required=False, max_length=20_000)
     k = forms.IntegerField(required=False, min_value=1, max_value=100, initial=10)
+    explain = forms.BooleanField(required=False)

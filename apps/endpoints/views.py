@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.core.pages import SignedInRequest, go, page
-from apps.endpoints import actions, examples, playground, snippets, status
+from apps.endpoints import actions, examples, explanations, playground, snippets, status
 from apps.endpoints.access import endpoint_for
 from apps.endpoints.forms import DeployForm, EndpointForm, PlaygroundForm, deployable
 from apps.endpoints.models import Endpoint
@@ -98,9 +98,16 @@ def try_it(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     context: dict[str, Any] = {"endpoint": found}
     try:
         value = _input(found, form, request.POST)
-        answer = playground.ask(actor=request.user, session=request.session, endpoint=found, value=value)
+        answer = playground.ask(
+            actor=request.user,
+            session=request.session,
+            endpoint=found,
+            value=value,
+            explain=bool(form.cleaned_data.get("explain")),
+        )
         context |= {"answer": answer, "raw": json.dumps(answer.body, indent=2, ensure_ascii=False)}
-        context |= _shown((answer.body.get("predictions") or [{}])[0])
+        prediction = (answer.body.get("predictions") or [{}])[0]
+        context |= _shown(prediction) | {"explained": explanations.shown(prediction, value)}
     except SlipwayError as error:
         context["problem"] = error
     return page(request, "endpoints/_answer.html", project=found.project, **context)

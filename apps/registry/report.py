@@ -127,7 +127,7 @@ def _classification(
     report: ClassificationReport, split: str, values: dict[str, Any], validation: dict[str, Any]
 ) -> dict[str, Any]:
     part = report.splits.get(split) or ClassificationSplit(labels=report.labels)
-    label, baseline = _baseline(report, split)
+    beside = _beside(report, split)
     figures = [
         Figure(
             key=key,
@@ -136,7 +136,7 @@ def _classification(
             value=values.get(key),
             interval=part.intervals.get(key),
             validation=validation.get(key) if split != "validation" else None,
-            beside=[baseline.get(key)],
+            beside=[values.get(key) for _name, values in beside],
             undefined=part.undefined.get(key),
         )
         for key, (name, explained) in _NAMES.items()
@@ -148,7 +148,7 @@ def _classification(
         "figures": figures,
         "lead": next((figure for figure in figures if figure.key == "accuracy"), None),
         "others": [figure for figure in figures if figure.key in ("macro_f1", "roc_auc", "calibration_error")],
-        "beside_names": [_("Always “%(label)s”") % {"label": label}] if baseline else [],
+        "beside_names": [name for name, _values in beside],
         "per_class": part.per_class,
         "has_areas": any(row.roc_auc is not None for row in part.per_class),
         "mistakes": [(mistake, _searchable(mistake.input)) for mistake in part.mistakes[:_SHOWN_MISTAKES]],
@@ -160,10 +160,13 @@ def _classification(
     }
 
 
-def _baseline(report: ClassificationReport, split: str) -> tuple[str | None, Metrics]:
-    if report.baseline is None:
-        return None, {}
-    return report.baseline.label, getattr(report.baseline, split) or {}
+def _beside(report: ClassificationReport, split: str) -> list[tuple[str, Metrics]]:
+    """What the model is compared with on a split: always one label, and other methods."""
+    found = []
+    for other in [report.baseline, *report.compared]:
+        if other and (values := getattr(other, split)):
+            found.append((_("Always “%(label)s”") % {"label": other.label} if other.label else other.name, values))
+    return found
 
 
 def _ranking(

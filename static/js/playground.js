@@ -47,3 +47,8 @@ document.addEventListener("alpine:init", () => {
 document.addEventListener("htmx:afterRequest", (event) => {
   if (event.detail.target?.id === "answer") document.body.dispatchEvent(new Event("slipway:answered"));
 });
+// The heat map lies over the very photo that was sent; the browser has it already.
+document.addEventListener("htmx:afterSwap", (event) => {
+  const sent = document.querySelector(".drop-preview");
+  for (const photo of event.target.querySelectorAll("[data-photo]")) photo.src = sent.src;
+});

@@ -48,9 +48,16 @@ def test_data_becomes_a_hosted_model_by_clicks_alone(stack: Stack, page: Page, t
     page.get_by_label("Text", exact=True).fill("the castle was wonderful")
     page.get_by_role("button", name="Predict").click()
     expect(page.locator("[data-label]")).to_have_text("praise")
+    expect(page.locator("[data-explanation]")).to_have_count(0)
+
+    page.get_by_label("Explain the answer").check()
+    page.get_by_role("button", name="Predict").click()
+    # The word that only praise has is marked as speaking for it, with a sign beside the colour.
+    expect(page.locator(".pieces mark[class^=for]").filter(has_text="wonderful")).to_contain_text("+")
+    expect(page.locator("[data-explanation]")).to_contain_text("speaks for “praise”")
 
     page.get_by_role("link", name="Moods").first.click()
-    expect(page.locator(".stage").filter(has_text="Usage")).to_contain_text("1 request", timeout=MINUTES)
+    expect(page.locator(".stage").filter(has_text="Usage")).to_contain_text("2 requests", timeout=MINUTES)
     expect(page.locator(".stage-done")).to_have_count(5)
     page.get_by_role("link", name="See the usage").click()
     expect(page.locator(".stats")).to_contain_text("Requests")

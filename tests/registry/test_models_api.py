@@ -9,6 +9,7 @@ from apps.core.artifacts import storage
 from apps.registry.models import ModelVersion
 from apps.teams.models import User
 from tests.cast import CANARY, Cast
+from workers.contracts.report import ClassificationReport, ClassificationSplit, read_report
 
 pytestmark = pytest.mark.django_db
 
@@ -35,6 +36,15 @@ def test_a_model_is_told_whole(victors: APIClient, model: ModelVersion) -> None:
     assert told["certificate"]["label_flips"] == 0
     assert told["report"]["labels"] == model.report["labels"]
     assert told["bundle"] == {"sha256": model.bundle_sha256, "bytes": model.bundle_bytes}
+
+
+def test_the_report_is_told_as_it_was_written(victors: APIClient, model: ModelVersion) -> None:
+    split = ClassificationSplit(rows=2, labels=["a", "b"], metrics={"accuracy": 0.5}, undefined={"roc_auc": "why"})
+    written = ClassificationReport(labels=["a", "b"], splits={"test": split})
+    ModelVersion.objects.filter(pk=model.pk).update(report=written.model_dump(mode="json"))
+    told = victors.get(f"/api/v1/models/{model.pk}").json()["report"]
+    assert (told["version"], told["kind"]) == (1, "classification")
+    assert read_report(told) == written
 
 
 def test_the_list_holds_the_teams_own_models(victors: APIClient, model: ModelVersion, cast: Cast) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from workers.inference.core import Predictor
 from workers.inference.image import ImageLabels
 from workers.inference.ranked import Query, RankedItems
+from workers.inference.tabular import FEATURES, TableLabels
 from workers.inference.text import TextLabels
 
 # Inputs that one request may have explained, and how often the model may be asked for all of them together.
@@ -169,6 +170,26 @@ def _regions(model: _Model, image: np.ndarray, answer: dict[str, Any], budget: i
     }
 
 
+def _columns(model: _Model, row: np.ndarray, answer: dict[str, Any], budget: int) -> dict[str, Any]:
+    """{"method", "label", "columns": [{"column", "weight"}]}: what changes where a column's value is missing.
+
+    Of a table wider than the budget, the first columns are explained.
+    """
+    columns = model.predictor.manifest["preprocessing"]["columns"]
+    missing = [np.array(FEATURES[column["type"]](column)(""), np.float64) for column in columns]
+    starts = np.concatenate([[0], np.cumsum([len(features) for features in missing])]).tolist()
+
+    def without(place: int) -> np.ndarray:
+        changed = row.copy()
+        changed[starts[place] : starts[place + 1]] = missing[place]
+        return changed
+
+    asked = range(min(len(columns), budget))
+    weights = _falls(model, row, map(without, asked), answer["label"]).round(4).tolist()
+    found = [{"column": columns[place]["name"], "weight": weight} for place, weight in zip(asked, weights, strict=True)]
+    return {"method": "occlusion", "label": answer["label"], "columns": found}
+
+
 def _reasons(model: _Model, query: Query, answer: dict[str, Any], budget: int) -> dict[str, Any]:
     """{"method", "items": [{"item", "because": [{"item", "weight"}]}]}: by how much the score of a recommended item
     falls without an item of the history; the heaviest ones, none where nothing is known of a taste.
@@ -204,5 +225,6 @@ def _without(query: Query, place: int, catalogue: RankedItems) -> Query:
 METHODS: Final[dict[type[Predictor], Callable[[_Model, Any, dict[str, Any], int], dict[str, Any]]]] = {
     TextLabels: _words,
     ImageLabels: _regions,
+    TableLabels: _columns,
     RankedItems: _reasons,
 }
