@@ -1,19 +1,23 @@
 """What every task template promises, on its own toy data, run as a runner runs it: in a process, on a folder."""
 
 import base64
+import io
 import json
 import os
 import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 from workers.contracts.errors import UserError
 from workers.contracts.events import EVENT, FROM_CHILD
@@ -22,8 +26,9 @@ from workers.contracts.jobdir import JobDir, file_ref
 from workers.contracts.manifest import TrainResult
 from workers.contracts.report import ClassificationReport, read_report
 from workers.inference import runtime
+from workers.inference.explain import MAX_ASKED, explain
 from workers.inference.script import predict_script
-from workers.task_templates import TEMPLATES
+from workers.task_templates import TEMPLATES, toy
 from workers.task_templates.base import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +40,44 @@ TOY: dict[str, dict[str, Any]] = {
     "recommendation": {"algorithm": "als", "factors": 2, "iterations": 40, "trials": 1},
 }
 REACHED = {"accuracy": 0.9, "recall@10": 0.9}
+# What a client sends for a row of the toy data, and whether an explanation names what the toy was made to turn on.
+RAW: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "text": lambda row: row["text"],
+    "image": lambda row: row["image"],
+    "recommendation": lambda row: {"user": row["user"], "k": 3},
+    "tabular": lambda row: row["values"],
+}
+
+
+def names_the_word(row: dict[str, Any], found: dict[str, Any]) -> bool:
+    return max(found["words"], key=lambda word: word["weight"])["text"] in toy._WORDS[row["label"]]
+
+
+def names_the_blob(row: dict[str, Any], found: dict[str, Any]) -> bool:
+    """The hottest cell lies in the blob, where the pixels have the colour of the class."""
+    pixels = np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB")).astype(int)
+    y, x = np.unravel_index(np.argmax(found["weights"]), found["grid"])
+    place = pixels[int((y + 0.5) * 24 / found["grid"][0]), int((x + 0.5) * 24 / found["grid"][1])]
+    return bool(np.abs(place - toy._COLOURS[row["label"]]).max() < 30)
+
+
+def names_the_taste(row: dict[str, Any], found: dict[str, Any]) -> bool:
+    genre = row["item"].partition("-")[0]
+    reasons = [reason["item"] for entry in found["items"][:1] for reason in entry["because"]]
+    return bool(reasons) and all(item.startswith(genre) for item in reasons)
+
+
+def names_the_column(row: dict[str, Any], found: dict[str, Any]) -> bool:
+    deciding = {"moss": {"found"}, "tree": {"height", "found"}}.get(row["label"], {"height", "colour", "found"})
+    return max(found["columns"], key=lambda column: column["weight"])["column"] in deciding
+
+
+DECIDES = {
+    "text": names_the_word,
+    "image": names_the_blob,
+    "recommendation": names_the_taste,
+    "tabular": names_the_column,
+}
 # Modules that a machine with only the bundle's libraries does not have.
 ABSENT = ["torch", "workers", "django", "pyarrow", "pydantic", "onnx", "scipy", "sklearn", "polars", "safetensors"]
 
@@ -170,6 +213,19 @@ def test_the_bundle_answers_alone_what_it_said_it_would(done: Job, tmp_path: Pat
     (tmp_path / "body.json").write_text(json.dumps({"inputs": inputs}))
     answers = predict(done.bundle, "--json", str(tmp_path / "body.json"))
     assert answers == [case["prediction"] for case in reference["cases"]]
+
+
+def test_its_answers_are_explained_by_what_decides_them(done: Job) -> None:
+    rows = pyarrow.parquet.read_table(done.folder / "inputs" / "data.parquet")
+    rows = rows.filter(pyarrow.compute.equal(rows["split"], "test")).slice(0, 8).to_pylist()
+    predictor = runtime.load(done.bundle)
+    kind = TEMPLATES[done.key].kind
+    items = predictor.parse([RAW[kind](row) for row in rows])
+    answers = predictor.predict(items)
+    explained = explain(predictor, items, answers)
+    assert explained.asked <= MAX_ASKED
+    named = [DECIDES[kind](row, found) for row, found in zip(rows, explained.explanations, strict=True)]
+    assert sum(named) >= 7, explained.explanations
 
 
 def test_predict_py_takes_what_people_have(done: Job, tmp_path: Path) -> None:
