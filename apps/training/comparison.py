@@ -1,6 +1,6 @@
 """Jobs of a project side by side: what was set, what came of it, and how it went."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
@@ -13,6 +13,11 @@ MOST: Final = 6
 _QUALITY: Final = ("validation/accuracy", "validation/recall@20")
 _LOSS: Final = "train/loss"
 _POINTS: Final = 150
+# What to look at first, in this order; other metrics are shown on request.
+_FIRST: Final = (
+    *("accuracy", "macro_f1", "log_loss", "roc_auc", "calibration_error"),
+    *("recall@20", "ndcg@20", "recall@10", "ndcg@10", "coverage@10"),
+)
 # Of these, less is better.
 _COSTS: Final = ("log_loss", "calibration_error", "popularity_bias")
 
@@ -77,8 +82,9 @@ def _parameters(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     rows = []
     for name in names:
         values = [shown(values.get(name)) for values in settings]
-        rows.append({"name": name, "values": values, "differ": len(set(values)) > 1})
-    return sorted(rows, key=lambda row: not row["differ"])
+        differ = len(set(values)) > 1
+        rows.append({"name": name, "values": values, "differ": differ, "minor": not differ})
+    return sorted(rows, key=lambda row: row["minor"])
 
 
 def _metrics(jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -86,10 +92,10 @@ def _metrics(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     rows = []
     for split, title in (("test", _("test")), ("validation", _("validation"))):
         found = [_numbers(job.metrics.get(split)) for job in jobs]
-        for name in dict.fromkeys(name for values in found for name in values):
+        for name in _in_order(found):
             rows.append(_row(name, title, [values.get(name) for values in found]))
     folded = [job.metrics.get("cross_validation") or {} for job in jobs]
-    for name in dict.fromkeys(name for values in folded for name in values.get("mean", {})):
+    for name in _in_order([values.get("mean", {}) for values in folded]):
         row = _row(name, _("over folds"), [values.get("mean", {}).get(name) for values in folded])
         for cell, values in zip(row["cells"], folded, strict=True):
             cell["spread"] = values.get("std", {}).get(name)
@@ -102,7 +108,13 @@ def _row(name: str, split: str, values: list[float | None]) -> dict[str, Any]:
     best = min(known) if name in _COSTS else max(known)
     marked = len(known) > 1 and min(known) != max(known)
     cells: list[dict[str, Any]] = [{"value": value, "best": marked and value == best} for value in values]
-    return {"name": name, "split": split, "cells": cells}
+    return {"name": name, "split": split, "cells": cells, "minor": name not in _FIRST}
+
+
+def _in_order(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of all metrics: those to look at first, then the others by name."""
+    names = {name for values in found for name in values}
+    return [name for name in _FIRST if name in names] + sorted(names - set(_FIRST))
 
 
 def _numbers(values: Any) -> dict[str, float]:

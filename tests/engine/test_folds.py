@@ -131,6 +131,16 @@ def test_a_job_with_folds_tells_mean_and_spread_beside_its_model(tmp_path: Path)
     assert fractions == sorted(fractions) and fractions[-1] == 1
     assert "over 3 folds" in zipfile.ZipFile(job_dir.output / "bundle.zip").read("README.md").decode()
 
+    # A fold is what a job of its own would be, on a file whose split says so.
+    table = pyarrow.parquet.read_table(job_dir.inputs / "data.parquet")
+    dealt = deal(Run(job_dir, job_dir.spec(), TEMPLATES[KEY].resolve("fast", {})), 3)
+    splits = pyarrow.array(["validation" if fold == 1 else "train" for fold in dealt.tolist()])
+    alone = make_job(tmp_path / "alone", **SMALL)
+    table = table.set_column(table.column_names.index("split"), "split", splits).filter(dealt >= 0)
+    pyarrow.parquet.write_table(table, alone.inputs / "data.parquet")
+    assert engine.main([str(alone.root)]) == 0
+    assert result_of(alone)["metrics"]["validation"] == found["per_fold"][1]
+
 
 def test_the_folds_models_answer_as_one_and_a_killed_job_repeats_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -147,6 +147,8 @@ def test_jobs_are_compared_by_what_differs_and_what_is_best(cast: Cast) -> None:
     ]
     assert [line["data"] for line in found["quality"]["series"]] == [[[10, 0.8]], [[10, 0.9]]]
     assert found["loss"] is None
+    # What is the same in all is shown on request.
+    assert [row["minor"] for row in found["parameters"]] == [False, True]
 
 
 def test_means_over_folds_are_compared_with_their_spread(cast: Cast) -> None:
