@@ -115,6 +115,12 @@ class TrainSpec(Contract):
     model_name: str
     seed: int = 0
 
+    @property
+    def devices(self) -> int:
+        """How many devices of one host the job asks for (the parameter `devices`, which the template validates)."""
+        wanted = self.parameters.get("devices")
+        return wanted if isinstance(wanted, int) and wanted >= 1 else 1
+
 
 class JobSpec(Contract):
     """One attempt of one job, whole: a runner needs nothing else."""

@@ -20,6 +20,7 @@ from workers.contracts.errors import ErrorCard, JobError, SlipwayError
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import TrainResult
 from workers.contracts.report import read_report
+from workers.engine.devices import devices_of, die_with_parent, is_rank, launch, leave_card
 from workers.engine.plan import learn
 from workers.engine.run import Run
 from workers.task_templates import TEMPLATES
@@ -38,9 +39,15 @@ def run_job(job_dir: JobDir) -> None:
         raise JobError("template_mismatch", evidence=evidence)
     from workers.engine.bundle import export_bundle, zip_bundle
 
-    job_dir.device(run.device_label)
+    run.world.join(run.device)
+    if run.world.rank == 0:
+        job_dir.device(run.device_label)
     learned = learn(run, template)
+    run.world.leave()
+    if run.world.rank:
+        return
     run, trained = learned.run, learned.trained
+    trained.notes = [*trained.notes, *run.notes]
     run.progress(0.91, "Evaluating")
     metrics, measured = trained.evaluate()
     metrics |= learned.metrics
@@ -100,11 +107,18 @@ def main(argv: list[str]) -> int:
         return 2
     signal.signal(signal.SIGTERM, _terminated)
     job_dir = JobDir(argv[0])
+    if is_rank():
+        die_with_parent()
     try:
+        if not is_rank() and (devices := devices_of(job_dir, job_dir.spec())) > 1:
+            return launch(job_dir, devices)
         run_job(job_dir)
     except Exception as error:  # the boundary of the process: every error becomes a card
         traceback.print_exc()
-        job_dir.fail(card_of(error))
+        if is_rank():
+            leave_card(job_dir, card_of(error))
+        else:
+            job_dir.fail(card_of(error))
         return 1
     return 0
 

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,9 @@ from torch.nn import functional
 
 from workers.engine.balance import class_weights, epoch_rows
 from workers.engine.settings import Settings
+
+# Batches that are made while one is computed.
+_AHEAD = 2
 
 
 class Examples(ABC):
@@ -49,21 +53,73 @@ class Part(NamedTuple):
     seed: int
 
 
-class Feed:
-    """The training batches, each a pure function of the seed, the step and the size of the parts."""
+class Batch(NamedTuple):
+    """This process's share of a batch, and of the whole batch the number of rows and their summed class weights."""
 
-    def __init__(self, examples: Examples, settings: Settings, seed: int) -> None:
+    parts: list[Part]
+    rows: int
+    weight: float
+
+
+class Feed:
+    """The training batches, made ahead in a thread of its own.
+
+    Each is a pure function of the seed, the step, the size of the parts and the share (this process's number, of how
+    many): what was made ahead in vain changes nothing.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        settings: Settings,
+        seed: int,
+        *,
+        share: tuple[int, int] = (0, 1),
+        pinned: bool = False,
+    ) -> None:
         self._examples = examples
         self._settings = settings
         self._seed = seed
+        self._share = share
+        self._pinned = pinned
         # float32 [labels]
         self.weights = class_weights(examples.labels, settings)
+        self.steps_per_epoch = math.ceil(len(examples) / settings.batch_size)
+        self.steps = settings.epochs * self.steps_per_epoch
+        # Rows of the largest batch.
+        self.largest = math.ceil(len(examples) / self.steps_per_epoch)
         self._epoch = -1
         self._batches: list[np.ndarray] = []
-        self.steps_per_epoch = math.ceil(len(examples) / settings.batch_size)
+        # One worker: batches are made one after another, and `_rows` needs no lock.
+        self._worker = ThreadPoolExecutor(1, "feed")
+        self._ahead: dict[tuple[int, int], Future[Batch]] = {}
 
-    def rows(self, step: int) -> np.ndarray:
-        """The rows of the batch of a step."""
+    def close(self) -> None:
+        """Make no more."""
+        self._worker.shutdown(cancel_futures=True)
+
+    def batch(self, step: int, size: int) -> Batch:
+        """The batch of a step in parts of `size` rows or fewer, of like size: a last one of a single example would
+        upset batch normalisation. Raises what making it raises."""
+        wanted = [(later, size) for later in range(step, min(step + 1 + _AHEAD, self.steps))]
+        for made in [made for made in self._ahead if made not in wanted]:
+            self._ahead.pop(made).cancel()
+        for key in wanted:
+            if key not in self._ahead:
+                self._ahead[key] = self._worker.submit(self._make, *key)
+        return self._ahead.pop(wanted[0]).result()
+
+    def _make(self, step: int, size: int) -> Batch:
+        rows = self._rows(step)
+        rank, ranks = self._share
+        mine = np.array_split(np.arange(len(rows)), ranks)[rank]
+        parts = np.array_split(mine, math.ceil(len(mine) / size))
+        weight = float(self.weights[self._examples.labels[rows]].sum())
+        return Batch(
+            [self._part(rows[part], part_seed(self._seed, step, int(part[0]))) for part in parts], len(rows), weight
+        )
+
+    def _rows(self, step: int) -> np.ndarray:
         epoch, within = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             order = np.random.default_rng([self._seed, epoch])
@@ -71,19 +127,6 @@ class Feed:
             self._batches = self._examples.batches(rows, self._settings.batch_size, order)
             self._epoch = epoch
         return self._batches[within]
-
-    def weight(self, step: int) -> float:
-        """The summed class weights of the batch of a step."""
-        return float(self.weights[self._examples.labels[self.rows(step)]].sum())
-
-    def parts(self, step: int, size: int) -> list[Part]:
-        """The batch of a step in parts of `size` rows or fewer.
-
-        They are of like size: a last one of a single example would upset batch normalisation.
-        """
-        rows = self.rows(step)
-        starts = np.array_split(np.arange(len(rows)), math.ceil(len(rows) / size))
-        return [self._part(rows[part], part_seed(self._seed, step, int(part[0]))) for part in starts]
 
     def _part(self, rows: np.ndarray, seed: int) -> Part:
         generator = torch.Generator().manual_seed(seed)
@@ -93,6 +136,8 @@ class Feed:
             inputs, targets = self._examples.mix(
                 inputs, functional.one_hot(targets, len(self.weights)).float(), generator
             )
+        if self._pinned:
+            inputs, targets = inputs.pin_memory(), targets.pin_memory()
         return Part(inputs, targets, seed)
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.nn import functional
 
 from workers.contracts.errors import JobError
 from workers.engine.checkpoints import Loaded
+from workers.engine.devices import MICRO_BATCH
 from workers.engine.examples import Examples, Feed
 from workers.engine.optimizing import Average, Group, default_groups, make_optimizer, set_rate, shrink
 from workers.engine.progress import Reporter
@@ -31,6 +33,7 @@ CHECKPOINT_SECONDS = float(os.environ.get("SLIPWAY_CHECKPOINT_SECONDS", "15"))
 _CHECKPOINT_SHARE = 0.05
 # float16: where even this scale of the loss overflows, no smaller one will help.
 _LEAST_SCALE = 2.0**-8
+_ENDS = ("", "patience", "search", "time")
 
 
 @dataclass
@@ -46,7 +49,7 @@ class _Position:
     loss_count: int = 0
     # 0.5 after a loss that was no number.
     rate_scale: float = 1.0
-    # Why training ended before its last epoch.
+    # Why training ended before its last epoch, of _ENDS.
     ended: str = ""
 
 
@@ -57,8 +60,9 @@ class _Training:
     run: Run
     settings: Settings
     model: nn.Module
-    # The model as it is called in training: compiled, or itself.
-    network: Callable[[torch.Tensor], torch.Tensor]
+    # The model as it is trained: itself, or wrapped to share gradients; and as it is called: that, or compiled.
+    network: nn.Module
+    called: Callable[[torch.Tensor], torch.Tensor]
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: Average | None
@@ -86,51 +90,75 @@ def fit(
     last ones where there are no validation rows. `groups` gives parameters their own share of the learning rate and
     weight decay; parameters in no group stay as they are. Raises JobError `not_finite`, `out_of_memory`.
     """
-    feed = Feed(train, settings, run.seed)
-    steps = settings.epochs * feed.steps_per_epoch
-    now = _begin(run, model, feed, settings, groups, steps)
-    fresh = _snapshot(now)
-    _resume(now, fresh)
-    at = now.at
-    report = Reporter(run, steps, at.step)
-    saved_at, save_seconds = time.monotonic(), 0.0
+    prepared_in = run.seconds_here()
+    with closing(_feed(run, train, settings)) as feed:
+        now = _begin(run, model, feed, settings, groups)
+        fresh = _snapshot(now)
+        _resume(now, fresh)
+        at = now.at
+        report = Reporter(run, feed.steps, at.step)
+        saved_at, save_seconds = time.monotonic(), 0.0
+        reserve = _reserve(run, prepared_in, 0.0)
 
-    while at.step < steps and not at.ended:
-        rate = set_rate(now.optimizer, settings, at.step / steps, at.rate_scale)
-        model.train()
-        try:
-            loss = _step(now, feed)
-        except _NotFinite:
-            at = _roll_back(now, fresh)
-            report = Reporter(run, steps, at.step)
-            continue
-        rows = len(feed.rows(at.step))
-        at.step += 1
-        if now.average:
-            now.average.update(at.step)
-        at.loss_sum += loss * rows
-        at.loss_count += rows
-        report.step(at.step, rows)
+        while at.step < feed.steps and not at.ended:
+            rate = set_rate(now.optimizer, settings, at.step / feed.steps, at.rate_scale)
+            try:
+                loss, rows, late = _step(now, feed, reserve)
+            except _NotFinite:
+                at = _roll_back(now, fresh)
+                report = Reporter(run, feed.steps, at.step)
+                continue
+            at.step += 1
+            if now.average:
+                now.average.update(at.step)
+            at.loss_sum += loss * rows
+            at.loss_count += rows
+            report.step(at.step, rows)
 
-        if report.due(at.step) or at.step % feed.steps_per_epoch == 0:
-            report.train(at.step, at.loss_sum / at.loss_count, rate)
-            at.loss_sum, at.loss_count = 0.0, 0
-        if at.step % feed.steps_per_epoch == 0:
-            _judge(now, validation, at.step // feed.steps_per_epoch - 1, report)
-        pause = max(CHECKPOINT_SECONDS, save_seconds / _CHECKPOINT_SHARE) if CHECKPOINT_SECONDS > 0 else 0
-        if time.monotonic() - saved_at > pause:
-            save_seconds = _save(now)
-            saved_at = time.monotonic()
+            whole_epoch = at.step % feed.steps_per_epoch == 0
+            if report.due(at.step) or whole_epoch:
+                report.train(at.step, at.loss_sum / at.loss_count, rate)
+                at.loss_sum, at.loss_count = 0.0, 0
+            if whole_epoch or late:
+                began = time.monotonic()
+                _judge(now, validation, math.ceil(at.step / feed.steps_per_epoch) - 1, report)
+                reserve = _reserve(run, prepared_in, time.monotonic() - began)
+            if late and at.step < feed.steps:
+                at.ended = "time"
+            pause = max(CHECKPOINT_SECONDS, save_seconds / _CHECKPOINT_SHARE) if CHECKPOINT_SECONDS > 0 else 0
+            if time.monotonic() - saved_at > pause:
+                save_seconds = _save(now)
+                saved_at = time.monotonic()
 
-    # Evaluation and export may still be interrupted: what is trained stays trained.
-    _save(now)
+        # Evaluation and export may still be interrupted: what is trained stays trained.
+        _save(now)
+        if at.ended == "time":
+            run.note(
+                f"The time limit came near: training ended after {at.step:,} of {feed.steps:,} steps, with the best "
+                "weights so far."
+            )
     model.load_state_dict(now.best)
     model.eval()
 
 
-def _begin(
-    run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: Sequence[Group] | None, steps: int
-) -> _Training:
+def _feed(run: Run, train: Examples, settings: Settings) -> Feed:
+    world = run.world
+    if len(train) // math.ceil(len(train) / settings.batch_size) < world.size:
+        raise JobError(
+            "parameters_invalid",
+            evidence=f"A batch has fewer examples than there are devices ({world.size}).",
+            repair={"action": "retry", "parameters": {"devices": 1}},
+        )
+    return Feed(train, settings, run.seed, share=(world.rank, world.size), pinned=run.device.type == "cuda")
+
+
+def _reserve(run: Run, prepared_in: float, judged_in: float) -> float:
+    """Seconds of the time limit to keep for evaluation, export and certificate: they read all rows once more, as the
+    preparation did, and answer the validation and test rows a few times."""
+    return min(0.4 * run.spec.time_limit_s, 5 + prepared_in + 4 * judged_in)
+
+
+def _begin(run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: Sequence[Group] | None) -> _Training:
     """Everything at its start."""
     device = run.device
     if settings.deterministic:
@@ -138,12 +166,14 @@ def _begin(
     # Only filters of convolutions have such a format; GPUs and CPUs are faster with it.
     model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = run.world.prepare(model, device)
     optimizer = make_optimizer(default_groups(model, settings.weight_decay) if groups is None else groups, settings)
-    average = Average(model, copy.deepcopy(model), settings.ema * steps) if settings.ema else None
-    network: Callable[[torch.Tensor], torch.Tensor] = model
-    if settings.compiles(device, steps):
+    average = Average(model, copy.deepcopy(model), settings.ema * feed.steps) if settings.ema else None
+    network = run.world.wrap(model, device)
+    called: Callable[[torch.Tensor], torch.Tensor] = network
+    if settings.compiles(device, feed.steps):
         run.log("The network is compiled, which takes up to a minute.")
-        network = torch.compile(model)
+        called = torch.compile(network)
     dtype = settings.dtype(device)
     if dtype != torch.float32:
         run.log(f"Training computes in {str(dtype).removeprefix('torch.')}; what is judged and exported is float32.")
@@ -152,11 +182,12 @@ def _begin(
         settings=settings,
         model=model,
         network=network,
+        called=called,
         optimizer=optimizer,
         scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
         average=average,
         weights=feed.weights.to(device),
-        at=_Position(micro_batch=min(settings.micro_batch or settings.batch_size, settings.batch_size)),
+        at=_Position(micro_batch=_micro_batch(run, feed, settings)),
         best=_copy(model),
     )
 
@@ -169,47 +200,63 @@ def _be_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def _step(now: _Training, feed: Feed) -> float:
-    """One update; returns the batch's mean loss. Out of memory: again, half the micro-batch, twice the accumulation."""
-    device, at = now.run.device, now.at
+def _micro_batch(run: Run, feed: Feed, settings: Settings) -> int:
+    share = math.ceil(feed.largest / run.world.size)
+    return min(share, settings.micro_batch or share, int(os.environ.get(MICRO_BATCH, share)))
+
+
+def _step(now: _Training, feed: Feed, reserve: float) -> tuple[float, int, bool]:
+    """One update: the batch's mean loss, its rows, and whether only the reserve is left of the time limit.
+
+    Out of memory: again, half the micro-batch, twice the accumulation.
+    """
+    device, at, world = now.run.device, now.at, now.run.world
     dtype = now.settings.dtype(device)
-    weight = feed.weight(at.step)
+    now.network.train()
     while True:
         try:
             now.optimizer.zero_grad(set_to_none=True)
-            loss = torch.zeros((), device=device)
-            for part in feed.parts(at.step, at.micro_batch):
+            batch = feed.batch(at.step, at.micro_batch)
+            # Loss and lateness: one sum over all processes.
+            sums = torch.zeros(2, device=device)
+            if world.rank == 0 and now.run.seconds_left() < reserve:
+                sums[1] = 1
+            for index, part in enumerate(batch.parts):
                 inputs, targets = (tensor.to(device, non_blocking=True) for tensor in part[:2])
                 torch.manual_seed(part.seed)
-                with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-                    scores = now.network(inputs)
-                part_loss = _loss(scores.float(), targets, now.weights, now.settings.label_smoothing) / weight
-                now.scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
-                loss += part_loss.detach()
-            return _update(now, loss)
+                with world.quiet(now.network) if index + 1 < len(batch.parts) else nullcontext():
+                    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                        scores = now.called(inputs)
+                    smoothing = now.settings.label_smoothing
+                    part_loss = _loss(scores.float(), targets, now.weights, smoothing) / batch.weight
+                    # The processes' gradients are averaged, and are meant to be added up.
+                    now.scaler.scale(part_loss * world.size).backward()  # type: ignore[no-untyped-call]
+                sums[0] += part_loss.detach()
+            loss, late = _update(now, world.sum(sums))
+            return loss, batch.rows, late > 0
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if "deterministic implementation" in str(error):
                 raise _no_deterministic(error) from None
             if not is_out_of_memory(error):
                 raise
         # Outside the handler: the traceback, which holds the tensors of the failed attempt, is gone.
-        at.micro_batch = _halved(now.run, min(at.micro_batch, len(feed.rows(at.step))), now.settings)
+        at.micro_batch = _halved(now, at.micro_batch)
 
 
-def _update(now: _Training, loss: torch.Tensor) -> float:
-    """Move the weights by the gradients that were added up; returns the loss. Raises _NotFinite before that."""
+def _update(now: _Training, sums: torch.Tensor) -> list[float]:
+    """Move the weights by the gradients that were added up; returns `sums`. Raises _NotFinite before that."""
     now.scaler.unscale_(now.optimizer)
     norm = nn.utils.clip_grad_norm_(now.model.parameters(), now.settings.clip_norm or math.inf)
     # The CPU waits for the GPU here, once per step: the price of never updating from a broken loss.
-    values: list[float] = torch.stack([loss, norm]).tolist()
+    *values, length = torch.cat([sums, norm.reshape(1)]).tolist()
     # A gradient that overflows float16 is no broken one: the scaler leaves this step out and scales less.
     overflow = now.scaler.is_enabled() and now.scaler.get_scale() > _LEAST_SCALE
-    if not math.isfinite(values[0]) or not (math.isfinite(values[1]) or overflow):
+    if not math.isfinite(values[0]) or not (math.isfinite(length) or overflow):
         raise _NotFinite
     now.scaler.step(now.optimizer)
     now.scaler.update()
     shrink(now.optimizer, now.settings.l1)
-    return values[0]
+    return values
 
 
 def _loss(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
@@ -221,13 +268,19 @@ def _loss(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, sm
     return total / networks
 
 
-def _halved(run: Run, micro_batch: int, settings: Settings) -> int:
+def _halved(now: _Training, micro_batch: int) -> int:
+    """Half as many examples at a time. Raises JobError where one does not fit, or others would wait in vain."""
+    run = now.run
     if micro_batch <= 1:
-        repair = {"action": "retry", "parameters": {"batch_size": max(1, settings.batch_size // 2)}}
+        repair = {"action": "retry", "parameters": {"batch_size": max(1, now.settings.batch_size // 2)}}
         raise JobError("out_of_memory", evidence="Even one example at a time does not fit.", repair=repair)
+    half = micro_batch // 2
+    if run.world.size > 1:
+        # The other processes wait in the middle of this step: all start again from the checkpoint (see `devices`).
+        repair = {"action": "retry", "parameters": {"micro_batch": half}}
+        raise JobError("out_of_memory", evidence=f"{micro_batch} examples at a time.", repair=repair)
     if run.device.type == "cuda":
         torch.cuda.empty_cache()
-    half = micro_batch // 2
     run.log(
         f"Memory is short: {half} examples at a time from now on, gradients added up. Results stay the same.", "warning"
     )
@@ -244,6 +297,7 @@ def _roll_back(now: _Training, fresh: Loaded) -> _Position:
         "warning",
     )
     _resume(now, fresh)
+    now.run.world.agree([0.0])  # all have read it
     now.at.rate_scale = 0.5
     now.run.log(f"Training goes on from step {now.at.step} at half the learning rate.", "warning")
     # Else a later attempt would go back to a checkpoint that knows nothing of this.
@@ -252,24 +306,26 @@ def _roll_back(now: _Training, fresh: Loaded) -> _Position:
 
 
 def _judge(now: _Training, validation: Examples, epoch: int, report: Reporter) -> None:
-    """End of an epoch: measure on validation, keep the best weights, decide whether to stop."""
+    """End of an epoch: measure on validation, keep the best weights, decide whether to stop. Rank 0 does it for all."""
     candidates = [now.model, *([now.average.model] if now.average else [])]
+    at, settings, run = now.at, now.settings, now.run
     if not len(validation):
         now.best = _copy(candidates[-1])
         return
-    at, settings = now.at, now.settings
-    measured = [(*_measure(model, validation, now.run.device, settings), model) for model in candidates]
-    accuracy, loss, model = max(measured, key=lambda found: (found[0], -found[1]))
-    better = (accuracy, -loss) > (at.best_accuracy, -at.best_loss)
-    if better:
-        at.best_accuracy, at.best_loss, at.best_epoch = accuracy, loss, epoch
-        now.best = _copy(model)
-    report.validation(at.step, epoch, settings.epochs, accuracy, loss, better)
-    if not now.run.judged(epoch, settings.epochs, accuracy):
-        at.ended = "The search ended this training."
-    elif epoch - at.best_epoch >= settings.patience and epoch + 1 < settings.epochs:
-        at.ended = f"No improvement for {settings.patience} epochs: training ends early, with the best weights."
-        now.run.log(at.ended)
+    if run.world.rank == 0:
+        measured = [(*_measure(model, validation, run.device, settings), model) for model in candidates]
+        accuracy, loss, model = max(measured, key=lambda found: (found[0], -found[1]))
+        better = (accuracy, -loss) > (at.best_accuracy, -at.best_loss)
+        if better:
+            at.best_accuracy, at.best_loss, at.best_epoch = accuracy, loss, epoch
+            now.best = _copy(model)
+        report.validation(at.step, epoch, settings.epochs, accuracy, loss, better)
+        if not run.judged(epoch, settings.epochs, accuracy):
+            at.ended = "search"
+        elif epoch - at.best_epoch >= settings.patience and epoch + 1 < settings.epochs:
+            at.ended = "patience"
+            run.log(f"No improvement for {settings.patience} epochs: training ends early, with the best weights.")
+    at.ended = _ENDS[int(run.world.agree([_ENDS.index(at.ended)])[0])]
 
 
 def _measure(model: nn.Module, validation: Examples, device: torch.device, settings: Settings) -> tuple[float, float]:
@@ -352,6 +408,8 @@ def _snapshot(now: _Training) -> Loaded:
 
 def _save(now: _Training) -> float:
     """Write a checkpoint; returns the seconds it took."""
+    if now.run.world.rank:
+        return 0.0
     started = time.monotonic()
     now.run.checkpoints.save(now.at.step, _tensors(now), _state(now))
     return time.monotonic() - started
@@ -391,4 +449,5 @@ def _set_to(now: _Training, loaded: Loaded) -> None:
     now.optimizer.load_state_dict({"state": slots, "param_groups": now.optimizer.state_dict()["param_groups"]})
     now.scaler.load_state_dict(loaded.state["scaler"])
     now.best = parts["best"]
+    at["micro_batch"] = min(at["micro_batch"], now.at.micro_batch)
     now.at = _Position(**at)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -12,6 +13,7 @@ from workers.contracts.job import JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import Certificate
 from workers.engine.checkpoints import CheckpointStore, Clock
+from workers.engine.world import World
 from workers.inference.core import Predictor
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ class Run:
         self.clock = clock or Clock()
         self.checkpoints = CheckpointStore(job_dir, self.fingerprint(), self.clock, name=name, beside=beside)
         self.chosen: dict[str, Any] = {}
+        self.notes: list[str] = []
+        self.world = World()
+        self._began = time.monotonic()
 
     def fingerprint(self) -> str:
         """Names what is trained. Not for how long a search goes on: a longer one may build on a shorter one."""
@@ -62,6 +67,19 @@ class Run:
         """Seconds of this attempt, and of earlier ones up to the checkpoint that this one resumed from."""
         return self.clock()
 
+    def seconds_left(self) -> float:
+        """Of the job's time limit, which counts useful seconds of all its attempts."""
+        return self.spec.time_limit_s - self.clock()
+
+    def seconds_here(self) -> float:
+        """Since this run began, in this attempt."""
+        return time.monotonic() - self._began
+
+    def note(self, message: str) -> None:
+        """Say something that readers of the model's metrics should know, too."""
+        self.log(message)
+        self.notes.append(message)
+
     def progress(
         self,
         fraction: float,
@@ -72,15 +90,18 @@ class Run:
         steps: int | None = None,
     ) -> None:
         """Say how far the job is."""
-        self.job_dir.progress(fraction, phase, eta_seconds=eta_seconds, step=step, steps=steps)
+        if self.world.rank == 0:
+            self.job_dir.progress(fraction, phase, eta_seconds=eta_seconds, step=step, steps=steps)
 
     def metric(self, step: int, values: dict[str, float]) -> None:
         """Say what was measured at a step."""
-        self.job_dir.metric(step, values)
+        if self.world.rank == 0:
+            self.job_dir.metric(step, values)
 
     def log(self, message: str, level: str = "info") -> None:
         """Say something to the user."""
-        self.job_dir.log(message, level)
+        if self.world.rank == 0:
+            self.job_dir.log(message, level)
 
     def judged(self, epoch: int, epochs: int, score: float) -> bool:
         """Tell how good the model is after an epoch (counted from 0) on the validation rows, by the main metric.
@@ -101,16 +122,22 @@ class Run:
         # Training computes in bfloat16 where that pays; what is judged and certified is full float32, never TF32.
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        if self.world.size == 1:
+            return torch.device("cuda")
+        torch.cuda.set_device(self.world.rank)
+        return torch.device("cuda", self.world.rank)
 
     @cached_property
     def device_label(self) -> str:
         """The device in words, for example "cpu (2 threads)"."""
         import torch
 
+        several = f"{self.world.size} × " if self.world.size > 1 else ""
         if self.device.type == "cuda":
-            return f"cuda: {torch.cuda.get_device_name()}"
-        return f"cpu ({torch.get_num_threads()} threads)"
+            return f"cuda: {several}{torch.cuda.get_device_name()}"
+        return f"cpu ({several}{torch.get_num_threads()} threads)"
 
     @property
     def data_path(self) -> Path:
@@ -136,6 +163,8 @@ class Run:
     def cache(self) -> Path:
         """A folder for what can be made again: decoded images."""
         folder = self.job_dir.root / "cache" / (self.name or "run")
+        if self.world.rank:  # processes that train together do not write into each other's files
+            folder = folder.with_name(f"{folder.name}-{self.world.rank}")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 

@@ -137,3 +137,12 @@ class NetworkParams(FoldedParams):
         description="The same seed gives the very same weights on a GPU too, more slowly. On a CPU it always does.",
         json_schema_extra=ADVANCED,
     )
+    devices: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        title="Devices",
+        description="GPUs of one host that train together and share each batch. The result is that of one device, but "
+        "for the order of sums.",
+        json_schema_extra=ADVANCED,
+    )
