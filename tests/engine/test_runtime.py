@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from workers.inference.core import InputError
-from workers.inference.image import ImageLabels, decode_image
+from workers.inference.image import ImageLabels, Scaling, decode_image
 from workers.inference.runtime import PREDICTORS
 from workers.inference.script import predict_script
 from workers.inference.text import TextLabels, clean_text, pad_ids
@@ -71,7 +71,7 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded() -> Non
 
 def image_labels() -> ImageLabels:
     predictor = ImageLabels.__new__(ImageLabels)
-    predictor._size, predictor._crop, predictor._resample = (8, 8), None, "bicubic"
+    predictor._size, predictor._scaling = (8, 8), Scaling()
     return predictor
 
 

@@ -1,13 +1,31 @@
 """Image classifiers on a pretrained encoder: fine-tuned, or frozen with a layer on top."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from workers.engine.encoder import Source, refuse, width
-from workers.engine.encoder_head import Head
+from workers.engine.classification import training_labels
+from workers.engine.encoder import (
+    Source,
+    find_encoder,
+    layer_groups,
+    load_body,
+    prepare_export,
+    refuse,
+    training_precision,
+    width,
+)
+from workers.engine.encoder_head import Head, train_head
+from workers.engine.examples import Examples
+from workers.engine.image import DECODE_PROGRESS, ImageExamples, TrainedImages, choose_augmentation
+from workers.engine.loop import fit
+from workers.engine.run import Run
+from workers.engine.settings import Settings
+from workers.inference.image import Scaling
+from workers.task_templates.image_classification import ImageParams
 
 _RATE = 1e-4
 _EPOCHS = 5
@@ -22,9 +40,7 @@ class Seeing:
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    # The share of the largest middle square that is seen; None where the whole image is stretched.
-    crop: float | None
-    resample: str
+    scaling: Scaling
 
 
 def seeing(source: Source, body: nn.Module, wanted: int | None) -> Seeing:
@@ -45,7 +61,7 @@ def seeing(source: Source, body: nn.Module, wanted: int | None) -> Seeing:
     if not usual or settings.get("do_flip_channel_order") or len(mean) != 3 or len(std) != 3 or not 8 <= side <= 1024:
         raise refuse(source.name, "its image processor's settings are not those of an encoder of RGB images")
     crop = min(1.0, share) if keeps_proportions else None
-    return Seeing(side, mean, std, crop, _RESAMPLE.get(settings.get("resample", 2), "bilinear"))
+    return Seeing(side, mean, std, Scaling(crop, _RESAMPLE.get(settings.get("resample", 2), "bilinear")))
 
 
 def _side(size: Any) -> int:
@@ -81,3 +97,56 @@ class ImageEncoder(nn.Module):
         pixels = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
         last: torch.Tensor = self.body(pixel_values=pixels).last_hidden_state
         return last.mean(dim=(2, 3)) if last.ndim == 4 else last.mean(dim=1)
+
+
+def train_on_encoder(run: Run, params: ImageParams) -> TrainedImages:
+    """Decode the images as the encoder wants to see them, then train it, or a layer on top of it. Raises JobError."""
+    run.progress(0.0, "Loading the encoder")
+    labels = training_labels(run.preparation)
+    source = find_encoder(run, params.encoder)
+    torch.manual_seed(run.seed)
+    body = load_body(source, "image")
+    seen = seeing(source, body, params.image_size)
+    run.choose(image_size=seen.size)
+    network = ImageEncoder(source, body, seen, len(labels))
+    train, validation, test = (
+        ImageExamples(run, split, labels, seen.size, DECODE_PROGRESS[split], seen.scaling)
+        for split in ("train", "validation", "test")
+    )
+    how = f"{len(labels)} classes from {len(train):,} images at {seen.size} × {seen.size} pixels"
+    if params.encoder_training == "frozen":
+        run.log(f"Learning {how}, from what {source.name} makes of them.")
+        train_head(run, network, network.head, train, validation)
+    else:
+        train.vary_by(choose_augmentation(run, params, train))
+        settings = _settings(run, params, len(train))
+        run.log(f"Fine-tuning {source.name} on {how}, {settings.epochs} epochs in batches of {settings.batch_size}.")
+        groups = layer_groups(body, network.head, decay=params.encoder_layer_decay)
+        fit(run, network, train, validation, settings, groups)
+    prepare_export(body)
+    evaluation: dict[str, Examples] = {"validation": validation, "test": test}
+    if not len(validation) and not len(test):
+        evaluation = {"train": train}
+    trained = TrainedImages(run, network, labels, evaluation, seen.size, seen.scaling)
+    trained.notes = [f"Starts from the pretrained encoder {source.name}."]
+    return trained
+
+
+def _settings(run: Run, params: ImageParams, rows: int) -> Settings:
+    batch_size = params.batch_size or (32 if rows >= 2_000 else 16 if rows >= 300 else 8)
+    epochs = params.epochs or min(40, max(_EPOCHS, math.ceil(_LEAST_STEPS / math.ceil(rows / batch_size))))
+    run.choose(epochs=epochs, batch_size=batch_size)
+    return Settings.of(
+        params,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=params.encoder_learning_rate or _RATE,
+        optimizer="adamw",
+        schedule="cosine",
+        warmup=0.1,
+        weight_decay=0.01,
+        clip_norm=1.0,
+        l1=0.0,
+        ema=0.0,
+        precision=training_precision(run, params),
+    )

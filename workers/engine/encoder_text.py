@@ -14,7 +14,6 @@ from workers.engine.calibration import Tempered, fit_temperature, tempered
 from workers.engine.classification import training_labels
 from workers.engine.encoder import (
     Source,
-    bfloat16_pays,
     find_encoder,
     freeze_embeddings,
     layer_groups,
@@ -22,6 +21,7 @@ from workers.engine.encoder import (
     load_tokenizer,
     positions,
     prepare_export,
+    training_precision,
     width,
 )
 from workers.engine.encoder_head import Head, train_head
@@ -266,7 +266,6 @@ def _fine_tune(
     # Few examples: more rounds, or there would be too few steps to learn anything.
     epochs = params.epochs or min(20, max(course.epochs, math.ceil(_LEAST_STEPS / steps_per_epoch)))
     rate = params.encoder_learning_rate or _RATE
-    precision = "bf16" if params.precision == "auto" and bfloat16_pays(run.device) else params.precision
     settings = Settings.of(
         params,
         epochs=epochs,
@@ -279,7 +278,7 @@ def _fine_tune(
         clip_norm=1.0,
         l1=0.0,
         ema=0.0,
-        precision=precision,
+        precision=training_precision(run, params),
     )
     run.choose(encoder_epochs=epochs, encoder_batch_size=batch_size, encoder_max_tokens=course.max_tokens)
     run.log(
@@ -287,9 +286,7 @@ def _fine_tune(
         f"{epochs} epochs in batches of {batch_size}."
     )
     freeze_embeddings(network.body)
-    groups = layer_groups(
-        network.body, network.head, decay=params.encoder_layer_decay, head_factor=10.0, weight_decay=0.01
-    )
+    groups = layer_groups(network.body, network.head, decay=params.encoder_layer_decay)
     fit(run, network, train, validation, settings, groups)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from workers.engine.augment import Augmentation
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
@@ -17,7 +18,7 @@ from workers.engine.mirroring import survives_mirroring
 from workers.engine.pixels import Pixels, decode_split
 from workers.engine.run import Run
 from workers.engine.settings import Settings
-from workers.inference.image import ImageLabels
+from workers.inference.image import STRETCHED, ImageLabels, Scaling
 from workers.task_templates.image_classification import ImageParams
 
 _SIZES = (32, 48, 64, 96, 128)
@@ -30,17 +31,24 @@ _EPOCHS = {"fast": 60, "balanced": 200, "best": 300}
 
 
 def train_image(run: Run) -> "TrainedImages":
-    """Decode the images once, then train. Raises JobError."""
+    """Decode the images once, then train, from scratch or on a pretrained encoder. Raises JobError."""
     params = run.params
     assert isinstance(params, ImageParams)
+    if params.encoder == "auto":
+        run.log("There is no starter encoder for images: the network learns from scratch.")
+    elif params.encoder != "none":
+        # transformers takes seconds to import.
+        from workers.engine.encoder_image import train_on_encoder
+
+        return train_on_encoder(run, params)
     run.progress(0.0, "Decoding images")
     labels = training_labels(run.preparation)
     size = params.image_size or choose_size(run.preparation, params.largest_size)
     run.choose(image_size=size)
     train, validation, test = (
-        ImageExamples(run, split, labels, size, _DECODE_PROGRESS[split]) for split in ("train", "validation", "test")
+        ImageExamples(run, split, labels, size, DECODE_PROGRESS[split]) for split in ("train", "validation", "test")
     )
-    augmentation = _augmentation(run, params, train)
+    augmentation = choose_augmentation(run, params, train)
     train.vary_by(augmentation)
     mean, std = train.statistics()
     torch.manual_seed(run.seed)
@@ -67,7 +75,7 @@ def train_image(run: Run) -> "TrainedImages":
     return TrainedImages(run, network, labels, evaluation, size)
 
 
-_DECODE_PROGRESS = {"train": 0.01, "validation": 0.03, "test": 0.04}
+DECODE_PROGRESS = {"train": 0.01, "validation": 0.03, "test": 0.04}
 
 
 def choose_size(run: Run, largest: int) -> int:
@@ -78,7 +86,7 @@ def choose_size(run: Run, largest: int) -> int:
     return fitting[-1] if fitting else min(_SIZES[0], largest // 8 * 8)
 
 
-def _augmentation(run: Run, params: ImageParams, train: "ImageExamples") -> Augmentation:
+def choose_augmentation(run: Run, params: ImageParams, train: "ImageExamples") -> Augmentation:
     """The user's, with mirroring decided by the images where it was left open."""
     flip = params.flip == "on"
     if params.flip == "auto":
@@ -121,11 +129,13 @@ def _settings(run: Run, params: ImageParams, rows: int, body_size: int) -> Setti
 class ImageExamples(Examples):
     """Images of one split, uint8 [rows, size, size, 3]."""
 
-    def __init__(self, run: Run, split: str, labels: list[str], size: int, progress: float) -> None:
+    def __init__(
+        self, run: Run, split: str, labels: list[str], size: int, progress: float, scaling: Scaling = STRETCHED
+    ) -> None:
         self.labels = label_indices(run, split, labels)
         self._augmentation = Augmentation()
         rows = len(self)
-        self._pixels = Pixels(Path(), 0, size) if not rows else decode_split(run, split, rows, size, progress)
+        self._pixels = Pixels(Path(), 0, size) if not rows else decode_split(run, split, rows, size, progress, scaling)
 
     def vary_by(self, augmentation: Augmentation) -> None:
         """What training is to do to these images."""
@@ -163,10 +173,17 @@ class TrainedImages(TrainedClassifier):
     input_name = ImageLabels.input_name
 
     def __init__(
-        self, run: Run, network: ImageNetwork, labels: list[str], evaluation: dict[str, Examples], size: int
+        self,
+        run: Run,
+        network: nn.Module,
+        labels: list[str],
+        evaluation: dict[str, Examples],
+        size: int,
+        scaling: Scaling = STRETCHED,
     ) -> None:
         super().__init__(run, network, labels, evaluation)
         self._size = size
+        self._scaling = scaling
 
     def raw_inputs(self, split: str) -> Iterator[Any]:
         """The encoded files as uploaded."""
@@ -183,8 +200,9 @@ class TrainedImages(TrainedClassifier):
         return torch.zeros((2, self._size, self._size, 3), dtype=torch.uint8)
 
     def export_side_files(self, folder: Path) -> dict[str, Any]:
-        """No file; the size to which images are stretched."""
-        return {"height": self._size, "width": self._size, "resize": "stretch"}
+        """No file; the size to which images are scaled, and how."""
+        how = "crop" if self._scaling.crop else "stretch"
+        return {"height": self._size, "width": self._size, "resize": how, **self._scaling._asdict()}
 
     def reference_cases(self) -> list[Any]:
         """The first images of the evaluation rows, small ones only, in base64."""

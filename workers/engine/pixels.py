@@ -10,7 +10,7 @@ import numpy as np
 from workers.contracts.errors import JobError
 from workers.engine.run import Run
 from workers.inference.core import InputError
-from workers.inference.image import decode_image
+from workers.inference.image import STRETCHED, Scaling, decode_image
 
 
 class Pixels:
@@ -38,7 +38,7 @@ class Pixels:
         return found
 
 
-def decode_split(run: Run, split: str, rows: int, size: int, progress: float) -> Pixels:
+def decode_split(run: Run, split: str, rows: int, size: int, progress: float, scaling: Scaling = STRETCHED) -> Pixels:
     """Decode all images of a split, on all cores. `progress`: of the whole job, so far.
 
     Raises JobError `input_corrupt`.
@@ -48,15 +48,15 @@ def decode_split(run: Run, split: str, rows: int, size: int, progress: float) ->
     with path.open("wb") as file, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for batch in run.batches(split, ["image", "name"]):
             files, names = batch["image"].to_pylist(), batch["name"].to_pylist()
-            for pixels in pool.map(_decode, files, names, repeat(size)):
+            for pixels in pool.map(_decode, files, names, repeat(size), repeat(scaling)):
                 file.write(np.ascontiguousarray(pixels).data)
             done += len(files)
             run.progress(progress, "Decoding images", step=done, steps=rows)
     return Pixels(path, rows, size)
 
 
-def _decode(data: bytes, name: str, size: int) -> np.ndarray:
+def _decode(data: bytes, name: str, size: int, scaling: Scaling) -> np.ndarray:
     try:
-        return decode_image(data, (size, size))
+        return decode_image(data, (size, size), scaling=scaling)
     except InputError as error:
         raise JobError("input_corrupt", evidence=f"{name[:200]}: {error.message}") from None

@@ -6,7 +6,7 @@ import binascii
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,18 @@ from workers.inference.core import InputError, LabelPredictor
 
 MAX_IMAGE_PIXELS = 50_000_000
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+
+
+class Scaling(NamedTuple):
+    """How an image is brought to its size: stretched; or with `crop`, that share of the middle, in proportion.
+
+    `resample` is Pillow's name of the filter."""
+
+    crop: float | None = None
+    resample: str = "bicubic"
+
+
+STRETCHED = Scaling()
 
 
 class ImageLabels(LabelPredictor):
@@ -32,8 +44,7 @@ class ImageLabels(LabelPredictor):
         super().__init__(folder, manifest, providers, threads)
         settings = manifest["preprocessing"]
         self._size = (int(settings["height"]), int(settings["width"]))
-        self._crop: float | None = settings.get("crop")
-        self._resample: str = settings.get("resample", "bicubic")
+        self._scaling = Scaling(settings.get("crop"), settings.get("resample", "bicubic"))
 
     def prepare(self, raw: Any, index: int = 0) -> np.ndarray:
         """The bytes of an image file, or {"image": those bytes in base64}."""
@@ -48,7 +59,7 @@ class ImageLabels(LabelPredictor):
                 raise InputError(index, "The image is not valid base64.") from None
         if not isinstance(raw, bytes):
             raise InputError(index, 'An image is expected: the file itself, or {"image": base64}.')
-        return decode_image(raw, self._size, index, crop=self._crop, resample=self._resample)
+        return decode_image(raw, self._size, index, self._scaling)
 
     def batch(self, items: Sequence[Any]) -> np.ndarray:
         """Pixels, uint8 [items, height, width, 3]."""
@@ -59,12 +70,9 @@ class ImageLabels(LabelPredictor):
         return [Path(name).read_bytes() for name in arguments.inputs]
 
 
-def decode_image(
-    data: bytes, size: tuple[int, int], index: int = 0, *, crop: float | None = None, resample: str = "bicubic"
-) -> np.ndarray:
-    """An encoded image as uint8 [height, width, 3], stretched to `size` (height, width). Raises InputError.
+def decode_image(data: bytes, size: tuple[int, int], index: int = 0, scaling: Scaling = STRETCHED) -> np.ndarray:
+    """An encoded image as uint8 [height, width, 3], scaled to `size` (height, width). Raises InputError.
 
-    With `crop`, nothing is stretched: the middle of the image, as wide and high as that share of it goes, is scaled.
     The first frame counts; the camera's orientation is applied; transparent parts become white; grey and palette images
     become RGB. Training reads its images with this very function.
     """
@@ -79,8 +87,8 @@ def decode_image(
             image.draft("RGB", (2 * width, 2 * height))
             image.load()
             upright = _to_rgb(ImageOps.exif_transpose(image))
-            box = _middle(upright.size, (width, height), crop) if crop else None
-            how = Image.Resampling[resample.upper()]
+            box = _middle(upright.size, (width, height), scaling.crop) if scaling.crop else None
+            how = Image.Resampling[scaling.resample.upper()]
             gap = None if how is Image.Resampling.NEAREST else 3.0
             return np.asarray(upright.resize((width, height), how, box=box, reducing_gap=gap), dtype=np.uint8)
     except InputError:
