@@ -108,6 +108,18 @@ async def test_whoever_waited_too_long_is_not_computed() -> None:
     assert caught.value.code == "deadline_exceeded" and model.batches == []
 
 
+async def test_a_client_may_wait_less_long_than_the_queue_but_not_longer() -> None:
+    model = Echo()
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(model, pool, deadline_s=0.0)
+        late = [batcher.submit([1], patience_s=60.0), Batcher(model, pool).submit([1], patience_s=0.0)]
+        for job in late:
+            with pytest.raises(InfraError) as caught:
+                await job.future
+            assert caught.value.code == "deadline_exceeded"
+    assert model.batches == []
+
+
 async def test_whoever_has_left_is_passed_over() -> None:
     model = Echo()
     with ThreadPoolExecutor(1) as pool:

@@ -1,6 +1,7 @@
 """Every status of the contract: its code, its headers, and its record in the ledger's stream."""
 
 import base64
+import gzip
 import http.client
 import io
 import re
@@ -166,9 +167,24 @@ def test_other_content_types_are_415(stage: Stage, kind: str | None) -> None:
     assert "script" not in reply.text
 
 
-def test_a_compressed_body_is_415(stage: Stage) -> None:
-    headers = {**stage.auth, "Content-Type": "application/json", "Content-Encoding": "gzip"}
+def test_a_body_of_an_unknown_encoding_is_415(stage: Stage) -> None:
+    headers = {**stage.auth, "Content-Type": "application/json", "Content-Encoding": "br"}
     assert code_of(stage.client.post(PREDICT, content=b"\x1f\x8b", headers=headers), 415) == "unsupported_media_type"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"\x1f\x8b", 400),
+        (b"no gzip", 400),
+        (gzip.compress(b'{"inputs": ["good"]}')[:-4], 400),
+        (gzip.compress(b'{"inputs": ["good"]}') + b"more", 400),
+        (gzip.compress(b'{"inputs": ["' + b"a" * 40_000_000 + b'"]}'), 413),
+    ],
+)
+def test_a_gzip_body_that_cannot_be_unpacked_is_refused(stage: Stage, body: bytes, status: int) -> None:
+    headers = {**stage.auth, "Content-Type": "application/json", "Content-Encoding": "gzip"}
+    code_of(stage.client.post(PREDICT, content=body, headers=headers), status)
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ class App:
         if name != "application/json":
             raise UserError("unsupported_media_type", "Feedback is application/json.")
         bodies.declared_length(request.headers, MAX_FEEDBACK_BODY)
-        body = await bodies.read(request.receive, MAX_FEEDBACK_BODY)
+        body = await bodies.read_content(request.receive, request.headers, MAX_FEEDBACK_BODY, process.parsing)
         try:
             sent = Feedback.model_validate(await bodies.parse_json(body, process.parsing))
         except ValidationError as error:

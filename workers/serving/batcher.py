@@ -27,10 +27,12 @@ Predict = Callable[[Sequence[Any]], Predictions]
 class Job:
     """The inputs of one request on their way through a batch."""
 
-    __slots__ = ("compute_us", "count", "enqueued", "future", "items", "queue_us")
+    __slots__ = ("compute_us", "count", "enqueued", "future", "items", "patience_s", "queue_us")
 
-    def __init__(self, items: Sequence[Any], future: "asyncio.Future[Predictions]") -> None:
+    def __init__(self, items: Sequence[Any], future: "asyncio.Future[Predictions]", patience_s: float) -> None:
         self.items = items
+        # How long it may wait before its prediction begins.
+        self.patience_s = patience_s
         self.count = len(items)
         self.future = future
         self.enqueued = time.perf_counter()
@@ -81,9 +83,13 @@ class Batcher:
         """Give places back."""
         self._held -= count
 
-    def submit(self, items: Sequence[Any]) -> Job:
-        """Queue the inputs of a request. `job.future` gets one prediction per input, or the error."""
-        job = Job(items, self._loop.create_future())
+    def submit(self, items: Sequence[Any], patience_s: float | None = None) -> Job:
+        """Queue the inputs of a request. `job.future` gets one prediction per input, or the error.
+
+        A client that waits less long than the queue may take says so by `patience_s`.
+        """
+        patience = self._deadline_s if patience_s is None else min(patience_s, self._deadline_s)
+        job = Job(items, self._loop.create_future(), patience)
         self._queue.append(job)
         if not self._busy:
             self._busy = True
@@ -100,7 +106,7 @@ class Batcher:
             if job.future.done():
                 continue
             waited = now - job.enqueued
-            if waited > self._deadline_s:
+            if waited > job.patience_s:
                 _settle(job, InfraError("deadline_exceeded", retry_after=1))
                 continue
             job.queue_us = int(waited * 1e6)

@@ -10,6 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from workers.contracts.errors import InfraError, UserError
+from workers.serving import compression
 from workers.serving.config import BODY_TIMEOUT_S, MAX_BODIES, MAX_INPUTS
 from workers.serving.replies import Receive
 
@@ -85,6 +86,13 @@ async def _read_rest(receive: Receive, message: Any, limit: int, sink: Callable[
         message = await receive()
 
 
+async def read_content(receive: Receive, headers: dict[bytes, bytes], limit: int, pool: Executor) -> bytes:
+    """The whole body, unpacked where it is gzip; `limit` bounds it packed and unpacked. Raises as `read`."""
+    packed = compression.is_packed(headers)
+    body = await read(receive, limit)
+    return await compression.unpack(body, limit, pool) if packed else body
+
+
 async def parse_json(body: bytes, pool: Executor) -> Any:
     """The JSON value of a body. Raises UserError `malformed_json`."""
     try:
@@ -96,9 +104,7 @@ async def parse_json(body: bytes, pool: Executor) -> Any:
 
 
 def media_type(headers: dict[bytes, bytes]) -> tuple[str, dict[bytes, bytes]]:
-    """The content type in lower case, and its parameters. Raises UserError where the body is compressed."""
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise UserError("unsupported_media_type", "Send the body without Content-Encoding.")
+    """The content type in lower case, and its parameters."""
     text = headers.get(b"content-type", b"")
     if text == b"application/json":
         return "application/json", {}
@@ -118,15 +124,18 @@ async def read_inputs(receive: Receive, headers: dict[bytes, bytes], kind: str, 
     """What a predict request asks. Raises UserError, ClientGone."""
     name, parameters = media_type(headers)
     if name == "application/json":
-        body = await read(receive, limit)
+        body = await read_content(receive, headers, limit, pool)
         raws, explain = inputs_of(await parse_json(body, pool), kind)
         return Asked(raws, len(body), explain)
     if kind == "image" and name.startswith("image/"):
-        body = await read(receive, limit)
+        body = await read_content(receive, headers, limit, pool)
         return Asked([body], len(body))
     if kind == "image" and name == "multipart/form-data":
         files = _Files(parameters.get(b"boundary", b""), MAX_INPUTS[kind])
-        await read(receive, limit, files.feed)
+        if compression.is_packed(headers):
+            files.feed(await read_content(receive, headers, limit, pool))
+        else:
+            await read(receive, limit, files.feed)
         return Asked(files.finish(), files.size)
     wanted = "application/json, image/* or multipart/form-data" if kind == "image" else "application/json"
     raise UserError("unsupported_media_type", f"This endpoint takes {wanted}.")

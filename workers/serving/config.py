@@ -24,6 +24,8 @@ MAX_WAITING: Final = 1024
 MAX_BATCH: Final = 64
 # Seconds that an input may wait before its prediction begins.
 DEADLINE_S: Final = 10.0
+# The longest time that a client may say it waits.
+MAX_TIMEOUT_MS: Final = 600_000
 # Seconds without word from Redis after which nobody is let in: keys may have been revoked meanwhile.
 STALE_AFTER_S: Final = 3.0
 POLL_S: Final = 0.4

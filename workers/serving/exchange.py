@@ -2,6 +2,7 @@
 
 import random
 import time
+from concurrent.futures import Executor
 from typing import Any
 
 import orjson
@@ -10,7 +11,9 @@ from workers.contracts import names
 from workers.contracts.errors import InfraError, SlipwayError
 from workers.contracts.snapshot import KeyEntry, Route, RouteRevision
 from workers.serving.access_log import AccessLog
+from workers.serving.compression import PACKED, pack, wants_packed
 from workers.serving.metering import Meter
+from workers.serving.replays import Call
 from workers.serving.replies import Headers, Receive, Send, error_body, error_headers, send_body
 
 
@@ -29,8 +32,10 @@ class Exchange:
         "admitted",
         "body_read",
         "bytes_in",
+        "call",
         "compute_us",
         "headers",
+        "is_replay",
         "items",
         "key",
         "oip",
@@ -58,10 +63,15 @@ class Exchange:
         self.remaining = 0
         # Whether the limits have counted it, and whether its body has been read to the end.
         self.admitted = self.body_read = False
+        # With an Idempotency-Key: what names this call, and whether its answer is that of an earlier one.
+        self.call: Call | None = None
+        self.is_replay = False
         self.items = self.bytes_in = self.compute_us = self.queue_us = 0
 
-    async def answer(self, meter: Meter, access_log: AccessLog, body: bytes, headers: Headers) -> None:
-        """Record the request as answered, then send the predictions."""
+    async def answer(self, meter: Meter, access_log: AccessLog, pool: Executor, body: bytes, headers: Headers) -> None:
+        """Record the request as answered, then send the predictions, packed if the client takes that."""
+        if wants_packed(self.headers, len(body)):
+            body, headers = await pack(body, pool), [*headers, *PACKED]
         try:
             record = self._record(200, None, len(body))
             await meter.append(names.STREAM_USAGE, record)
@@ -70,6 +80,10 @@ class Exchange:
             await self._send_error(error, error_body(error, self.request_id, oip=self.oip), close=False)
             return
         await self._send(200, body, headers)
+
+    async def repeat(self, body: bytes, headers: Headers) -> None:
+        """Send an earlier call's answer again. It was recorded then."""
+        await self._send(200, body, [*headers, (b"idempotency-replayed", b"true")])
 
     async def refuse(self, meter: Meter, access_log: AccessLog, error: SlipwayError | None, *, close: bool) -> None:
         """Record the refusal, if it can be said whose it is, then send it. None is a bug.

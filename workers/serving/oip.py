@@ -45,7 +45,7 @@ async def read(receive: Receive, headers: dict[bytes, bytes], kind: str, limit: 
     name, _ = bodies.media_type(headers)
     if name not in ("", "application/json", "application/octet-stream"):
         raise UserError("unsupported_media_type", "Infer requests are application/json or application/octet-stream.")
-    body = await bodies.read(receive, limit)
+    body = await bodies.read_content(receive, headers, limit, pool)
     json_part, binary = body, b""
     if (text := headers.get(_LENGTH)) is not None:
         if not text.isdigit() or len(text) > _MAX_HEADER_DIGITS or int(text) > len(body):

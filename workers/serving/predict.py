@@ -1,20 +1,22 @@
 """The two metered routes, predict and infer: admit, read, predict, record, answer."""
 
 import asyncio
+import time
 from typing import Any, TypeVar
 
 import structlog
 
-from workers.contracts.errors import SlipwayError, UserError
+from workers.contracts.errors import InfraError, SlipwayError, UserError
 from workers.contracts.snapshot import Route, RouteRevision
 from workers.inference.core import Predictor
 from workers.serving import bodies, explaining, oip
 from workers.serving.auth import authenticate, route_for
 from workers.serving.batcher import as_client_error
-from workers.serving.config import MAX_BODY
+from workers.serving.config import MAX_BODY, MAX_TIMEOUT_MS
 from workers.serving.exchange import Exchange, predictions_body
 from workers.serving.loader import Served
 from workers.serving.process import Process
+from workers.serving.replays import Call, question_of
 from workers.serving.replies import JSON, Headers, Receive, Send
 
 log = structlog.get_logger(__name__)
@@ -51,6 +53,8 @@ class Predict:
                 route, revision, served = self._admit(exchange, slug)
             held = self._hold(headers, MAX_BODY[route.kind])
             body, reply_headers = await self._predictions(exchange, route, revision, served)
+            if exchange.call is not None:
+                process.replays.keep(exchange.call, (body, reply_headers), process.clock())
         except bodies.ClientGone:
             self._give_back(exchange)
             return
@@ -63,10 +67,16 @@ class Predict:
         else:
             if process.draining:
                 reply_headers.append((b"connection", b"close"))
-            await exchange.answer(process.meter, process.access_log, body, reply_headers)
+            if exchange.is_replay:
+                self._give_back(exchange)
+                await exchange.repeat(body, reply_headers)
+            else:
+                await exchange.answer(process.meter, process.access_log, process.parsing, body, reply_headers)
             return
         finally:
             process.bodies.left += held
+            if exchange.call is not None:
+                process.replays.end(exchange.call)
         self._give_back(exchange)
         await exchange.refuse(process.meter, process.access_log, error, close=self._must_close(exchange))
 
@@ -105,15 +115,33 @@ class Predict:
         if exchange.oip:
             request = await oip.read(exchange.receive, exchange.headers, kind, limit, pool)
             exchange.body_read, exchange.bytes_in = True, request.bytes_in
+            if before := self._answered_before(exchange, route, [request.raws, request.id, request.outputs]):
+                return before
             predictions = await self._run(exchange, kind, served, request.raws, explain=False)
             labels = served.loaded.predictor.labels
             return oip.answer(request, route.slug, revision.number, kind, labels, predictions)
         asked = await bodies.read_inputs(exchange.receive, exchange.headers, kind, limit, pool)
         exchange.body_read, exchange.bytes_in = True, asked.size
+        if before := self._answered_before(exchange, route, [asked.raws, asked.explain]):
+            return before
         if asked.explain:
             explaining.check(served.loaded.predictor, len(asked.raws))
         predictions = await self._run(exchange, kind, served, asked.raws, explain=asked.explain)
         return predictions_body(revision, predictions, exchange.request_id), [JSON]
+
+    def _answered_before(self, exchange: Exchange, route: Route, asked: list[Any]) -> tuple[bytes, Headers] | None:
+        """What an earlier call with the same Idempotency-Key was answered. Raises UserError."""
+        key = exchange.headers.get(b"idempotency-key")
+        if key is None or exchange.key is None:
+            return None
+        name = (exchange.key.key, route.endpoint, exchange.oip, key)
+        call = Call(name, question_of(asked))
+        before = self._process.replays.find(call, self._process.clock())
+        if before is None:
+            exchange.call = call
+            return None
+        exchange.is_replay = True
+        return before
 
     async def _run(
         self, exchange: Exchange, kind: str, served: Served, raws: list[Any], *, explain: bool
@@ -128,7 +156,7 @@ class Predict:
             else:
                 items = predictor.parse(raws)
             exchange.items = count
-            job = batcher.submit(items)
+            job = batcher.submit(items, _patience_s(exchange))
             predictions = await (job.future if batcher.on_loop else _unless_gone(job.future, exchange.receive))
             exchange.queue_us, exchange.compute_us = job.queue_us, job.compute_us
         finally:
@@ -159,6 +187,19 @@ class Predict:
             return False
         length = exchange.headers.get(b"content-length")
         return length is None or int(length) > _SMALL_BODY or b"expect" in exchange.headers
+
+
+def _patience_s(exchange: Exchange) -> float | None:
+    """What is left of the time that the client gives us by `X-Timeout-Ms`. Raises UserError, InfraError."""
+    text = exchange.headers.get(b"x-timeout-ms")
+    if text is None:
+        return None
+    if not text.isdigit() or not 0 < int(text[:10]) <= MAX_TIMEOUT_MS:
+        raise UserError("bad_request", f"X-Timeout-Ms has to be a whole number from 1 to {MAX_TIMEOUT_MS}.")
+    left = int(text) / 1000 - (time.perf_counter() - exchange.started)
+    if left <= 0:
+        raise InfraError("deadline_exceeded", retry_after=1)
+    return left
 
 
 async def _unless_gone(work: "asyncio.Future[_T]", receive: Receive) -> _T:

@@ -19,6 +19,7 @@ from workers.serving.explaining import Explainer
 from workers.serving.limits import Limits
 from workers.serving.loader import Models
 from workers.serving.metering import Meter
+from workers.serving.replays import Replays
 from workers.serving.snapshot import Directory, Watch
 from workers.storage import open_storage
 
@@ -41,6 +42,7 @@ class Process:
         self.models = Models(open_storage(config.storage), config.cache)
         self.access_log = AccessLog(config.access_log)
         self.bodies = Budget()
+        self.replays = Replays()
         self.parsing = ThreadPoolExecutor(2, thread_name_prefix="parse")
         self.explainer = Explainer()
         # Set when the process is about to end: no longer ready, but still answering.
