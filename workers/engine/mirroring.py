@@ -5,14 +5,16 @@ import torch
 from torch import nn
 
 from workers.engine.image_network import ImageNetwork
+from workers.engine.optimizing import default_groups, make_optimizer, set_rate
+from workers.engine.settings import Settings
 
 # Fewer images can decide nothing.
 _LEAST = 100
 _MOST = 3000
-# Side in pixels: enough to know left from right.
-_SIDE = 20
-_STEPS = 200
-_BATCH = 64
+# Side in pixels: enough to tell left from right.
+_SIDE = 16
+_STEPS = 120
+_BATCH = 48
 # What a mirror image may cost of what the probe gains over always giving the most common answer.
 _KEPT = 0.75
 
@@ -21,7 +23,7 @@ def survives_mirroring(pixels: np.ndarray, labels: np.ndarray, seed: int) -> boo
     """Train a small network on images as they are; see whether it knows others mirrored about as well.
 
     `pixels` uint8 [rows, size, size, 3], `labels` int64 [rows]. True too where the probe learns too little to tell:
-    most pictures of the world may be mirrored. Takes a few seconds.
+    most pictures of the world may be mirrored. Takes a second or two.
     """
     order = np.random.default_rng(seed).permutation(len(labels))[:_MOST]
     if len(order) < _LEAST:
@@ -48,10 +50,10 @@ def _learn(images: torch.Tensor, truth: torch.Tensor, seed: int) -> ImageNetwork
     network = ImageNetwork(
         int(truth.max()) + 1, _SIDE, sample.mean(dim=0), sample.std(dim=0).clamp_min(0.02), width=8, depth=0
     )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    settings = Settings(epochs=1, batch_size=_BATCH, learning_rate=0.01)
+    optimizer = make_optimizer(default_groups(network, 0.0), settings)
     for step in range(_STEPS):
-        for group in optimizer.param_groups:
-            group["lr"] = 0.01 * (1 - step / _STEPS)
+        set_rate(optimizer, settings, step / _STEPS, 1.0)
         rows = torch.randint(len(images), (_BATCH,), generator=chance)
         loss = nn.functional.cross_entropy(network(images[rows]), truth[rows])
         optimizer.zero_grad()
