@@ -23,7 +23,7 @@ from workers.task_templates.image_classification import ImageParams
 
 _SIZES = (32, 48, 64, 96, 128)
 # Images of 32 × 32 pixels that a training run reads, counted over all its epochs, where the user sets no epochs.
-_BUDGET = {"fast": 60_000, "balanced": 200_000, "best": 450_000}
+_BUDGET = {"fast": 60_000, "balanced": 200_000, "best": 380_000}
 # Of that on a CPU without matrix units for bfloat16: its steps take nearly three times as long.
 _SLOW = 0.5
 # Few images are repeated this often at most.
