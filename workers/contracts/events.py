@@ -104,7 +104,7 @@ class Checkpoint(_Event):
 
     type: Literal["checkpoint"] = "checkpoint"
     step: Step
-    files: Annotated[list[FileRef], Field(min_length=1, max_length=32)]
+    files: Annotated[list[FileRef], Field(min_length=1, max_length=64)]
 
 
 class Succeeded(_Event):

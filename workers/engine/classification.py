@@ -1,6 +1,7 @@
 """What all classifiers share: calibration, the evaluation report, export, parity of the served path."""
 
 import copy
+import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from workers.engine.examples import Examples
 from workers.engine.export import export_onnx
 from workers.engine.loop import predict
 from workers.engine.metrics import calibration_error
-from workers.engine.run import Run, Trained
+from workers.engine.run import Run, Trained, UnlikeError
 from workers.engine.slices import Parts, image_sizes, scripts, sliced, text_lengths
 from workers.inference.core import MODEL, Predictor
 
@@ -59,8 +60,16 @@ class TrainedClassifier(Trained):
                 return Temperature(rows=fitted.rows, reason="It would have made two scores equal.")
         return fitted
 
+    def validation_score(self, metric: str) -> float | None:
+        """See Trained. Accuracy needs no report."""
+        if metric != "accuracy" or "validation" not in self._scores:
+            return super().validation_score(metric)
+        return float((self._scores["validation"].argmax(axis=1) == self.evaluation["validation"].labels).mean())
+
     def averaged(self, run: Run, others: Sequence[Trained]) -> Trained:
         """See Trained. The rows that judged the single models are not used: other models have learned from them."""
+        if any(not isinstance(other, TrainedClassifier) or other._reading() != self._reading() for other in others):
+            raise UnlikeError
         networks = [self.model, *(other.model for other in others if isinstance(other, TrainedClassifier))]
         mean = copy.copy(self)
         mean.run = run
@@ -69,6 +78,13 @@ class TrainedClassifier(Trained):
         mean.temperature = Temperature(reason="Each fold's model has its own.")
         mean._untempered = mean._scores = {"test": predict(mean.model, mean.evaluation["test"], run.device)}
         return mean
+
+    def _reading(self) -> tuple[Any, ...]:
+        """How inputs become the network's: the settings and files that the served path reads them by."""
+        with tempfile.TemporaryDirectory() as folder:
+            settings = self.export_side_files(Path(folder))
+            files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        return settings, files, self.labels
 
     @abstractmethod
     def raw_inputs(self, split: str) -> Iterator[Any]:

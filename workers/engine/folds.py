@@ -123,11 +123,11 @@ def _note(run: Run, template: TaskTemplate, ledger: Ledger, part: Part, trained:
     ledger.folds.append({name: value for name, value in measured.items() if isinstance(value, int | float)})
     params = run.params
     if isinstance(params, FoldedParams) and params.is_average:
-        ledger.kept = [*ledger.kept, *part.checkpoints.newest()]
+        ledger.kept = [*ledger.kept, *part.saved()]
         ledger.announce()
     else:
         ledger.announce()
-        part.checkpoints.discard()
+        part.discard()
     score = measured[template.main_metric]
     run.log(f"Fold {len(ledger.folds)} of {count}: {template.main_metric} {score:.4f} on its held-out rows.")
 

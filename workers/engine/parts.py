@@ -1,7 +1,9 @@
 """Parts of a job: trials and folds. Each trains like a run of its own, so that templates need not know."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workers.engine.ledger import Ledger
@@ -63,6 +65,23 @@ class Part(Run):
     def preparation(self) -> Run:
         """See Run."""
         return self._preparation or self
+
+    def saved(self) -> list[str]:
+        """The files of its newest checkpoint, and of those of its stages."""
+        newest = {match[1]: path.name for path, match in self._files()}
+        return sorted(path.name for path, match in self._files() if path.stem == Path(newest[match[1]]).stem)
+
+    def discard(self) -> None:
+        """Remove its checkpoints."""
+        for path, _match in self._files():
+            path.unlink(missing_ok=True)
+
+    def _files(self) -> list[tuple[Path, re.Match[str]]]:
+        """Its files and those of its stages, by stage and step."""
+        pattern = re.compile(rf"({re.escape(self.name)}-(?:[a-z]+-)?)step-[0-9]{{9}}\.(?:json|safetensors)\Z")
+        folder = self.job_dir.checkpoints
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [(path, match) for path in paths if (match := pattern.match(path.name))]
 
     @property
     def seconds(self) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 from workers.engine.ledger import Ledger
 from workers.engine.parts import Part, Span
-from workers.engine.run import Run, Trained
+from workers.engine.run import Run, Trained, UnlikeError
 from workers.task_templates.base import FoldedParams, TaskTemplate
 
 # How much of the progress bar a training takes beside another: one that was done before is only read again.
@@ -54,5 +54,12 @@ def learn(run: Run, template: TaskTemplate) -> Learned:
         found, models = cross_validate(final, template, ledger, window)
         metrics["cross_validation"] = report["cross_validation"] = found
         if models:
-            return Learned(final, models[0].averaged(final, models[1:]), metrics, report)
+            try:
+                return Learned(final, models[0].averaged(final, models[1:]), metrics, report)
+            except UnlikeError:
+                run.log(
+                    "The folds' models do not read inputs alike, so they cannot answer as one. The model is trained on "
+                    "the given split.",
+                    "warning",
+                )
     return Learned(final, template.train(final), metrics, report)

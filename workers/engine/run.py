@@ -201,6 +201,10 @@ class Run:
                 yield batch.filter(here).select(columns)
 
 
+class UnlikeError(Exception):
+    """Models that do not read inputs alike cannot answer as one."""
+
+
 class Trained(ABC):
     """A trained model that can judge itself, be exported, and be compared with what was exported."""
 
@@ -229,6 +233,14 @@ class Trained(ABC):
     def reference_cases(self) -> list[Any]:
         """A few raw inputs, as a client would send them in `inputs`: reference.json keeps them with their answers."""
 
+    def validation_score(self, metric: str) -> float | None:
+        """One metric of the validation rows; None where there are none. Cheaper than all of `evaluate` where it can."""
+        score = self.evaluate()[0].get("validation", {}).get(metric)
+        return None if score is None else float(score)
+
     def averaged(self, run: Run, others: "Sequence[Trained]") -> "Trained":
-        """One model that answers with the mean of this one and others like it, judged on the test rows of `run`."""
+        """One model that answers with the mean of this one and others like it, judged on the test rows of `run`.
+
+        Raises UnlikeError where they do not take the same inputs.
+        """
         raise TypeError(f"{type(self).__name__} cannot be averaged")

@@ -195,11 +195,8 @@ class _Attempt:
         part = _TrialPart(self)
         self._tell(now=True)
         try:
-            trained = self._template.train(part)
-            if not self._trial.scores:
-                measured = trained.evaluate()[0].get("validation", {})
-                self._trial.score = measured.get(self._template.main_metric)
-            del trained
+            # Not the best score along the way: what was trained may have become part of something better.
+            self._trial.score = self._template.train(part).validation_score(self._template.main_metric)
             self._end("complete" if self._trial.state == "running" else self._trial.state)
         except Pruned:
             self._end("pruned", "Worse than most trials were at this point.")
@@ -223,15 +220,13 @@ class _Attempt:
         ledger.running = None
         is_best = best_trial(ledger.trials) is trial
         if is_best:
-            ledger.kept = part.checkpoints.newest()
+            ledger.kept = part.saved()
         ledger.announce()
         self._tell(now=True)
         if not is_best:
-            part.checkpoints.discard()
+            part.discard()
         elif before is not None:
-            Part(
-                self._run, ledger, name=name_of(before), params=self._run.params, span=Span(0, 0)
-            ).checkpoints.discard()
+            Part(self._run, ledger, name=name_of(before), params=self._run.params, span=Span(0, 0)).discard()
         told = ", ".join(f"{name} {_short(value)}" for name, value in trial.parameters.items())
         score = f"{self._template.main_metric} {trial.score:.4f}" if trial.score is not None else trial.reason
         note = " – the best so far" if is_best else f" ({trial.state})" if trial.state != "complete" else ""
