@@ -15,6 +15,7 @@ from tests.engine.test_search import KEY, events, make_job, result_of
 from workers.contracts.errors import JobError, UserError
 from workers.contracts.jobdir import JobDir
 from workers.engine import __main__ as engine
+from workers.engine.classification import TrainedClassifier
 from workers.engine.folds import deal, masks_of, summary
 from workers.engine.run import Run
 from workers.inference import runtime
@@ -189,6 +190,18 @@ def test_the_folds_models_answer_as_one_and_a_killed_job_repeats_none(
     answers = predictor.predict([predictor.prepare(text) for text in texts])
     served = np.array([[answer["scores"][label] for label in result["report"]["labels"]] for answer in answers])
     assert np.allclose(served, np.mean(scores, axis=0), atol=1e-5)
+
+
+def test_models_that_read_inputs_in_different_ways_are_not_averaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_dir = make_job(tmp_path, folds=2, average_folds=True, **SMALL)
+    readings = iter(range(100))
+    monkeypatch.setattr(TrainedClassifier, "_reading", lambda _trained: next(readings))
+    assert engine.main([str(tmp_path)]) == 0
+    result = result_of(job_dir)
+    assert set(result["metrics"]) == {"validation", "test", "cross_validation"}
+    assert any("cannot answer as one" in event["message"] for event in events(job_dir, "log"))
 
 
 def test_the_mean_of_folds_needs_test_rows(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.engine.checkpoints import Clock
 from workers.engine.ledger import Ledger
+from workers.engine.parts import Part, Span
 from workers.engine.run import Run
 from workers.engine.search import best_trial, search
 from workers.task_templates import TEMPLATES
@@ -265,6 +266,23 @@ def test_a_search_looks_where_good_trials_were(tmp_path: Path) -> None:
     assert bench.best.score is not None and bench.best.score > 0.8
     low, high = SPACE["learning_rate"].low, SPACE["learning_rate"].high  # type: ignore[union-attr]
     assert all(low <= float(trial.parameters["learning_rate"]) <= high for trial in bench.ledger.trials)
+
+
+def test_the_checkpoints_of_all_stages_of_a_trial_are_kept_or_dropped_together(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 2)
+    part = Part(bench.run, bench.ledger, name="trial-3", params=bench.run.params, span=Span(0, 1))
+    folder = bench.run.job_dir.checkpoints
+    for name in ("trial-3", "trial-3-scratch", "trial-30"):
+        for step in (4, 9):
+            for suffix in ("json", "safetensors"):
+                (folder / f"{name}-step-{step:09d}.{suffix}").touch()
+    assert part.saved() == [
+        f"{name}-step-000000009.{suffix}"
+        for name in ("trial-3-scratch", "trial-3")
+        for suffix in ("json", "safetensors")
+    ]
+    part.discard()
+    assert {path.name[:9] for path in folder.iterdir()} == {"trial-30-"}
 
 
 def test_a_damaged_record_is_not_gone_on_from(tmp_path: Path) -> None:
