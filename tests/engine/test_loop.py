@@ -4,72 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tests.engine.points import SETTINGS, Points, events, network, same, start_run, train
 from workers.contracts.errors import JobError
-from workers.contracts.events import EVENT, Event
-from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
-from workers.contracts.jobdir import JobDir
 from workers.engine import loop
-from workers.engine.examples import Examples
 from workers.engine.loop import fit
 from workers.engine.optimizing import schedule
-from workers.engine.run import Run
 from workers.engine.settings import Settings
-from workers.task_templates import TEMPLATES
-
-# These operations are too small to share.
-torch.set_num_threads(1)
-
-SETTINGS = Settings(epochs=4, batch_size=8, learning_rate=0.02, patience=10)
-
-
-class Points(Examples):
-    """Two clouds in the plane; noise is added in training, as augmentation would."""
-
-    def __init__(self, seed: int, count: int = 60) -> None:
-        random = np.random.default_rng(seed)
-        self.labels = random.integers(0, 2, count)
-        centres = np.where(self.labels[:, None] == 1, 1.0, -1.0)
-        self.points = torch.from_numpy((centres + random.normal(0, 0.4, (count, 2))).astype(np.float32))
-        self.augmented: list[int] = []
-
-    def batch(self, rows: np.ndarray) -> Tensor:
-        return self.points[torch.from_numpy(rows)]
-
-    def augment(self, inputs: Tensor, generator: torch.Generator) -> Tensor:
-        self.augmented.append(len(inputs))
-        return inputs + 0.05 * torch.randn(inputs.shape, generator=generator)
-
-
-def start_run(folder: Path, seed: int = 1) -> Run:
-    dataset = DatasetRef(dataset="d", version="v", number=1, content_hash="h", kind="text", name="Points")
-    train = TrainSpec(template="text-classification", preset="fast", dataset=dataset, model_name="Points", seed=seed)
-    spec = JobSpec(job="job_a", attempt=1, team="t", kind="train", inputs=[], output_prefix="o", train=train)
-    return Run(JobDir.create(folder, spec), spec, TEMPLATES["text-classification"].resolve("fast", {}))
-
-
-def network() -> nn.Module:
-    torch.manual_seed(5)
-    return nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
-
-
-def train(folder: Path, settings: Settings = SETTINGS, seed: int = 1) -> nn.Module:
-    trained = network()
-    fit(start_run(folder, seed), trained, Points(1), Points(2), settings)
-    return trained
-
-
-def events(folder: Path) -> list[Event]:
-    return [EVENT.validate_json(line) for line in (folder / "events.jsonl").read_bytes().splitlines()]
-
-
-def same(one: nn.Module, other: nn.Module) -> bool:
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_two_clouds_are_told_apart(tmp_path: Path) -> None:
@@ -90,12 +34,21 @@ class Killed(BaseException):
     """Not an Exception: nothing may catch it, as nothing catches SIGKILL."""
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "adamw"},
+        {"optimizer": "sgd", "schedule": "one-cycle", "class_balance": "sampling", "l1": 0.001, "micro_batch": 4},
+        {"optimizer": "adamw", "ema": 0.2, "precision": "bf16"},
+        {"optimizer": "sgd", "ema": 0.2, "precision": "fp16"},
+    ],
+    ids=["adamw", "sgd", "ema", "fp16"],
+)
 @pytest.mark.parametrize("step", [3, 8, 20])
 def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, step: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], step: int
 ) -> None:
-    settings = Settings(epochs=4, batch_size=8, learning_rate=0.02, optimizer=optimizer)  # type: ignore[arg-type]
+    settings = Settings(epochs=4, batch_size=8, learning_rate=0.02, **options)
     whole = train(tmp_path / "whole", settings)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", 1e9)
@@ -135,6 +88,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_change(tmp_path: Path
         fit(start_run(tmp_path), trained, points, Points(2, 0), SETTINGS)
     assert caught.value.code == "not_finite"
     assert caught.value.repair == {"action": "retry", "parameters": {"learning_rate": 0.002}}
+    assert "At step 1 " in caught.value.evidence
     assert all(torch.equal(before[name], value) for name, value in trained.named_parameters())
 
 

@@ -8,8 +8,8 @@ import copy
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +91,7 @@ def fit(
     weight decay; parameters in no group stay as they are. Raises JobError `not_finite`, `out_of_memory`.
     """
     prepared_in = run.seconds_here()
-    with closing(_feed(run, train, settings)) as feed:
+    with _determinism(settings.deterministic), closing(_feed(run, train, settings)) as feed:
         now = _begin(run, model, feed, settings, groups)
         fresh = _snapshot(now)
         _resume(now, fresh)
@@ -161,8 +161,6 @@ def _reserve(run: Run, prepared_in: float, judged_in: float) -> float:
 def _begin(run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: Sequence[Group] | None) -> _Training:
     """Everything at its start."""
     device = run.device
-    if settings.deterministic:
-        _be_deterministic()
     # Only filters of convolutions have such a format; GPUs and CPUs are faster with it.
     model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -192,12 +190,19 @@ def _begin(run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: S
     )
 
 
-def _be_deterministic() -> None:
-    # cuBLAS reads it when it is first used.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
+@contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    """Only operations that give the same result each time; others raise RuntimeError."""
+    if wanted:
+        # cuBLAS reads it when it is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        if wanted:
+            torch.use_deterministic_algorithms(False)
 
 
 def _micro_batch(run: Run, feed: Feed, settings: Settings) -> int:
