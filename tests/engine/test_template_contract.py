@@ -34,9 +34,9 @@ from workers.task_templates.base import PRESETS
 ROOT = Path(__file__).resolve().parents[2]
 # What keeps a toy run short, and what it must reach on the test rows, where guessing gives a third.
 TOY: dict[str, dict[str, Any]] = {
-    "text-classification": {"epochs": 8},
-    "image-classification": {"epochs": 4, "width": 8},
-    "tabular-classification": {"epochs": 25, "width": 32, "depth": 1},
+    "text-classification": {"epochs": 8, "int8": True},
+    "image-classification": {"epochs": 4, "width": 8, "int8": True},
+    "tabular-classification": {"epochs": 25, "width": 32, "depth": 1, "int8": True},
     "recommendation": {"algorithm": "als", "factors": 2, "iterations": 40, "trials": 1},
 }
 REACHED = {"accuracy": 0.9, "recall@10": 0.9}
@@ -193,6 +193,29 @@ def test_the_whole_test_split_was_certified_without_a_flip(done: Job) -> None:
     units = test_rows["user"].unique() if "user" in rows.column_names else test_rows["row"]
     assert certificate["examples"] == len(units)
     assert certificate["passed"] and certificate["label_flips"] == 0 and certificate["split"] == "test"
+
+
+def test_odd_inputs_are_certified_too(done: Job) -> None:
+    edges = done.result["certificate"]["edge_cases"]
+    assert edges["examples"] == len(edges["cases"]) >= 5 and edges["label_flips"] == 0
+    assert {"same", "refused"} == set(edges["cases"].values())
+
+
+def test_an_int8_variant_is_kept_and_measured_beside_the_model(done: Job) -> None:
+    variants = done.result["manifest"]["variants"]
+    if "int8" not in TEMPLATES[done.key].params.model_fields:
+        assert variants == []
+        return
+    (int8,) = variants
+    assert int8["bytes"] == (done.bundle / int8["file"]).stat().st_size < int8["bytes_fp32"]
+    assert int8["examples"] == done.result["certificate"]["examples"]
+    assert int8["deployable"] == (int8["accuracy_fp32"] - int8["accuracy"] <= int8["allowed_drop"])
+    assert min(*int8["latency"].values(), *int8["latency_fp32"].values()) > 0
+    # The variant answers by itself, and its scores are not those of the model to the last digit.
+    case = json.loads((done.bundle / "reference.json").read_text())["cases"][0]
+    (done.bundle.parent / "one.json").write_text(json.dumps({"inputs": [case["input"]]}))
+    (answer,) = predict(done.bundle, "--variant", "int8", "--json", str(done.bundle.parent / "one.json"))
+    assert answer["scores"].keys() == case["prediction"]["scores"].keys() and answer != case["prediction"]
 
 
 def test_the_bundle_is_whole_and_says_what_it_holds(done: Job) -> None:

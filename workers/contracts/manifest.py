@@ -14,6 +14,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class EdgeCases(_Part):
+    """Odd raw inputs through both paths. `cases` says of each: "same" answer, "refused" as it has to be, or "differs",
+    which is a flip (an answer where there should be none, too)."""
+
+    examples: int
+    label_flips: int
+    max_abs_difference: float
+    cases: dict[str, Literal["same", "refused", "differs"]]
+
+
 class Certificate(_Part):
     """The parity certificate: the served path (raw input → preprocessing → ONNX → label) against PyTorch, over the
     whole test split (validation where there is no test row).
@@ -29,6 +39,8 @@ class Certificate(_Part):
     passed: bool
     split: str = "test"
     provider: str = "CPUExecutionProvider"
+    # None in certificates from before there were any.
+    edge_cases: EdgeCases | None = None
 
 
 class Provenance(_Part):
@@ -50,6 +62,38 @@ class Provenance(_Part):
     device: str
 
 
+class Latency(_Part):
+    """Milliseconds of one prediction, and of 32 in one run, on one thread of the machine that trained."""
+
+    single: float
+    batch_32: float
+
+
+class Variant(_Part):
+    """Another form of the model in the same bundle, with its own certificate: it answers a little differently by
+    nature. `deployable`: it costs at most `allowed_drop` of accuracy; else `reason` says what stands against it.
+
+    `label_flips` and `max_abs_difference` are against PyTorch, over the certificate's split.
+    """
+
+    name: Literal["int8"]
+    file: str
+    method: Literal["dynamic", "static"]
+    bytes: int
+    bytes_fp32: int
+    split: str
+    examples: int
+    label_flips: int
+    max_abs_difference: float
+    accuracy: float
+    accuracy_fp32: float
+    allowed_drop: float
+    latency: Latency
+    latency_fp32: Latency
+    deployable: bool
+    reason: str = ""
+
+
 class Manifest(_Part):
     """`predictor` names the class that serves the bundle, by the table in workers/inference/runtime.py;
     `preprocessing` is that class's own settings."""
@@ -66,6 +110,7 @@ class Manifest(_Part):
     metrics: dict[str, Any]
     certificate: Certificate
     provenance: Provenance
+    variants: list[Variant] = Field(default_factory=list)
     # name → {"sha256", "bytes"} of every other file of the bundle.
     files: dict[str, dict[str, Any]]
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from workers.contracts.errors import JobError
 from workers.contracts.jobdir import file_ref
-from workers.contracts.manifest import MANIFEST_VERSION, Certificate, Manifest, Provenance
+from workers.contracts.manifest import MANIFEST_VERSION, Certificate, Manifest, Provenance, Variant
 from workers.contracts.report import read_report
 from workers.engine.model_card import model_card
 from workers.engine.run import Run, Trained
+from workers.engine.variants import INT8
 from workers.inference import runtime
 from workers.inference.script import predict_script
 from workers.task_templates.base import TaskTemplate
@@ -53,6 +54,7 @@ def export_bundle(
         f"(largest difference of a score: {certificate.max_abs_difference:.1g})."
     )
 
+    variants = _variants(run, trained, folder)
     cases = trained.reference_cases()
     answers = predictor.predict(predictor.parse(cases)) if cases else []
     pairs = [{"input": case, "prediction": answer} for case, answer in zip(cases, answers, strict=True)]
@@ -77,7 +79,9 @@ def export_bundle(
         if path.name != "manifest.json"
         for ref in [file_ref(path)]
     }
-    manifest = Manifest(**core, metrics=metrics, certificate=certificate, provenance=provenance, files=files)
+    manifest = Manifest(
+        **core, metrics=metrics, certificate=certificate, provenance=provenance, variants=variants, files=files
+    )
     _write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
     return manifest
 
@@ -94,13 +98,37 @@ def zip_bundle(folder: Path, target: Path) -> None:
                     stream.write(chunk)
 
 
+def _variants(run: Run, trained: Trained, folder: Path) -> list[Variant]:
+    """The int8 variant, where it is wanted and can be made; a model without one is as good as before."""
+    if not getattr(run.params, "int8", False):
+        return []
+    run.progress(0.97, "Making and measuring the int8 variant")
+    try:
+        variant = trained.int8_variant(folder)
+    except Exception as error:
+        (folder / INT8).unlink(missing_ok=True)
+        run.log(f"There is no int8 variant: making it failed ({type(error).__name__}: {error}).", "warning")
+        return []
+    if variant is None:
+        return []
+    run.log(
+        f"The int8 variant has {variant.bytes:,} bytes instead of {variant.bytes_fp32:,}, takes "
+        f"{variant.latency.single:.2f} ms instead of {variant.latency_fp32.single:.2f}, and its accuracy is "
+        f"{variant.accuracy:.4f} instead of {variant.accuracy_fp32:.4f}. {variant.reason}"
+    )
+    return [variant]
+
+
 def _refuse_differences(certificate: Certificate) -> None:
     if certificate.passed:
         return
+    cases = certificate.edge_cases.cases if certificate.edge_cases else {}
+    wrong = [name for name, outcome in cases.items() if outcome == "differs"]
     raise JobError(
         "parity_failed",
         evidence=f"{certificate.label_flips} of {certificate.examples} {certificate.split} answers differ; "
-        f"scores differ by up to {certificate.max_abs_difference:.3g} (allowed: {certificate.tolerance:g}).",
+        f"scores differ by up to {certificate.max_abs_difference:.3g} (allowed: {certificate.tolerance:g}); of the "
+        f"edge cases {', '.join(wrong) or 'none'} differ.",
     )
 
 

@@ -5,7 +5,7 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow.parquet
@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from workers.contracts.errors import JobError
-from workers.contracts.manifest import Certificate
+from workers.contracts.manifest import Certificate, EdgeCases, Variant
 from workers.contracts.report import Baseline, ClassificationReport, ClassificationSplit, Metrics, Temperature
 from workers.engine.averaging import MeanOfNetworks
 from workers.engine.calibration import Tempered, fit_temperature, tempered
+from workers.engine.edge_cases import EdgeCase
 from workers.engine.evaluation import Rows, evaluate_rows, majority_metrics, mistake, worst_mistakes
 from workers.engine.examples import Examples
 from workers.engine.export import export_onnx
@@ -24,7 +25,8 @@ from workers.engine.loop import predict
 from workers.engine.metrics import calibration_error
 from workers.engine.run import Run, Trained, UnlikeError
 from workers.engine.slices import Parts, image_sizes, scripts, sliced, text_lengths
-from workers.inference.core import MODEL, Predictor
+from workers.engine.variants import certify_int8, quantize_dynamic
+from workers.inference.core import MODEL, InputError, Predictor
 
 # Two float32 implementations of the same network differ by about 1e-6 in a probability. 1e-4 leaves room for other
 # orders of summation on other machines, and is still far below what could change a decision unseen.
@@ -187,6 +189,51 @@ class TrainedClassifier(Trained):
                 return split
         return "train"
 
+    def encode(self, raws: list[Any]) -> torch.Tensor:
+        """The model's input for raw inputs, by what training reads its rows with."""
+        raise TypeError(f"{type(self).__name__} has edge cases and no way to read them")
+
+    def edge_cases(self) -> list[EdgeCase]:
+        """Odd raw inputs that the certificate covers beside the rows. With some, `encode` is needed."""
+        return []
+
+    def _certify_edges(self, predictor: Predictor) -> EdgeCases:
+        """Each edge case alone through both paths: the same answer, or none where none is due."""
+        cases: dict[str, Literal["same", "refused", "differs"]] = {}
+        largest = 0.0
+        for case in self.edge_cases():
+            try:
+                answer = predictor.predict([predictor.prepare(case.raw)])[0]
+            except InputError:
+                cases[case.name] = "refused" if case.refused else "differs"
+                continue
+            if case.refused:
+                cases[case.name] = "differs"
+                continue
+            with torch.inference_mode():
+                inputs = self.encode([case.raw]).to(self.run.device)
+                ours = torch.softmax(self.model.to(self.run.device).eval()(inputs).float(), dim=1)[0].cpu().numpy()
+            served = np.array([answer["scores"][label] for label in self.labels])
+            difference = float(np.abs(served - ours).max())
+            largest = max(largest, difference)
+            # Of two scores that are equal to the last digits either may come first.
+            same = answer["label"] == self.labels[int(ours.argmax())] or ours.max() - served.max() <= TOLERANCE
+            cases[case.name] = "same" if same and difference <= TOLERANCE else "differs"
+        flips = sum(outcome == "differs" for outcome in cases.values())
+        return EdgeCases(examples=len(cases), label_flips=flips, max_abs_difference=largest, cases=cases)
+
+    def quantize(self, folder: Path) -> str:
+        """Write the int8 variant beside model.onnx; how it was made. Trained networks of convolutions override it."""
+        return quantize_dynamic(folder)
+
+    def int8_variant(self, folder: Path) -> Variant:
+        """Make and measure the int8 variant of an exported bundle."""
+        split = self.certified_split()
+        truth = self.true_labels(split)[0]
+        return certify_int8(
+            folder, self.quantize(folder), lambda: self.raw_inputs(split), self._scores[split], truth, split
+        )
+
     def certify(self, predictor: Predictor) -> Certificate:
         """Raw inputs through the served path, in batches, against PyTorch's probabilities; flips counted strictly."""
         split = self.certified_split()
@@ -204,13 +251,15 @@ class TrainedClassifier(Trained):
             start += len(batch)
         if start != len(expected):
             raise RuntimeError(f"{start} inputs were certified, {len(expected)} were evaluated")
+        edges = self._certify_edges(predictor)
         return Certificate(
             examples=start,
             label_flips=flips,
             max_abs_difference=difference,
             tolerance=TOLERANCE,
-            passed=flips == 0 and difference <= TOLERANCE,
+            passed=flips == 0 and difference <= TOLERANCE and edges.label_flips == 0,
             split=split,
+            edge_cases=edges,
         )
 
 

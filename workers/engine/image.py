@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from workers.engine.augment import Augmentation
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
+from workers.engine.edge_cases import EdgeCase, image_cases
 from workers.engine.examples import Examples
 from workers.engine.image_network import ImageNetwork
 from workers.engine.loop import fit
@@ -18,9 +20,12 @@ from workers.engine.mirroring import survives_mirroring
 from workers.engine.pixels import Pixels, decode_split
 from workers.engine.run import Run
 from workers.engine.settings import Settings
-from workers.inference.image import STRETCHED, ImageLabels, Scaling
+from workers.engine.variants import quantize_static
+from workers.inference.image import STRETCHED, ImageLabels, Scaling, decode_image
 from workers.task_templates.image_classification import ImageParams
 
+# Training images that show an int8 variant its ranges.
+_CALIBRATION = 200
 _SIZES = (32, 48, 64, 96, 128)
 # Images of 32 × 32 pixels that a training run reads, counted over all its epochs, where the user sets no epochs.
 _BUDGET = {"fast": 60_000, "balanced": 200_000, "best": 380_000}
@@ -194,6 +199,22 @@ class TrainedImages(TrainedClassifier):
         """The files' names."""
         names = self.run.split(split, ["name"])["name"].take(rows).to_pylist()
         return [name[:500] for name in names]
+
+    def encode(self, raws: list[Any]) -> torch.Tensor:
+        """uint8 [images, size, size, 3]."""
+        return torch.from_numpy(
+            np.stack([decode_image(raw, (self._size, self._size), scaling=self._scaling) for raw in raws])
+        )
+
+    def edge_cases(self) -> list[EdgeCase]:
+        """Images of unusual sizes, modes and formats, and what is no image."""
+        return image_cases(next(self.raw_inputs(self.certified_split())))
+
+    def quantize(self, folder: Path) -> str:
+        """Static: the ranges inside the network are those that training images give."""
+        raws = islice(self.raw_inputs("train"), _CALIBRATION)
+        pixels = (self.encode([raw]).numpy() for raw in raws)
+        return quantize_static(folder, self.input_name, pixels)
 
     def example_input(self) -> torch.Tensor:
         """Two black images."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workers.contracts.job import JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
-from workers.contracts.manifest import Certificate
+from workers.contracts.manifest import Certificate, Variant
 from workers.engine.checkpoints import CheckpointStore, Clock
 from workers.engine.world import World
 from workers.inference.core import Predictor
@@ -228,6 +228,10 @@ class Trained(ABC):
     def input_schema(self) -> dict[str, Any]:
         """JSON Schema of one input, where the data says more of it than the template does; else {}."""
         return {}
+
+    def int8_variant(self, folder: Path) -> Variant | None:
+        """Make and measure an int8 variant beside the model in a bundle's folder; None where there is none to make."""
+        return None
 
     @abstractmethod
     def reference_cases(self) -> list[Any]:

@@ -13,13 +13,14 @@ from workers.contracts.errors import JobError
 from workers.contracts.report import Baseline
 from workers.engine.boosting import boosted_scores
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
+from workers.engine.edge_cases import EdgeCase, row_cases
 from workers.engine.examples import Examples
 from workers.engine.loop import fit
 from workers.engine.metrics import classification_metrics
 from workers.engine.run import Run, Trained
 from workers.engine.settings import Settings
 from workers.engine.table_network import TableNetwork, TableNetworks, layout_of
-from workers.inference.tabular import DATE_WIDTH, FEATURES, TableLabels, is_missing
+from workers.inference.tabular import DATE_WIDTH, FEATURES, TableLabels, cell_text, is_missing
 
 if TYPE_CHECKING:
     from workers.task_templates.tabular_classification import TabularParams
@@ -178,6 +179,16 @@ class TrainedTable(TrainedClassifier):
         names = [column["name"] for column in self._columns]
         picked = self.run.split(split, ["values"])["values"].take(rows).to_pylist()
         return ["; ".join(f"{name}: {row[name]}" for name in names)[:500] for row in picked]
+
+    def encode(self, raws: list[Any]) -> torch.Tensor:
+        """float64 [rows, width]."""
+        cells = {column["name"]: [cell_text(raw.get(column["name"])) for raw in raws] for column in self._columns}
+        values = pa.StructArray.from_arrays([pa.array(column) for column in cells.values()], names=list(cells))
+        return torch.from_numpy(encode_table(self._columns, values))
+
+    def edge_cases(self) -> list[EdgeCase]:
+        """Rows with missing, unknown and impossible cells."""
+        return row_cases(self._columns, next(self.raw_inputs(self.certified_split())))
 
     def example_input(self) -> torch.Tensor:
         """The first row, twice."""

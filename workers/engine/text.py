@@ -13,6 +13,7 @@ from torch import nn
 
 from workers.engine.balance import class_weights
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
+from workers.engine.edge_cases import EdgeCase, text_cases
 from workers.engine.examples import Examples
 from workers.engine.logistic import weigh
 from workers.engine.loop import fit, predict
@@ -256,6 +257,15 @@ class TrainedText(TrainedClassifier):
         """The beginnings of the texts."""
         texts = self.run.split(split, ["text"])["text"].take(rows).to_pylist()
         return [text[:500] for text in texts]
+
+    def encode(self, raws: list[Any]) -> torch.Tensor:
+        """int64 [texts, tokens], or of several tokenizers [texts, tokenizers, tokens]."""
+        texts = [clean_text(raw, self.max_chars) for raw in raws]
+        return torch.from_numpy(stack_ids([(reader, reader.encode(texts)) for reader in self.readers]))
+
+    def edge_cases(self) -> list[EdgeCase]:
+        """Empty, very long and unusual texts."""
+        return text_cases()
 
     def example_input(self) -> torch.Tensor:
         """Two texts of 16 tokens."""

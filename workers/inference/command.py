@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from workers.inference.core import InputError, Predictor, read_manifest
+from workers.inference.core import MODEL, InputError, Predictor, read_manifest
 
 
 def main(predictors: type[Predictor], argv: list[str] | None = None) -> int:
@@ -14,9 +14,15 @@ def main(predictors: type[Predictor], argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Predict with the model in this folder; prints JSON.")
     parser.add_argument("--bundle", type=Path, default=Path(__file__).resolve().parent, help="another bundle's folder")
     parser.add_argument("--json", metavar="FILE", help='a request body {"inputs": [...]}; - reads standard input')
+    parser.add_argument("--variant", metavar="NAME", help="another form of the model, where the bundle has one: int8")
     predictors.add_arguments(parser)
     arguments = parser.parse_args(argv)
-    predictor = predictors(arguments.bundle, read_manifest(arguments.bundle), ["CPUExecutionProvider"], None)
+    manifest = read_manifest(arguments.bundle)
+    variants = {variant["name"]: variant["file"] for variant in manifest.get("variants", [])}
+    if arguments.variant and arguments.variant not in variants:
+        parser.error(f"this bundle has no variant {arguments.variant}; it has: {', '.join(variants) or 'none'}")
+    model = variants[arguments.variant] if arguments.variant else MODEL
+    predictor = predictors(arguments.bundle, manifest, ["CPUExecutionProvider"], None, model)
     try:
         if arguments.json:
             source = sys.stdin.buffer.read() if arguments.json == "-" else Path(arguments.json).read_bytes()

@@ -38,6 +38,7 @@ class Predictor(ABC):
         manifest: dict[str, Any],
         providers: list[str],
         threads: int | None,
+        model: str = MODEL,
     ) -> None:
         self.manifest = manifest
         self.labels: list[str] = manifest["labels"]
@@ -84,9 +85,10 @@ class LabelPredictor(Predictor):
         manifest: dict[str, Any],
         providers: list[str],
         threads: int | None,
+        model: str = MODEL,
     ) -> None:
-        super().__init__(folder, manifest, providers, threads)
-        self._session = open_session(folder / MODEL, providers, threads)
+        super().__init__(folder, manifest, providers, threads, model)
+        self._session = open_session(folder / model, providers, threads)
 
     @abstractmethod
     def batch(self, items: Sequence[Any]) -> np.ndarray:

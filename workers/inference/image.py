@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workers.inference.core import InputError, LabelPredictor
+from workers.inference.core import MODEL, InputError, LabelPredictor
 
 MAX_IMAGE_PIXELS = 50_000_000
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -40,8 +40,9 @@ class ImageLabels(LabelPredictor):
         manifest: dict[str, Any],
         providers: list[str],
         threads: int | None,
+        model: str = MODEL,
     ) -> None:
-        super().__init__(folder, manifest, providers, threads)
+        super().__init__(folder, manifest, providers, threads, model)
         settings = manifest["preprocessing"]
         self._size = (int(settings["height"]), int(settings["width"]))
         self._scaling = Scaling(settings.get("crop"), settings.get("resample", "bicubic"))

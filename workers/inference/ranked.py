@@ -34,8 +34,15 @@ class RankedItems(Predictor):
 
     inputs_help = "items that somebody likes"
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], providers: list[str], threads: int | None) -> None:
-        super().__init__(folder, manifest, providers, threads)
+    def __init__(
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        providers: list[str],
+        threads: int | None,
+        model: str = MODEL,
+    ) -> None:
+        super().__init__(folder, manifest, providers, threads, model)
         settings = manifest["preprocessing"]
         self._k: int = settings["k"]
         # Numbers that the model gathers per item of a history: this bounds a run's memory.
@@ -52,7 +59,7 @@ class RankedItems(Predictor):
         whole = len(self._starts) == len(users) + 1 and self._starts[-1] == len(self._history)
         if not whole or len(self._popularity) != len(self.items):
             raise ValueError("histories.npz does not belong to items.json and users.json")
-        self._session = open_session(folder / MODEL, providers, threads)
+        self._session = open_session(folder / model, providers, threads)
 
     def prepare(self, raw: Any, index: int = 0) -> Query:
         """{"user": id} or {"items": [ids]}, with "k" and "exclude_seen" as wished; a string alone is a user."""

@@ -7,7 +7,7 @@ tokenizers or Pillow.
 
 from pathlib import Path
 
-from workers.inference.core import Predictor, read_manifest
+from workers.inference.core import MODEL, Predictor, read_manifest
 from workers.inference.image import ImageLabels
 from workers.inference.ranked import RankedItems
 from workers.inference.tabular import TableLabels
@@ -21,12 +21,14 @@ PREDICTORS: dict[str, type[Predictor]] = {
 }
 
 
-def load(folder: str | Path, providers: list[str] | None = None, threads: int | None = None) -> Predictor:
+def load(
+    folder: str | Path, providers: list[str] | None = None, threads: int | None = None, model: str = MODEL
+) -> Predictor:
     """Load an unzipped bundle. `providers` are onnxruntime's, CPU by default; `threads` per model run, None for all
-    cores.
+    cores; `model` is the file of a variant.
 
     Raises OSError, ValueError or KeyError where the folder holds no bundle.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    return PREDICTORS[manifest["predictor"]](folder, manifest, providers or ["CPUExecutionProvider"], threads)
+    return PREDICTORS[manifest["predictor"]](folder, manifest, providers or ["CPUExecutionProvider"], threads, model)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from workers.inference.core import InputError, LabelPredictor
+from workers.inference.core import MODEL, InputError, LabelPredictor
 
 
 class TextLabels(LabelPredictor):
@@ -22,8 +22,9 @@ class TextLabels(LabelPredictor):
         manifest: dict[str, Any],
         providers: list[str],
         threads: int | None,
+        model: str = MODEL,
     ) -> None:
-        super().__init__(folder, manifest, providers, threads)
+        super().__init__(folder, manifest, providers, threads, model)
         settings = manifest["preprocessing"]
         self._max_chars: int = settings["max_chars"]
         self._readers = [TokenReader.open(folder, own) for own in settings.get("tokenizers", [settings])]

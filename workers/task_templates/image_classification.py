@@ -142,7 +142,7 @@ class ImageClassification(TaskTemplate):
     )
     params = ImageParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "fast": _SHARED | {"largest_size": 64, "color": 0.1},
+        "fast": _SHARED | {"largest_size": 64, "color": 0.1, "int8": False},
         "balanced": _SHARED | {"largest_size": 96, "color": 0.2, "cutmix": 0.5},
         "best": _SHARED
         | {"largest_size": 128, "width": 48, "color": 0.2, "distort": 0.5, "cutmix": 0.5, "mirror_answers": True},

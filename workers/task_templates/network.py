@@ -131,6 +131,13 @@ class NetworkParams(FoldedParams):
         description="Let PyTorch compile the network before training. Auto: on a GPU where training is long enough.",
         json_schema_extra=ADVANCED,
     )
+    int8: bool = Field(
+        default=True,
+        title="Make an int8 variant",
+        description="Also keep the model in 8-bit numbers: about a quarter of the size, often faster, measured beside "
+        "the model itself.",
+        json_schema_extra=ADVANCED,
+    )
     deterministic: bool = Field(
         default=False,
         title="Deterministic",

@@ -104,7 +104,7 @@ class TabularClassification(TaskTemplate):
     )
     params = TabularParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "fast": _PRESET,
+        "fast": _PRESET | {"int8": False},
         "balanced": _PRESET | {"networks": 4},
         "best": _PRESET | {"networks": 8, "width": 256, "learning_rate": 0.0015, "patience": 20},
     }

@@ -10,6 +10,7 @@ import numpy as np
 from workers.contracts.manifest import Certificate
 from workers.contracts.report import RankedExample, RankingSplit, RecommendationReport
 from workers.engine.ranking import Evaluation, evaluate, flips, leave_out
+from workers.engine.recommenders.edges import TOLERANCE, certify_edges
 from workers.engine.recommenders.graph import write_onnx
 from workers.engine.recommenders.interactions import TEST, VALIDATION, HeldOut, Histories, Log
 from workers.engine.recommenders.judging import newcomers, section
@@ -26,7 +27,6 @@ from workers.task_templates.recommendation import RecommendationParams
 if TYPE_CHECKING:
     from workers.engine.run import Run
 
-TOLERANCE = 1e-4
 _PARITY_BATCH = 256
 _EXAMPLES = 5
 _SHOWN = 10
@@ -181,13 +181,16 @@ class TrainedRecommender(Trained):
             leave_out(scores, batch)
             best, values = top_items(scores, _SHOWN)
             flipped += flips(served, np.where(values > -np.inf, best, -1), scores, TOLERANCE * scale)
+        places = {study.log.users[user]: place for place, user in enumerate(known.users)}
+        edges = certify_edges(predictor, self.model, known, places, TOLERANCE * scale)
         return Certificate(
             examples=len(users),
             label_flips=flipped,
             max_abs_difference=largest,
             tolerance=TOLERANCE * scale,
-            passed=flipped == 0 and largest <= TOLERANCE * scale,
+            passed=flipped == 0 and largest <= TOLERANCE * scale and edges.label_flips == 0,
             split=name,
+            edge_cases=edges,
         )
 
     def reference_cases(self) -> list[Any]:
