@@ -300,7 +300,7 @@ class Course(NamedTuple):
 
 def plan(run: Run, params: TextParams, lengths: np.ndarray, weights: int, longest: int) -> Course:
     """The course that a preset's time allows. It follows from the data alone: a resumed job makes the same one."""
-    budget = _BUDGET[run.device.type] / weights
+    budget, cost = _BUDGET[run.device.type] / weights, 0.0
     for epochs, max_tokens in _COURSES:
         epochs, max_tokens = params.epochs or epochs, min(max_tokens, longest)
         cost = epochs * float(np.minimum(lengths, max_tokens).sum())
