@@ -47,7 +47,8 @@ def shown(prediction: dict[str, Any], value: Any) -> dict[str, Any] | None:
         return {"label": found["label"], "pieces": pieces, "reasons": _reasons(found["words"], "text")}
     if "weights" in found:
         rows, columns = found["grid"]
-        return {"label": found["label"], "cells": _cells(found["weights"]), "rows": rows, "columns": columns}
+        cells = _cells(found["weights"])
+        return {"label": found["label"], "cells": cells, "rows": rows, "columns": columns, "crop": found.get("crop")}
     if "columns" in found:
         return {"label": found["label"], "reasons": _reasons(found["columns"], "column")}
     return {"because": [entry for entry in found["items"] if entry["because"]]}

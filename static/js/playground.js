@@ -50,5 +50,9 @@ document.addEventListener("htmx:afterRequest", (event) => {
 // The heat map lies over the very photo that was sent; the browser has it already.
 document.addEventListener("htmx:afterSwap", (event) => {
   const sent = document.querySelector(".drop-preview");
-  for (const photo of event.target.querySelectorAll("[data-photo]")) photo.src = sent.src;
+  for (const photo of event.target.querySelectorAll("[data-photo]")) {
+    photo.src = sent.src;
+    // Of some models the middle only: what they see fills the map.
+    if (photo.dataset.crop) photo.style.transform = `scale(${1 / Number(photo.dataset.crop)})`;
+  }
 });

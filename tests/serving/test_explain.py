@@ -15,6 +15,7 @@ from tests.serving.conftest import Stage
 from tests.serving.running import until
 from workers.inference import runtime
 from workers.inference.explain import MAX_ASKED, MAX_EXPLAINED, explain, word_spans
+from workers.serving.explaining import questions
 
 
 def ask(stage: Stage, body: dict[str, Any], slug: str = "reviews") -> Any:
@@ -136,6 +137,12 @@ def text_predictor(tmp_path: Path) -> Iterator[Any]:
     with zipfile.ZipFile(bundles.text_bundle(tmp_path / "text.zip")) as archive:
         archive.extractall(tmp_path / "text")
     yield runtime.load(tmp_path / "text")
+
+
+def test_dear_models_are_asked_less() -> None:
+    assert questions(0.001, 1) == questions(0.5, 8) == MAX_ASKED
+    assert questions(8.0, 1) == 64 and questions(1000.0, 1) < 20
+    assert questions(1000.0, MAX_EXPLAINED) >= 2 * MAX_EXPLAINED
 
 
 def test_it_stops_when_it_is_told_to(text_predictor: Any) -> None:

@@ -59,13 +59,14 @@ def explain(
     items: Sequence[Any],
     predictions: Sequence[dict[str, Any]],
     go_on: Callable[[], None] = lambda: None,
+    most: int = MAX_ASKED,
 ) -> Explained:
-    """Explain the predictions of some items; the model is asked at most MAX_ASKED more for all of them together.
+    """Explain the predictions of some items; the model is asked at most `most` more for all of them together.
 
     `go_on` is called before each batch and may raise to end it. Raises TypeError for a predictor without explanation.
     """
     # One question of each item's share is for the item as it is.
-    budget = MAX_ASKED // max(1, len(items)) - 1
+    budget = max(1, most // max(1, len(items)) - 1)
     model = _Model(predictor, go_on)
     method = next((method for kind, method in METHODS.items() if isinstance(predictor, kind)), None)
     if method is None:
@@ -145,9 +146,10 @@ def _joined(spans: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
 
 
 def _regions(model: _Model, image: np.ndarray, answer: dict[str, Any], budget: int) -> dict[str, Any]:
-    """{"method", "label", "grid": [rows, columns], "weights": [[…], …]}: a heat map over the whole image.
+    """{"method", "label", "grid": [rows, columns], "weights": [[…], …], "crop"?}: a heat map over what the model sees.
 
-    A window of the image's mean colour, two cells wide, slides over the cells. image: uint8 [height, width, 3].
+    That is the whole image, or with `crop` its middle (see `decode_image`). A window of the image's mean colour, two
+    cells wide, slides over the cells. image: uint8 [height, width, 3].
     """
     height, width = image.shape[:2]
     side = max(1, min(_MOST_CELLS, isqrt(budget), height // 2, width // 2))
@@ -162,11 +164,13 @@ def _regions(model: _Model, image: np.ndarray, answer: dict[str, Any], budget: i
 
     cells = (occluded(row, column) for row in range(side) for column in range(side))
     weights = _falls(model, image, cells, answer["label"]).reshape(side, side)
+    crop = model.predictor.manifest["preprocessing"].get("crop")
     return {
         "method": "occlusion",
         "label": answer["label"],
         "grid": [side, side],
         "weights": weights.round(4).tolist(),
+        **({"crop": crop} if crop else {}),
     }
 
 

@@ -12,13 +12,17 @@ from typing import Any, Final
 
 from workers.contracts.errors import InfraError, UserError
 from workers.inference.core import Predictor
-from workers.inference.explain import MAX_EXPLAINED, Explained, can_explain, explain
-from workers.serving.config import DEADLINE_S
+from workers.inference.explain import MAX_ASKED, MAX_EXPLAINED, Explained, can_explain, explain
+from workers.serving.bundles import Loaded
+from workers.serving.config import DEADLINE_S, MAX_BATCH
 
 # Requests that wait for the thread or are in it; one more is answered 503.
 _MAX_WAITING: Final = 16
-# Seconds that one request's explanations may take.
+# Seconds that one request's explanations should take, by how long a batch took at warm-up: of dear models fewer
+# questions are asked. And seconds after which it ends.
+_WANTED_S: Final = 8.0
 _PATIENCE_S: Final = 20.0
+_LEAST_ASKED: Final = 17
 
 
 def check(predictor: Predictor, count: int) -> None:
@@ -39,7 +43,7 @@ class Explainer:
         self._waiting = 0
 
     async def explain(
-        self, predictor: Predictor, items: Sequence[Any], predictions: Sequence[dict[str, Any]]
+        self, loaded: Loaded, items: Sequence[Any], predictions: Sequence[dict[str, Any]]
     ) -> tuple[Explained, float]:
         """The explanations, and the seconds they took. Raises InfraError `overloaded` or `deadline_exceeded`.
 
@@ -51,7 +55,7 @@ class Explainer:
         left = threading.Event()
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._thread, _explain, predictor, items, predictions, time.monotonic(), left.is_set
+                self._thread, _explain, loaded, items, predictions, time.monotonic(), left.is_set
             )
         finally:
             left.set()
@@ -62,8 +66,14 @@ class Explainer:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
+def questions(typical_s: float, count: int) -> int:
+    """How often a model may be asked to explain `count` predictions, if a full batch takes it so many seconds."""
+    affordable = int(_WANTED_S * MAX_BATCH / max(typical_s, 1e-6))
+    return min(MAX_ASKED, max(affordable, _LEAST_ASKED * count))
+
+
 def _explain(
-    predictor: Predictor,
+    loaded: Loaded,
     items: Sequence[Any],
     predictions: Sequence[dict[str, Any]],
     asked: float,
@@ -77,4 +87,5 @@ def _explain(
         if has_left() or time.monotonic() - started > _PATIENCE_S:
             raise InfraError("deadline_exceeded", "The explanation took too long.", retry_after=1)
 
-    return explain(predictor, items, predictions, go_on), time.monotonic() - started
+    most = questions(loaded.typical_s, len(items))
+    return explain(loaded.predictor, items, predictions, go_on, most), time.monotonic() - started

@@ -8,10 +8,10 @@ import structlog
 
 from workers.contracts.errors import InfraError, SlipwayError, UserError
 from workers.contracts.snapshot import Route, RouteRevision
-from workers.inference.core import Predictor
 from workers.serving import bodies, explaining, oip
 from workers.serving.auth import authenticate, route_for
 from workers.serving.batcher import as_client_error
+from workers.serving.bundles import Loaded
 from workers.serving.config import MAX_BODY, MAX_TIMEOUT_MS
 from workers.serving.exchange import Exchange, predictions_body
 from workers.serving.loader import Served
@@ -162,14 +162,14 @@ class Predict:
         finally:
             batcher.release(count)
         if explain:
-            await self._explain(exchange, predictor, items, predictions)
+            await self._explain(exchange, served.loaded, items, predictions)
         return predictions
 
     async def _explain(
-        self, exchange: Exchange, predictor: Predictor, items: list[Any], predictions: list[dict[str, Any]]
+        self, exchange: Exchange, loaded: Loaded, items: list[Any], predictions: list[dict[str, Any]]
     ) -> None:
         """Add to each prediction its `explanation`. What the model answered for them counts as items."""
-        work = asyncio.ensure_future(self._process.explainer.explain(predictor, items, predictions))
+        work = asyncio.ensure_future(self._process.explainer.explain(loaded, items, predictions))
         explained, seconds = await _unless_gone(work, exchange.receive)
         for prediction, explanation in zip(predictions, explained.explanations, strict=True):
             prediction["explanation"] = explanation
