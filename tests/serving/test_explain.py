@@ -107,6 +107,17 @@ def test_a_model_that_predicts_in_a_thread_explains_too(stage: Stage, bundle_fol
     assert np.array(heat["weights"]).argmax() == 0
 
 
+def test_a_client_that_gives_too_little_time_gets_no_late_explanation(stage: Stage, bundle_folder: Path) -> None:
+    stage.control.add_route("hasty-colours", bundle_folder / "dear.zip", kind="image")
+    stage.control.publish()
+    red, address = quarters((255, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 0)), "/v1/endpoints/hasty-colours/predict"
+    until(lambda: ask(stage, {"inputs": [red]}, "hasty-colours").status_code == 200)
+    hasty = {**stage.auth, "X-Timeout-Ms": "5"}
+    reply = stage.client.post(address, json={"inputs": [red] * 8, "explain": True}, headers=hasty)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "deadline_exceeded")
+    assert stage.record(reply)["items"] == 0
+
+
 @pytest.mark.parametrize("value", ["yes", 1, None, {}, [True]])
 def test_any_other_wish_is_refused(stage: Stage, value: Any) -> None:
     reply = ask(stage, {"inputs": ["good"], "explain": value})

@@ -4,6 +4,7 @@ Bounded like predictions: few may wait, nobody waits longer than the deadline, a
 """
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -43,9 +44,15 @@ class Explainer:
         self._waiting = 0
 
     async def explain(
-        self, loaded: Loaded, items: Sequence[Any], predictions: Sequence[dict[str, Any]]
+        self,
+        loaded: Loaded,
+        items: Sequence[Any],
+        predictions: Sequence[dict[str, Any]],
+        patience_s: float | None = None,
     ) -> tuple[Explained, float]:
         """The explanations, and the seconds they took. Raises InfraError `overloaded` or `deadline_exceeded`.
+
+        `patience_s`: what is left of the time that the client gives us, waiting included.
 
         Cancelling it ends the work before its next batch.
         """
@@ -53,9 +60,10 @@ class Explainer:
             raise InfraError("overloaded", retry_after=2)
         self._waiting += 1
         left = threading.Event()
+        ends = math.inf if patience_s is None else time.monotonic() + patience_s
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._thread, _explain, loaded, items, predictions, time.monotonic(), left.is_set
+                self._thread, _explain, loaded, items, predictions, time.monotonic(), ends, left.is_set
             )
         finally:
             left.set()
@@ -77,6 +85,7 @@ def _explain(
     items: Sequence[Any],
     predictions: Sequence[dict[str, Any]],
     asked: float,
+    ends: float,
     has_left: Callable[[], bool],
 ) -> tuple[Explained, float]:
     started = time.monotonic()
@@ -84,7 +93,7 @@ def _explain(
         raise InfraError("deadline_exceeded", retry_after=1)
 
     def go_on() -> None:
-        if has_left() or time.monotonic() - started > _PATIENCE_S:
+        if has_left() or time.monotonic() > min(ends, started + _PATIENCE_S):
             raise InfraError("deadline_exceeded", "The explanation took too long.", retry_after=1)
 
     most = questions(loaded.typical_s, len(items))

@@ -169,7 +169,7 @@ class Predict:
         self, exchange: Exchange, loaded: Loaded, items: list[Any], predictions: list[dict[str, Any]]
     ) -> None:
         """Add to each prediction its `explanation`. What the model answered for them counts as items."""
-        work = asyncio.ensure_future(self._process.explainer.explain(loaded, items, predictions))
+        work = asyncio.ensure_future(self._process.explainer.explain(loaded, items, predictions, _patience_s(exchange)))
         explained, seconds = await _unless_gone(work, exchange.receive)
         for prediction, explanation in zip(predictions, explained.explanations, strict=True):
             prediction["explanation"] = explanation
