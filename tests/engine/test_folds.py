@@ -204,6 +204,23 @@ def test_models_that_read_inputs_in_different_ways_are_not_averaged(
     assert any("cannot answer as one" in event["message"] for event in events(job_dir, "log"))
 
 
+def test_folds_leave_time_for_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_dir = make_job(tmp_path, folds=5, **SMALL)
+    train = TEMPLATES[KEY].train
+
+    def slow(run: Run) -> Any:
+        if run.name.startswith("fold"):
+            run.clock.resume(run.clock() + 200)
+        return train(run)
+
+    monkeypatch.setattr(TEMPLATES[KEY], "train", slow)
+    monkeypatch.setattr(Run, "seconds_left", lambda run: 1000 - run.clock())
+    assert engine.main([str(tmp_path)]) == 0
+    found = result_of(job_dir)["metrics"]["cross_validation"]
+    assert found["folds"] == len(found["per_fold"]) == 3
+    assert any("allows 3 of 5 folds" in event["message"] for event in events(job_dir, "log"))
+
+
 def test_the_mean_of_folds_needs_test_rows(tmp_path: Path) -> None:
     job_dir = make_job(tmp_path, folds=2, average_folds=True, **SMALL)
     write_rows(job_dir, [("train", f"{number:032x}", "ab"[number % 2]) for number in range(40)])

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 _OUTSIDE = -1
+# A fold is begun with time for it, for the model itself, and for evaluation and export.
+_TIMES_A_FOLD = 2.5
 
 
 def deal(run: Run, folds: int) -> np.ndarray:
@@ -73,8 +75,8 @@ def cross_validate(
     """Train and judge one model per fold, with the parameters of `run`.
 
     Returns {"folds", "mean", "std", "per_fold"} (metrics of the held-out rows by name; std with k - 1 in the
-    denominator) and, where the folds' models together are the result, the trained models, else []. Raises
-    JobError.
+    denominator; {} where the time limit allowed one fold alone) and, where the folds' models together are the
+    result, the trained models, else []. Raises JobError.
     """
     params = run.params
     assert isinstance(params, FoldedParams)
@@ -95,7 +97,11 @@ def cross_validate(
     )
     run.log(f"Cross-validation: {int((~test).sum()):,} rows in {count} folds.")
     models: list[Trained] = []
+    seconds = 0.0
     for fold in range(count):
+        if run.seconds_left() < _TIMES_A_FOLD * seconds:
+            run.log(f"The time limit allows {fold} of {count} folds.", "warning")
+            break
         part = Part(
             run,
             ledger,
@@ -108,13 +114,17 @@ def cross_validate(
         )
         if fold < len(ledger.folds) and not params.is_average:
             continue
+        is_new = fold >= len(ledger.folds)
         trained = template.train(part)
         run.choose(**part.chosen)
-        if fold >= len(ledger.folds):
+        if is_new:
             _note(run, template, ledger, part, trained, count)
+            seconds = max(seconds, part.seconds)
         if params.is_average:
             models.append(trained)
-    return summary(ledger.folds), models
+    if len(models) > 1:
+        run.note(f"Answers with the mean probability of {len(models)} models; each had other rows held out.")
+    return (summary(ledger.folds) if len(ledger.folds) > 1 else {}), models
 
 
 def _note(run: Run, template: TaskTemplate, ledger: Ledger, part: Part, trained: Trained, count: int) -> None:

@@ -52,8 +52,9 @@ def learn(run: Run, template: TaskTemplate) -> Learned:
 
         window = Span(trials / whole, span.low)
         found, models = cross_validate(final, template, ledger, window)
-        metrics["cross_validation"] = report["cross_validation"] = found
-        if models:
+        if found:
+            metrics["cross_validation"] = report["cross_validation"] = found
+        if len(models) > 1:
             try:
                 return Learned(final, models[0].averaged(final, models[1:]), metrics, report)
             except UnlikeError:
