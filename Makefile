@@ -58,7 +58,7 @@ DATA ?= ../shared/data
 bench: install
 	@$(BIN)/python benchmarks/serving/run.py
 	@$(if $(wildcard $(DATA)/sms.csv),$(BIN)/python benchmarks/ingest/measure.py $(DATA)/sms.csv text,echo "No $(DATA)/sms.csv: ingest is not measured")
-	@$(if $(wildcard $(DATA)/lastfm.csv),$(BIN)/python -m benchmarks.training.recommendation $(DATA)/lastfm.csv,echo "No $(DATA)/lastfm.csv: recommendation is not measured")
+	@$(if $(wildcard $(DATA)/lastfm.csv),$(BIN)/python -m benchmarks.training.recommendation $(DATA)/lastfm.csv:user:artist,echo "No $(DATA)/lastfm.csv: recommendation is not measured")
 	@$(if $(wildcard $(DATA)/sms.csv),$(BIN)/python benchmarks/training/run.py --data $(DATA),echo "No $(DATA)/sms.csv: training is not measured")
 
 # Keeps SLIPWAY_HOME: that is your data.

@@ -22,7 +22,12 @@ TEMPLATE = TEMPLATES["recommendation"]
 Row = tuple[str, str, str]
 
 
-def write_rows(path: Path, rows: Sequence[Row], ratings: Sequence[float | None] | None = None) -> Path:
+def write_rows(
+    path: Path,
+    rows: Sequence[Row],
+    ratings: Sequence[float | None] | None = None,
+    times: Sequence[int | None] | None = None,
+) -> Path:
     """A data.parquet of (user, item, split) rows."""
     columns: dict[str, Any] = {
         "row": list(range(len(rows))),
@@ -33,6 +38,8 @@ def write_rows(path: Path, rows: Sequence[Row], ratings: Sequence[float | None] 
     table = pyarrow.table(columns)
     if ratings is not None:
         table = table.append_column("rating", pyarrow.array(ratings, pyarrow.float32()))
+    if times is not None:
+        table = table.append_column("timestamp", pyarrow.array(times, pyarrow.int64()))
     pyarrow.parquet.write_table(table, path)
     return path
 

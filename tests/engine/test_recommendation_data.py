@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 
 from tests.engine.recommending import log_of, write_rows
@@ -124,11 +122,23 @@ def test_without_a_rating_column_every_row_counts_as_one(tmp_path: Path) -> None
 
 def test_a_history_stands_in_the_order_of_time(tmp_path: Path) -> None:
     rows = [("u", item, "train") for item in ("third", "first", "unknown", "second")]
-    table = pyarrow.parquet.read_table(write_rows(tmp_path / "data.parquet", rows))
-    table = table.append_column("timestamp", pyarrow.array([30, 10, None, 20], pyarrow.int64()))
-    pyarrow.parquet.write_table(table, tmp_path / "data.parquet")
-    log, _ = read_log(tmp_path / "data.parquet", "auto", None, 0)
+    log, _ = read_log(write_rows(tmp_path / "data.parquet", rows, times=[30, 10, None, 20]), "auto", None, 0)
     known = histories(log, log.split != 2)
     assert known.timed
     items = [log.items[known.items[number]] for number in known.matrix.indices]
     assert items == ["unknown", "first", "second", "third"]
+
+
+def test_a_sample_keeps_the_catalogue_and_all_who_are_judged() -> None:
+    rows = [(f"u{user:03}", f"i{(user + step) % 20}", "train") for user in range(200) for step in range(3)]
+    rows += [(f"u{user:03}", f"i{(user + 9) % 20}", "validation") for user in range(3, 200, 20)]
+    log = log_of(rows)
+    known = histories(log, log.split == TRAIN)
+    held = hold_out(log, log.split == VALIDATION, known)
+    assert known.sampled(held, 10_000)[0] is known
+    some, judged = known.sampled(held, 150)
+    assert 50 <= len(some.users) <= 60
+    assert np.array_equal(some.items, known.items) and np.array_equal(some.shares, known.shares)
+    assert np.array_equal(judged.users, held.users)
+    assert np.array_equal(some.users[judged.rows], held.users)
+    assert (some.matrix[judged.rows] - known.matrix[held.rows]).nnz == 0

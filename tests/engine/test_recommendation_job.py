@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from tests.engine.recommending import answer, start_run, toy
+from tests.engine.recommending import Row, answer, names, start_run, toy, write_rows
 from workers.inference import runtime
 from workers.inference.ranked import RankedItems
 
@@ -63,3 +63,45 @@ def test_a_killed_job_goes_on_and_its_bundle_answers_alone(tmp_path: Path) -> No
     command = [sys.executable, "-I", "predict.py", "--user", "u1", "--k", "5"]
     done = subprocess.run(command, cwd=tmp_path / "bundle", capture_output=True, check=True, timeout=60)
     assert json.loads(done.stdout)["predictions"] == answer(predictor, {"user": "u1", "k": 5})
+
+
+def test_a_job_with_times_learns_what_follows_what_and_says_what_it_blended(tmp_path: Path) -> None:
+    """Everybody walks round the same circle from another start: only the order tells where they go next."""
+    circle = 30
+    rows: list[Row] = []
+    times: list[int] = []
+    for user in range(90):
+        for step in range(10):
+            split = "train" if step < 8 else "validation" if step == 8 else "test"
+            rows.append((f"u{user}", f"i{(user + step) % circle:02}", split))
+            times.append(1_600_000_000 + step)
+    data = write_rows(tmp_path / "data.parquet", rows, times=times)
+    folder = tmp_path / "job"
+    start_run(folder, data, factors=8, iterations=3, trials=1)
+    assert engine(folder).wait(timeout=180) == 0
+    result = json.loads((folder / "result.json").read_bytes())
+    assert result["certificate"]["passed"]
+    algorithm = result["report"]["algorithm"]
+    assert all(part["factor"] > 0 for part in algorithm["parts"])
+    # The latest items count most, in the algorithm of sequences or in another.
+    assert any(part["algorithm"] == "sequence" or part["variant"]["decay"] < 1 for part in algorithm["parts"])
+    assert "times" in algorithm["reason"]
+    assert result["manifest"]["provenance"]["parameters"]["why_algorithm"] == algorithm["reason"]
+    test = result["metrics"]["test"]
+    assert test["recall@5"] == 1.0
+    assert test["mrr@5"] > test["item-knn"]["mrr@5"]
+    split = result["report"]["splits"]["test"]
+    assert set(split["baselines"]) == set(split["gains"]) == {"popularity", "item-knn"}
+    assert split["gains"]["item-knn"]["ndcg@20"]["low"] > 0
+    assert [group["name"] for group in split["by_history"]] == ["5–9 items"]
+    assert [group["least"] for group in split["new_users"]] == [1, 3, 5]
+    # The last item alone tells where to go.
+    assert split["new_users"][0]["metrics"]["recall@20"] == 1.0
+
+    with zipfile.ZipFile(folder / "output" / "bundle.zip") as archive:
+        archive.extractall(tmp_path / "bundle")
+    predictor = runtime.load(tmp_path / "bundle")
+    assert isinstance(predictor, RankedItems)
+    there, back = answer(predictor, {"items": ["i03", "i04", "i05"], "k": 1}, {"items": ["i05", "i04", "i03"], "k": 3})
+    assert names(there) == ["i06"]
+    assert names(back)[0] != "i06"

@@ -107,6 +107,16 @@ def test_als_gives_the_same_in_tiny_batches(monkeypatch: pytest.MonkeyPatch) -> 
     assert objective(histories, whole, items, alpha=7.0, ridge=2.0) == pytest.approx(loss, rel=1e-6)
 
 
+def test_conjugate_gradients_come_close_to_the_exact_solution(monkeypatch: pytest.MonkeyPatch) -> None:
+    histories, items = random_histories(300, 40), initial_items(40, 6, seed=1) * 5
+    exact = solve_rows(histories, items, alpha=7.0, ridge=2.0)
+    monkeypatch.setattr(als_module, "_EXACT_UP_TO", 0)
+    near = solve_rows(histories, items, alpha=7.0, ridge=2.0)
+    assert float((near - exact).norm() / exact.norm()) < 0.01
+    monkeypatch.setattr(als_module, "_CACHED", 60)
+    assert torch.allclose(solve_rows(histories, items, alpha=7.0, ridge=2.0), near, atol=1e-5)
+
+
 def test_the_objective_is_the_sum_over_all_pairs() -> None:
     histories = random_histories()
     users, items = initial_items(60, 6, seed=2) * 5, initial_items(25, 6, seed=3) * 5

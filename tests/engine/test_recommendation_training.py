@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -129,6 +130,28 @@ def test_low_ratings_are_seen_but_not_liked(tmp_path: Path) -> None:
     )
     (prediction,) = answer(weighted, {"user": "fan"})
     assert names(prediction) == ["fine", "bad"]
+
+
+def test_ratings_count_where_they_help_on_the_validation_rows(tmp_path: Path) -> None:
+    """Half of each user's items are of their own group and rated five, the others of any and rated low."""
+    source = np.random.default_rng(0)
+    rows: list[Row] = []
+    ratings: list[float | None] = []
+    for user in range(150):
+        own = source.permutation(20)[:10] + 20 * (user % 3)
+        for place, item in enumerate(own):
+            rows.append((f"u{user}", f"i{item:02}", "train" if place < 8 else "validation"))
+            ratings.append(5.0)
+        for item in np.setdiff1d(source.permutation(60)[:10], own):
+            rows.append((f"u{user}", f"i{item:02}", "train"))
+            ratings.append(0.5)
+    data = write_rows(tmp_path / "data.parquet", rows, ratings)
+    settings = {"algorithm": "ease", "trials": 1}
+    run = start_run(tmp_path / "job", data, **settings)
+    metrics, report = train_recommender(run).evaluate()
+    assert run.chosen["ratings"] == report["ratings"]["mode"] == "weight"
+    without, _ = train(tmp_path / "without", data, ratings="ignore", **settings).evaluate()
+    assert metrics["validation"]["ndcg@20"] > without["validation"]["ndcg@20"]
 
 
 @pytest.mark.parametrize(

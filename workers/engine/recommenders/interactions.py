@@ -35,12 +35,26 @@ class Histories:
     users: np.ndarray  # int64 [users]: places in Log.users, increasing
     matrix: scipy.sparse.csr_array
     timed: bool = False
+    # Users that `counts` counts, where these are but some of them.
+    population: int | None = None
 
     def tempered(self, power: float) -> "Histories":
         """With weights to this power; those of zero stay zero."""
         matrix = self.matrix.copy()
         matrix.data = np.where(matrix.data > 0, matrix.data**power, 0).astype(np.float32)
         return replace(self, matrix=matrix)
+
+    def sampled(self, held: "HeldOut", interactions: int) -> tuple["Histories", "HeldOut"]:
+        """About so many interactions of some users: those with held-out items, and others evenly spread over the list;
+        and what is held out of the former. The catalogue stays."""
+        if self.matrix.nnz <= interactions:
+            return self, held
+        share = interactions / self.matrix.nnz
+        spread = np.linspace(0, len(self.users) - 1, int(share * len(self.users))).astype(np.int64)
+        rows = np.union1d(held.rows[held.rows >= 0], spread)
+        known = held.chosen(np.flatnonzero(held.rows >= 0))
+        known = replace(known, rows=np.searchsorted(rows, known.rows))
+        return replace(self, users=self.users[rows], matrix=self.matrix[rows], population=len(self.users)), known
 
     @cached_property
     def with_nobody(self) -> scipy.sparse.csr_array:
@@ -51,7 +65,7 @@ class Histories:
     @cached_property
     def shares(self) -> np.ndarray:
         """The share of the users that met an item, float32 [catalogue]: the score of popularity."""
-        return (self.counts / max(1, len(self.users))).astype(np.float32)
+        return (self.counts / max(1, self.population or len(self.users))).astype(np.float32)
 
     @cached_property
     def learnable(self) -> scipy.sparse.csr_array:

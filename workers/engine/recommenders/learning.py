@@ -100,14 +100,15 @@ class Learning:
         self._run.log(f"{recipe.name} → {_told(found.metrics)} on the validation rows.")
         return recipe, found
 
-    def finish(self, known: Histories, recipe: Recipe) -> LinearRecommender:
-        """The model of all known rows."""
+    def finish(self, known: Histories, recipe: Recipe, searched: int) -> LinearRecommender:
+        """The model of all known rows; the recipe was found with `searched` interactions."""
         components = []
         fits: dict[str, Any] = {}
         for one in recipe.ingredients:
             if one.algorithm not in fits:
                 phase = f"Learning from all rows but the test rows: {one.algorithm}"
-                fits[one.algorithm] = self._fit(f"final {one.algorithm}", one.algorithm, known, one.settings, phase)
+                settings = self._solvers[one.algorithm].grown(one.settings, known.matrix.nnz / searched)
+                fits[one.algorithm] = self._fit(f"final {one.algorithm}", one.algorithm, known, settings, phase)
                 self._finished += self._solvers[one.algorithm].units
             component = self._solvers[one.algorithm].component(fits[one.algorithm], one.variant)
             components.append(component.scaled(one.factor))

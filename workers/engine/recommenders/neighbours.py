@@ -23,38 +23,48 @@ class Nearness(NamedTuple):
 
 # The baseline that every model is shown beside.
 COSINE = Nearness(user_power=0.0, source_power=0.5, target_power=0.5, keep=100)
-# Numbers of the dense block that one step works on: 128 MB.
-_BUDGET = 2**25
+_BUDGET = 2**26
 
 
 def neighbours(matrix: scipy.sparse.csr_array, near: Nearness) -> scipy.sparse.csr_array:
     """S of histories [users, items], float32 csr [items, items]: what an item of the history (row) adds to the score of
     another (column), the `near.keep` largest of each row."""
-    items, keep = matrix.shape[1], near.keep
+    items = matrix.shape[1]
     right = scaled_users(matrix, near.user_power)
     left = right.T.tocsr()
     diagonal = np.maximum(np.bincount(right.indices, right.data.astype(np.float64) ** 2, minlength=items), 1e-12)
-    sources, targets = diagonal**-near.source_power, (diagonal**-near.target_power).astype(np.float32)
-    starts, columns, values = [np.zeros(1, np.int64)], [], []
-    step = max(1, _BUDGET // items)
-    for start in range(0, items, step):
-        block = (left[start : start + step] @ right).toarray()
-        rows = len(block)
-        block *= sources[start : start + rows, None].astype(np.float32)
-        block *= targets
-        block[np.arange(rows), np.arange(start, start + rows)] = 0
-        if keep < items:
-            nearest = np.argpartition(block, items - keep, axis=1)[:, items - keep :]
-            nearest.sort(axis=1)
-        else:
-            nearest = np.tile(np.arange(items), (rows, 1))
-        value = np.take_along_axis(block, nearest, axis=1)
-        kept = value > 0
-        starts.append(starts[-1][-1] + np.cumsum(kept.sum(axis=1)))
-        columns.append(nearest[kept].astype(np.int32))
-        values.append(value[kept])
-    whole = (np.concatenate(values), np.concatenate(columns), np.concatenate(starts))
+    sources = (diagonal**-near.source_power).astype(np.float32)
+    targets = (diagonal**-near.target_power).astype(np.float32)
+    lengths, columns, values = np.zeros(items, np.int64), [], []
+    # Products that a step of rows may have at most, so that memory stays bounded whatever the popularity of its items.
+    work = np.cumsum(left @ np.diff(right.indptr).astype(np.float64))
+    start = 0
+    while start < items:
+        before = work[start - 1] if start else 0.0
+        after = max(start + 1, int(np.searchsorted(work, before + _BUDGET, side="right")))
+        block = left[start:after] @ right
+        for row in range(after - start):
+            span = slice(block.indptr[row], block.indptr[row + 1])
+            column = block.indices[span]
+            value = block.data[span] * targets[column] * sources[start + row]
+            column, value = _nearest(column, value, start + row, near.keep)
+            lengths[start + row] = len(column)
+            columns.append(column)
+            values.append(value)
+        start = after
+    whole = (np.concatenate(values), np.concatenate(columns), np.append(0, np.cumsum(lengths)))
     return scipy.sparse.csr_array(whole, shape=(items, items))
+
+
+def _nearest(column: np.ndarray, value: np.ndarray, source: int, keep: int) -> tuple[np.ndarray, np.ndarray]:
+    """The largest positive values of a row, but for its own item's, in the order of their columns."""
+    others = (value > 0) & (column != source)
+    column, value = column[others], value[others]
+    if keep < len(column):
+        nearest = np.argpartition(-value, keep)[:keep]
+        column, value = column[nearest], value[nearest]
+    order = np.argsort(column)
+    return column[order].astype(np.int32), value[order]
 
 
 def scaled_users(matrix: scipy.sparse.csr_array, power: float) -> scipy.sparse.csr_array:

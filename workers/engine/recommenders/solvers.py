@@ -51,6 +51,10 @@ class Solver(ABC):
     def fit(self, known: Histories, settings: Settings, done: Part | None, after: After) -> Any:
         """What the histories teach. `after(part, loss)` is called after each unit."""
 
+    def grown(self, settings: Settings, times: float) -> Settings:
+        """The settings for `times` as many interactions as they were found with."""
+        return settings
+
     @abstractmethod
     def component(self, fitted: Any, variant: Settings) -> Component:
         """A fit, used in a way that has a value for each of `axes`."""
@@ -124,6 +128,9 @@ class EaseSolver(Solver):
             raise JobError("not_finite", hint="Raise the regularization.", evidence=str(error)) from None
         return torch.from_numpy(weights).to(self._device)
 
+    def grown(self, settings: Settings, times: float) -> Settings:
+        return _root_grown(settings, times)
+
     def component(self, fitted: torch.Tensor, variant: Settings) -> Component:
         return Component(fitted, decay=variant.get("decay", 1.0))
 
@@ -151,6 +158,9 @@ class SequenceSolver(Solver):
         except np.linalg.LinAlgError as error:
             raise JobError("not_finite", hint="Raise the regularization.", evidence=str(error)) from None
         return torch.from_numpy(weights).to(self._device)
+
+    def grown(self, settings: Settings, times: float) -> Settings:
+        return _root_grown(settings, times)
 
     def component(self, fitted: torch.Tensor, variant: Settings) -> Component:
         return Component(fitted, decay=self._DECAY)
@@ -194,6 +204,13 @@ class AlsSolver(Solver):
 
     def component(self, fitted: torch.Tensor, variant: Settings) -> Component:
         return Component(fold_in(fitted, variant["fold_in"]), fitted, decay=variant.get("decay", 1.0))
+
+
+def _root_grown(settings: Settings, times: float) -> Settings:
+    """λ grows like the root of the interactions, as in the starts of the searches. Not for what validation rows add."""
+    if times < 2:
+        return settings
+    return {**settings, "regularization": settings["regularization"] * times**0.5}
 
 
 def _mean_diagonal(known: Histories) -> float:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 # Users that settings are compared on; more would hardly change the order and take long on large data.
 _JUDGES = 5_000
+# Interactions that settings are tried on, and users that the model is judged and certified on, where there are more.
+_SEARCHED = 2_000_000
+_JUDGED = 50_000
 # Ratings to the power of 0 are all alike.
 _POWERS = (1.0, 0.5, 0.0)
 
@@ -46,7 +49,7 @@ def train_recommender(run: "Run") -> TrainedRecommender:
             "No interaction is left to learn from.",
             hint="Lower the fewest users per item, or look at the ratings.",
         )
-    test = hold_out(log, log.split == TEST, known)
+    test = hold_out(log, log.split == TEST, known).thinned(_JUDGED)
     if not len(validation.users) and not len(test.users):
         raise JobError(
             "too_few_rows",
@@ -58,9 +61,10 @@ def train_recommender(run: "Run") -> TrainedRecommender:
         run.choose(ratings=weighing.mode)
     solvers, reason = candidates(params, known, run.device, run.seed)
     run.log(f"{weighing.explanation} {len(known.users):,} users, {len(known.items):,} items. {reason}")
+    first, validation = first.sampled(validation, _SEARCHED)
     learning = Learning(run, solvers, params)
     recipe, validated = learning.search(first, validation)
-    model = learning.finish(known, recipe)
+    model = learning.finish(known, recipe, first.matrix.nnz)
     run.choose(algorithm=recipe.name, why_algorithm=reason)
     study = Study(log, first, validation, known, test, weighing, recipe, reason, validated, learning.trials)
     return TrainedRecommender(run, study, model)
