@@ -68,8 +68,7 @@ def create_training(
     if version.state != DatasetVersion.State.READY:
         raise UserError("dataset_not_ready")
     queue = training_queue(devices)
-    price = compute.price_of(queue)
-    limit_s = compute.time_limit(minutes, cost, price, devices)
+    limits = compute.limits(queue, devices, minutes, cost)
     with transaction.atomic():
         if idempotency_key:
             # Two equal requests at once: the second waits here for the first.
@@ -89,9 +88,7 @@ def create_training(
             preset=preset,
             parameters=parameters or {},
             idempotency_key=idempotency_key,
-            price_per_hour=price,
-            cost_limit=cost,
-            **({} if limit_s is None else {"time_limit_s": limit_s}),
+            **limits,
             created_by=actor,
             queued=timezone.now(),
         )

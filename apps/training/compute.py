@@ -57,18 +57,20 @@ def cost_of(useful_seconds: float, price: Decimal | None) -> Decimal | None:
     return None if price is None else (price * Decimal(useful_seconds) / _HOUR).quantize(Decimal("0.0001"))
 
 
-def time_limit(minutes: float | None, cost: Decimal | None, price: Decimal | None, devices: int = 1) -> int | None:
-    """The seconds that limits of time and of cost allow, the tighter one; None without limits.
+def limits(queue: str, devices: int, minutes: float | None, cost: Decimal | None) -> dict[str, Any]:
+    """The fields of a new job that say what it may take: the tighter one of its limits of time and of cost, in seconds.
 
     Raises UserError `invalid` for a cost limit where no price is known.
     """
+    price = price_of(queue)
     allowed = [] if minutes is None else [minutes * 60]
     if cost is not None:
         if not price:
             message = _("No price is set for computing time here: only a time limit can be kept.")
             raise UserError("invalid", message, fields=[{"field": "limits.cost", "message": message}])
         allowed.append(float(cost / price * _HOUR) / devices)
-    return max(1, int(min(allowed))) if allowed else None
+    fields: dict[str, Any] = {"price_per_hour": price, "cost_limit": cost}
+    return {**fields, "time_limit_s": max(1, int(min(allowed)))} if allowed else fields
 
 
 _SPAN = ExpressionWrapper((F("ended") - F("started")) * F("devices"), output_field=DurationField())
