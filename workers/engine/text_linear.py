@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from workers.engine.logistic import Logistic, log_probabilities, weigh
 from workers.engine.run import Run
-from workers.engine.text_ngrams import OCTAVE, OCTAVES, LinearText, Ngrams
+from workers.engine.text_ngrams import LinearText, Ngrams
 
 # Known n-grams of each kind; weights are one number per n-gram and label.
 _MOST_NGRAMS, _FEWEST_NGRAMS, _MOST_WEIGHTS = 200_000, 20_000, 5_000_000
@@ -22,7 +22,7 @@ _BATCH = 256
 # Multiplications in all iterations together, and the iterations for each strength.
 _MOST_WORK, _MOST_ITERATIONS, _FEWEST_ITERATIONS = 8e9, 50, 12
 # Inverse regularisation.
-_STRENGTHS, _USUAL_STRENGTH = (3.0, 10.0, 30.0, 100.0), 20.0
+_STRENGTHS, _USUAL_STRENGTH = (4.0, 12.0, 36.0), 12.0
 # This part of the whole job.
 LINEAR_START, LINEAR_END = 0.02, 0.05
 
@@ -40,44 +40,35 @@ class Texts(Protocol):
         ...
 
 
-def octaves(counts: np.ndarray) -> np.ndarray:
-    """float32: the weight of n-grams that occur `counts` times in a text, about 1 + ln(count)."""
-    weights = np.ones(len(counts), dtype=np.float32)
-    for octave in OCTAVES:
-        weights += np.float32(OCTAVE) * (counts >= octave)
-    return weights
-
-
-def count_ngrams(batches: Iterable[torch.Tensor], known: int) -> scipy.sparse.csr_matrix:
-    """Numbers of n-grams, int64 [batch, n-grams] each → float32 CSR [texts, known] of their octaves."""
-    lengths, columns, values = [0], [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.float32)]
+def find_ngrams(batches: Iterable[torch.Tensor], known: int) -> scipy.sparse.csr_matrix:
+    """Numbers of n-grams, int64 [batch, n-grams] each → float32 CSR [texts, known] of ones."""
+    lengths, columns = [0], [np.zeros(0, dtype=np.int32)]
     for batch in batches:
         numbers = batch.numpy()
         keys = (np.arange(len(numbers), dtype=np.int64)[:, None] * known + numbers)[numbers > 0]
-        found, counts = np.unique(keys, return_counts=True)
+        found = np.unique(keys)
         lengths.extend(np.bincount(found // known, minlength=len(numbers)).tolist())
         columns.append((found % known).astype(np.int32))
-        values.append(octaves(counts))
-    starts = np.cumsum(lengths)
-    data = (np.concatenate(values), np.concatenate(columns), starts)
-    return scipy.sparse.csr_matrix(data, shape=(len(starts) - 1, known))
+    starts, places = np.cumsum(lengths), np.concatenate(columns)
+    ones = np.ones(len(places), dtype=np.float32)
+    return scipy.sparse.csr_matrix((ones, places, starts), shape=(len(starts) - 1, known))
 
 
-def inverse_frequencies(counts: scipy.sparse.csr_matrix) -> np.ndarray:
+def inverse_frequencies(found: scipy.sparse.csr_matrix) -> np.ndarray:
     """float32 [known]: ln((1 + texts) / (1 + texts with the n-gram)) + 1; 0 for number 0."""
-    texts = np.bincount(counts.indices, minlength=counts.shape[1])
-    idf: np.ndarray = (np.log((1 + counts.shape[0]) / (1 + texts)) + 1).astype(np.float32)
+    texts = np.bincount(found.indices, minlength=found.shape[1])
+    idf: np.ndarray = (np.log((1 + found.shape[0]) / (1 + texts)) + 1).astype(np.float32)
     idf[0] = 0
     return idf
 
 
-def tf_idf(counts: scipy.sparse.csr_matrix, idf: np.ndarray, first_of_characters: int) -> scipy.sparse.csr_matrix:
+def tf_idf(found: scipy.sparse.csr_matrix, idf: np.ndarray, first_of_characters: int) -> scipy.sparse.csr_matrix:
     """TF-IDF rows, in place: their part of tokens has length 1, that of characters too."""
-    counts.data *= idf[counts.indices]
-    part = 2 * np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)) + (counts.indices >= first_of_characters)
-    squares = np.bincount(part, weights=counts.data**2, minlength=2 * counts.shape[0])
-    counts.data /= np.sqrt(np.maximum(squares, 1e-12)).astype(np.float32)[part]
-    return counts
+    found.data *= idf[found.indices]
+    part = 2 * np.repeat(np.arange(found.shape[0]), np.diff(found.indptr)) + (found.indices >= first_of_characters)
+    squares = np.bincount(part, weights=found.data**2, minlength=2 * found.shape[0])
+    found.data /= np.sqrt(np.maximum(squares, 1e-12)).astype(np.float32)[part]
+    return found
 
 
 def frequent(batches: Iterable[torch.Tensor], most: int) -> np.ndarray:
@@ -126,16 +117,16 @@ class LinearTrainer:
         of_characters = frequent(map(self._ngrams.of_characters, self._batches(train, rows, 0.05, 0.25)), most)
         self._ngrams.know(of_tokens, of_characters)
 
-        counts = self._counts(train, rows, 0.25, 0.5)
-        idf = inverse_frequencies(counts)
-        matrix = tf_idf(counts, idf, self._ngrams.first_of_characters)
+        found = self._find(train, rows, 0.25, 0.5)
+        idf = inverse_frequencies(found)
+        matrix = tf_idf(found, idf, self._ngrams.first_of_characters)
         truth = train.labels[rows]
         problem = Logistic(matrix, truth, importance[truth], self._labels)
         known = np.flatnonzero(validation.labels >= 0)
         judged = None
         if len(known):
-            counts = self._counts(validation, known, 0.5, 0.55)
-            judged = tf_idf(counts, idf, self._ngrams.first_of_characters)
+            found = self._find(validation, known, 0.5, 0.55)
+            judged = tf_idf(found, idf, self._ngrams.first_of_characters)
         weights, bias = self._solve(problem, judged, validation.labels[known])
         return LinearText(self._ngrams, idf, weights, bias).eval()
 
@@ -182,8 +173,8 @@ class LinearTrainer:
         )
         return kept
 
-    def _counts(self, texts: Texts, rows: np.ndarray, low: float, high: float) -> scipy.sparse.csr_matrix:
-        return count_ngrams(map(self._ngrams, self._batches(texts, rows, low, high)), len(self._ngrams))
+    def _find(self, texts: Texts, rows: np.ndarray, low: float, high: float) -> scipy.sparse.csr_matrix:
+        return find_ngrams(map(self._ngrams, self._batches(texts, rows, low, high)), len(self._ngrams))
 
     def _batches(self, texts: Texts, rows: np.ndarray, low: float, high: float) -> Iterator[torch.Tensor]:
         for start in range(0, len(rows), _BATCH):

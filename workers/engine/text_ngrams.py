@@ -16,9 +16,6 @@ _MODULUS = 2_147_483_629
 _MULTIPLIER = 1_000_003
 # Above all characters: no hash of tokens begins as one of characters does.
 _TOKEN_SALT = 1_500_000_000
-# Octaves of a count: the 2nd, 4th, 8th and 16th occurrence of an n-gram in a text each add ln 2 to its weight of 1.
-OCTAVES = (2, 4, 8, 16)
-OCTAVE = float(np.log(2))
 # Places of the lookup table per n-gram: of two n-grams that meet in one place the more frequent one is kept.
 _PLACES_PER_NGRAM = 8
 
@@ -123,7 +120,8 @@ class Ngrams(nn.Module):
 class LinearText(nn.Module):
     """Token ids, int64 [batch, tokens] padded with 0 → scores, float32 [batch, labels].
 
-    A text is its TF-IDF row of n-grams of tokens and, beside it, that of n-grams of characters, each of length 1.
+    A text is the row of its n-grams of tokens, as TF-IDF weighs them (each counted once), and beside it that of its
+    n-grams of characters, both of length 1.
     """
 
     def __init__(self, ngrams: Ngrams, idf: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> None:
@@ -137,39 +135,21 @@ class LinearText(nn.Module):
         self.bias: torch.Tensor
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Scores before softmax. Sorted, equal numbers stand together: the 1st, 2nd, 4th, … of them adds its share."""
+        """Scores before softmax. Sorted, equal numbers stand together: the first of them counts, no matter how many."""
         numbers = torch.sort(self.ngrams(tokens), dim=1, descending=True).values
         known = (numbers > 0).sum(dim=1).max().clamp(min=1)
         # Behind the known ones stand only zeros.
         numbers = numbers.index_select(1, torch.arange(known, device=tokens.device))  # type: ignore[call-overload]
-        idf = self.idf[numbers]
-        share, square = _shares(numbers)
-        square = square * idf * idf
+        is_first = functional.pad(numbers[:, 1:] != numbers[:, :-1], (1, 0), value=True)
+        idf = self.idf[numbers] * is_first
+        square = idf * idf
         is_character = numbers >= self.ngrams.first_of_characters
         of_characters = (square * is_character).sum(dim=1, keepdim=True)
         of_tokens = (square * ~is_character).sum(dim=1, keepdim=True)
         length = torch.where(is_character, of_characters, of_tokens).clamp(min=1e-12).sqrt()
-        values = share * idf / length
+        values = idf / length
         if torch.onnx.is_in_onnx_export():
             scores: torch.Tensor = torch.matmul(values.unsqueeze(1), self.weights[numbers]).squeeze(1)
         else:
             scores = functional.embedding_bag(numbers, self.weights, per_sample_weights=values, mode="sum")
         return scores + self.bias
-
-
-def _shares(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What each place of sorted numbers adds to its n-gram's weight, and to the square of that: float32 [batch, n]."""
-    length = numbers.shape[1]
-    before = functional.pad(numbers, (OCTAVES[-1], 0), value=-1)
-    is_same = {n: before[:, OCTAVES[-1] - n : OCTAVES[-1] - n + length] == numbers for n in _DISTANCES}
-    share = square = (~is_same[1]).float()
-    total = 1.0
-    for octave in OCTAVES:
-        is_nth = (is_same[octave - 1] & ~is_same[octave]).float()
-        share = share + is_nth * OCTAVE
-        square = square + is_nth * ((total + OCTAVE) ** 2 - total**2)
-        total += OCTAVE
-    return share, square
-
-
-_DISTANCES = sorted({distance for octave in OCTAVES for distance in (octave - 1, octave)})
