@@ -33,8 +33,8 @@ _MOST_PHRASES = 100_000
 # How much the linear model and the network count where no validation rows say it: the network is the surer one.
 _USUAL_WEIGHTS = [1.0, 0.5]
 # Tokens that a training run reads, counted over all its epochs, where the user sets no epochs; and the most epochs.
-_BUDGET = {"fast": 8e6, "balanced": 15e6, "best": 60e6}
-_MOST_EPOCHS = {"fast": 14, "balanced": 14, "best": 20}
+_BUDGET = {"fast": 5e6, "balanced": 15e6, "best": 60e6}
+_MOST_EPOCHS = {"fast": 6, "balanced": 14, "best": 20}
 
 
 def train_text(run: Run) -> "TrainedText":
@@ -180,7 +180,7 @@ def _settings(run: Run, params: TextParams, rows: int, tokens: int) -> Settings:
     if rows < 32 * batch_size:
         # A few hundred rows: smaller batches and more rounds, or there would be too few steps to learn anything.
         batch_size = params.batch_size or max(4, 2 ** int(math.log2(max(4, rows / 32))))
-        epochs = params.epochs or _MOST_EPOCHS[preset]
+        epochs = params.epochs or max(14, _MOST_EPOCHS[preset])
     run.choose(epochs=epochs, batch_size=batch_size)
     return Settings.of(params, epochs=epochs, batch_size=batch_size)
 

@@ -22,7 +22,7 @@ _BATCH = 256
 # Multiplications in all iterations together, and the iterations for each strength.
 _MOST_WORK, _MOST_ITERATIONS, _FEWEST_ITERATIONS = 8e9, 50, 12
 # Inverse regularisation.
-_STRENGTHS, _USUAL_STRENGTH = (4.0, 12.0, 36.0), 12.0
+_STRENGTHS, _USUAL_STRENGTH = (5.0, 15.0, 45.0), 15.0
 # This part of the whole job.
 LINEAR_START, LINEAR_END = 0.02, 0.05
 

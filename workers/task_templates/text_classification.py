@@ -101,7 +101,7 @@ class TextClassification(TaskTemplate):
     )
     params = TextParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
-        "fast": _PRESET | {"int8": False},
+        "fast": _PRESET | {"learning_rate": 0.008, "batch_size": 64, "int8": False},
         "balanced": _PRESET | {"networks": 3, "learning_rate": 0.003},
         "best": _PRESET
         | {
