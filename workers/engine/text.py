@@ -33,8 +33,8 @@ _MOST_PHRASES = 100_000
 # How much the linear model and the network count where no validation rows say it: the network is the surer one.
 _USUAL_WEIGHTS = [1.0, 0.5]
 # Tokens that a training run reads, counted over all its epochs, where the user sets no epochs; and the most epochs.
-_BUDGET = {"fast": 5e6, "balanced": 15e6, "best": 60e6}
-_MOST_EPOCHS = {"fast": 6, "balanced": 14, "best": 20}
+_BUDGET = {"fast": 5e6, "balanced": 15e6, "best": 30e6}
+_MOST_EPOCHS = {"fast": 6, "balanced": 14, "best": 14}
 
 
 def train_text(run: Run) -> "TrainedText":

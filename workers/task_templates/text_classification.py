@@ -107,7 +107,7 @@ class TextClassification(TaskTemplate):
         | {
             "encoder": "auto",
             "networks": 5,
-            "channels": 64,
+            "channels": 48,
             "learning_rate": 0.002,
             "vocabulary": 30_000,
             "patience": 6,
