@@ -60,3 +60,16 @@ def test_every_variable_of_the_environment_is_documented() -> None:
     told = (ROOT / "docs" / "running.md").read_text("utf-8")
     internal = {"SLIPWAY_EMBEDDED_DATABASE"}
     assert {name for name in named - internal if f"`{name}`" not in told} == set()
+
+
+def test_the_page_on_templates_names_every_template_method_and_kind_table() -> None:
+    page = (ROOT / "docs" / "adding-a-task-template.md").read_text("utf-8")
+    named = set(re.findall(r"`(\w+)\(", page))
+    classes = ("run", "classification")
+    source = "\n".join((ROOT / "workers" / "engine" / f"{name}.py").read_text("utf-8") for name in classes)
+    assert {name for name in named if name != "train" and f"def {name}(" not in source} == set()
+    # Whatever knows kinds by name is a place to look at when one comes.
+    for path in sources():
+        if re.search(r'"recommendation": |Kind\.RECOMMENDATION: ', path.read_text("utf-8")):
+            name = str(path.relative_to(ROOT))
+            assert name in page or "migrations" in name, f"{name} has a table of kinds that the page does not name"
