@@ -39,6 +39,10 @@ def test_data_becomes_a_hosted_model_by_clicks_alone(stack: Stack, page: Page, t
 
     page.get_by_role("link", name="See how good it is").click()
     expect(page.get_by_text("What was evaluated is what will be served")).to_be_visible()
+    page.get_by_role("tab", name="Classes").click()
+    for order in (["blame", "praise"], ["praise", "blame"]):
+        page.get_by_role("columnheader", name="Class").get_by_role("button").click()
+        expect(page.locator("[data-sortable] tbody td:first-child")).to_have_text(order)
     page.get_by_role("link", name="Deploy").click()
     page.get_by_label("Name").fill("Guest book")
     page.get_by_role("button", name="Deploy").click()
