@@ -1,11 +1,14 @@
 """The job form, made from a task template's Params: what the JSON Schema says is what the browser shows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.core.validators import RegexValidator
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from apps.datasets.models import Dataset, DatasetVersion
@@ -136,7 +139,26 @@ def parameter_field(part: dict[str, Any], definitions: dict[str, Any]) -> forms.
         return forms.IntegerField(widget=_number(part), **bounds, **common)
     if part.get("type") == "number":
         return forms.FloatField(widget=_number(part), **bounds, **common)
-    return forms.CharField(max_length=part.get("maxLength", 400), **common)
+    if "pattern" in part:
+        message = _("This is not written as it has to be; the note beside the field says how.")
+        common["validators"] = [RegexValidator(part["pattern"], message)]
+    return forms.CharField(
+        max_length=part.get("maxLength", 400), widget=_Suggesting(part.get("examples", ())), **common
+    )
+
+
+class _Suggesting(forms.TextInput):
+    """A text field that offers some values while one types."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = list(values)
+        super().__init__(attrs={"placeholder": _("As the preset says"), "autocomplete": "off", "spellcheck": "false"})
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        """The field, and the list that it names."""
+        options = format_html_join("", '<option value="{}"></option>', ((one,) for one in self._values))
+        field = super().render(name, value, {**(attrs or {}), "list": f"{name}-values"}, renderer)
+        return format_html('{}<datalist id="{}-values">{}</datalist>', field, name, options)
 
 
 def _number(part: dict[str, Any]) -> forms.NumberInput:

@@ -28,7 +28,7 @@ _LARGEST = 2 * 2**30
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".pkl")
 # Seconds that the hub has for its first answer, and for each further piece.
-_HUB_PATIENCE = 8.0
+_HUB_PATIENCE = 8
 
 _Loaded = TypeVar("_Loaded")
 
@@ -251,8 +251,9 @@ def _from_hub(run: Run, name: str, repository: str) -> Path:
         if "config.json" not in sizes:
             raise refuse(name, "there is no config.json")
         _check_weights(name, sizes)
+        # By the name of its branch: only so is it found in the cache without asking.
         folder = huggingface_hub.snapshot_download(
-            repository, revision=info.sha, allow_patterns=list(_FILES), ignore_patterns=["*/*"], token=False
+            repository, allow_patterns=list(_FILES), ignore_patterns=["*/*"], token=False
         )
     except JobError:
         raise
@@ -261,7 +262,8 @@ def _from_hub(run: Run, name: str, repository: str) -> Path:
         raise JobError("encoder_unreachable", evidence=reason) from None
     # httpx's and the hub's own, and OSError: whatever a network does.
     except Exception as error:
-        reason = f"{type(error).__name__} after {time.monotonic() - started:.0f} s while asking the hub for “{name}”."
+        seconds = time.monotonic() - started
+        reason = f"Asking the hub for “{name}” ended after {seconds:.0f} s: {type(error).__name__}, {str(error)[:200]}"
         raise JobError("encoder_unreachable", evidence=reason) from None
     run.log(f"Fetched the encoder {name} from the hub (revision {str(info.sha)[:12]}).")
     return Path(folder)

@@ -21,7 +21,7 @@ class EncoderParams(Params):
         description="none: learn from your examples alone. auto: the starter encoder where there is one for this kind "
         "of data, if it does better on the validation rows. Or the name of a Hugging Face encoder, for example "
         "distilbert/distilbert-base-multilingual-cased, or of a folder that your operator has put into place.",
-        json_schema_extra={"examples": ["none", "auto"]},
+        json_schema_extra={"examples": ["none", "auto", "all-MiniLM-L6-v2"]},
     )
     encoder_training: Literal["full", "frozen"] = Field(
         default="full",
