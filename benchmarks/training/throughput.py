@@ -1,0 +1,200 @@
+"""The training loop's speed against a bare PyTorch step on tensors that lie in memory: same network, batch and updates.
+
+python benchmarks/training/throughput.py [--data FOLDER] [--only text,image] [--rounds 3] [--steps 150] [--preset fast]
+
+The loop does everything a job does: batches, augmentation, weights, metrics, events, checkpoints. Rounds alternate; the
+ratio is that of the medians.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "training")]
+
+import torch  # noqa: E402
+from data import images_from_zip, texts_from_csv  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from workers.contracts.job import DatasetRef, JobSpec, TrainSpec  # noqa: E402
+from workers.contracts.jobdir import JobDir  # noqa: E402
+from workers.engine import image, loop, text  # noqa: E402
+from workers.engine.examples import Examples, Feed  # noqa: E402
+from workers.engine.run import Run  # noqa: E402
+from workers.engine.settings import Settings  # noqa: E402
+from workers.task_templates import TEMPLATES  # noqa: E402
+
+CASES: dict[str, tuple[str, Any, Callable[[Path, Path], None]]] = {
+    "text": (
+        "text-classification",
+        text,
+        lambda data, target: texts_from_csv(data / "trec.csv", "question", "type", target),
+    ),
+    "image": (
+        "image-classification",
+        image,
+        lambda data, target: images_from_zip(data / "cifar10-small.zip", target),
+    ),
+}
+
+
+class _Captured(Exception):
+    """What a template was about to train."""
+
+    def __init__(self, model: nn.Module, train: Examples, settings: Settings) -> None:
+        self.model, self.train, self.settings = model, train, settings
+
+
+def capture(run: Run, module: Any) -> _Captured:
+    """The network, examples and settings with which a template would call the loop."""
+
+    def stop(_run: Run, model: nn.Module, train: Examples, _validation: Examples, settings: Settings, *_: Any) -> None:
+        raise _Captured(model, train, settings)
+
+    kept, module.fit = module.fit, stop
+    try:
+        TEMPLATES[run.train.template].train(run)
+    except _Captured as found:
+        return found
+    finally:
+        module.fit = kept
+    raise SystemExit("the template did not call the loop")
+
+
+class Some(Examples):
+    """As many of the examples as make so many steps of one epoch."""
+
+    def __init__(self, whole: Examples, rows: int) -> None:
+        self._whole = whole
+        self.labels = whole.labels[:rows]
+        self.mixes = whole.mixes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._whole, name)
+
+    def batch(self, rows: Any) -> torch.Tensor:
+        """The rows' own input."""
+        return self._whole.batch(rows)
+
+    def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """As in training."""
+        return self._whole.augment(inputs, generator)
+
+    def mix(self, inputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> Any:
+        """As in training."""
+        return self._whole.mix(inputs, targets, generator)
+
+    def batches(self, rows: Any, size: int, order: Any) -> Any:
+        """As in training."""
+        return self._whole.batches(rows, size, order)
+
+
+class Nothing(Examples):
+    """No validation: judging is not what is compared."""
+
+    def __init__(self, whole: Examples) -> None:
+        self.labels = whole.labels[:0]
+        self._whole = whole
+
+    def batch(self, rows: Any) -> torch.Tensor:
+        """Nothing asks."""
+        return self._whole.batch(rows)
+
+
+def bare(
+    model: nn.Module, batches: list[tuple[torch.Tensor, torch.Tensor]], settings: Settings, device: torch.device
+) -> float:
+    """Examples per second of the plainest step: forward, loss, backward, update."""
+    kind: Any = torch.optim.SGD if settings.optimizer == "sgd" else torch.optim.AdamW
+    more = {"momentum": 0.9, "nesterov": True} if settings.optimizer == "sgd" else {"fused": True}
+    optimizer = kind(model.parameters(), lr=settings.learning_rate / 100, weight_decay=settings.weight_decay, **more)
+    dtype = settings.dtype(device)
+    model.train()
+    seen, started = 0, time.perf_counter()
+    for inputs, labels in batches:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            scores = model(inputs)
+        if scores.ndim == 3:
+            labels = labels.unsqueeze(-1).expand(*labels.shape, scores.shape[2])
+        functional.cross_entropy(scores.float(), labels, label_smoothing=settings.label_smoothing).backward()
+        optimizer.step()
+        seen += len(inputs)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return seen / (time.perf_counter() - started)
+
+
+def whole(run: Run, model: nn.Module, examples: Examples, settings: Settings, steps: int) -> float:
+    """Examples per second of the loop, from the first step to the last, its closing checkpoint included."""
+    some = Some(examples, min(len(examples), steps * settings.batch_size))
+    started = time.perf_counter()
+    loop.fit(run, model, some, Nothing(examples), settings)
+    return len(some) * settings.epochs / (time.perf_counter() - started)
+
+
+def measure(name: str, data: Path, preset: str, steps: int, rounds: int) -> None:
+    """Print one line of the table."""
+    key, module, convert = CASES[name]
+    template = TEMPLATES[key]
+    with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
+        dataset = DatasetRef(dataset="b", version="1", number=1, content_hash="-", kind=template.kind, name=name)
+        train = TrainSpec.model_validate(
+            {"template": key, "preset": preset, "dataset": dataset, "model_name": name, "seed": 0}
+        )
+        spec = JobSpec(job="b", attempt=1, team="b", kind="train", inputs=[], output_prefix="-", train=train)
+        job_dir = JobDir.create(Path(folder), spec)
+        convert(data, job_dir.inputs / "data.parquet")
+        params = template.resolve(preset, {})  # type: ignore[arg-type]
+        found = capture(Run(job_dir, spec, params), module)
+        device = Run(job_dir, spec, params).device
+        rows = min(len(found.train), steps * found.settings.batch_size)
+        epochs = max(1, round(steps * found.settings.batch_size / rows))
+        settings = found.settings.model_copy(
+            update={"epochs": epochs, "learning_rate": found.settings.learning_rate / 100}
+        )
+        feed = Feed(Some(found.train, rows), settings, 0)
+        parts = [feed.batch(step, settings.batch_size).parts[0] for step in range(feed.steps)]
+        feed.close()
+        batches = [(part.inputs.to(device), part.targets.to(device)) for part in parts]
+        found.model.to(device)
+        bare(found.model, batches[:10], settings, device)
+        speeds: dict[str, list[float]] = {"bare": [], "loop": []}
+        for _ in range(rounds):
+            speeds["bare"].append(bare(found.model, batches, settings, device))
+            run = Run(job_dir, spec, params)
+            run.checkpoints.discard()
+            speeds["loop"].append(whole(run, found.model, found.train, settings, steps))
+        medians = {kind: statistics.median(values) for kind, values in speeds.items()}
+        ratio = medians["loop"] / medians["bare"]
+        print(
+            f"| {name} | {preset} | {settings.batch_size} | {feed.steps} "
+            f"| {medians['bare']:,.0f} | {medians['loop']:,.0f} | {ratio:.3f} | {run.device_label} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--only", default=",".join(CASES))
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=150)
+    arguments = parser.parse_args()
+    print("| data | preset | batch | steps | bare step, examples/s | loop, examples/s | ratio | device |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |")
+    for name in arguments.only.split(","):
+        measure(name, arguments.data, arguments.preset, arguments.steps, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
