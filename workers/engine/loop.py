@@ -228,7 +228,7 @@ def _step(now: _Training, feed: Feed, reserve: float) -> tuple[float, int, bool]
                 sums[1] = 1
             for index, part in enumerate(batch.parts):
                 inputs, targets = (tensor.to(device, non_blocking=True) for tensor in part[:2])
-                torch.manual_seed(part.seed)
+                _seed(device, part.seed)
                 with world.quiet(now.network) if index + 1 < len(batch.parts) else nullcontext():
                     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                         scores = now.called(inputs)
@@ -248,16 +248,26 @@ def _step(now: _Training, feed: Feed, reserve: float) -> tuple[float, int, bool]
         at.micro_batch = _halved(now, at.micro_batch)
 
 
+def _seed(device: torch.device, seed: int) -> None:
+    # Not torch.manual_seed: where CUDA is not in use, that keeps a stack trace of each call.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 def _update(now: _Training, sums: torch.Tensor) -> list[float]:
     """Move the weights by the gradients that were added up; returns `sums`. Raises _NotFinite before that."""
     now.scaler.unscale_(now.optimizer)
-    norm = nn.utils.clip_grad_norm_(now.model.parameters(), now.settings.clip_norm or math.inf)
+    parameters = [parameter for parameter in now.model.parameters() if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     # The CPU waits for the GPU here, once per step: the price of never updating from a broken loss.
     *values, length = torch.cat([sums, norm.reshape(1)]).tolist()
     # A gradient that overflows float16 is no broken one: the scaler leaves this step out and scales less.
     overflow = now.scaler.is_enabled() and now.scaler.get_scale() > _LEAST_SCALE
     if not math.isfinite(values[0]) or not (math.isfinite(length) or overflow):
         raise _NotFinite
+    if 0 < now.settings.clip_norm < length:
+        nn.utils.clip_grads_with_norm_(parameters, now.settings.clip_norm, norm)
     now.scaler.step(now.optimizer)
     now.scaler.update()
     shrink(now.optimizer, now.settings.l1)
