@@ -210,13 +210,7 @@ def progress_chart(trials: Sequence[Trial]) -> dict[str, Any]:
         "legend": {},
         "grid": {"top": 36},
         "tooltip": {"trigger": "item"},
-        "xAxis": {
-            "type": "value",
-            "minInterval": 1,
-            "min": 0.5,
-            "max": len(trials) + 0.5,
-            "axisLabel": {"hideOverlap": True},
-        },
+        "xAxis": {"type": "value", "minInterval": 1, "min": 0, "max": len(trials) + 1},
         "yAxis": {"type": "value", "scale": True},
         "series": series,
     }
