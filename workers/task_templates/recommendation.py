@@ -133,7 +133,7 @@ class Recommendation(TaskTemplate):
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
         "fast": {},
         "balanced": {"trials": 4, "factors": 128},
-        "best": {"trials": 8, "factors": 256, "iterations": 15},
+        "best": {"trials": 6, "factors": 128, "iterations": 12},
     }
     # λ and α are not among these: each training chooses them itself on the validation rows.
     search_space: ClassVar[SearchSpace] = {

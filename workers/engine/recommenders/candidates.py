@@ -30,7 +30,7 @@ def candidates(
         gigabytes = 2 * items**2 / 1e9
         return factorisation + steady, (
             f"Factorisation (ALS) and neighbourhoods: EASE weighs every pair of items, which for {items:,} items would "
-            f"take {gigabytes:,.1f} GB to serve and {(items / AUTO_ITEMS) ** 3:,.0f} times as long to solve as for the "
+            f"take {gigabytes:,.1f} GB to serve and {(items / AUTO_ITEMS) ** 3:,.1f} times as long to solve as for the "
             f"{AUTO_ITEMS:,} up to which it is taken."
         )
     order: list[Solver] = [SequenceSolver(known, device)] if known.timed else []
