@@ -37,9 +37,12 @@ def columns(endpoint: Endpoint) -> list[dict[str, Any]]:
         return []
     schema = model.manifest["input_schema"]
     example: dict[str, Any] = next(iter(schema.get("examples", [])), {})
+    # In the order of the file: objects lose theirs in the database.
+    names = [column["name"] for column in model.manifest["preprocessing"]["columns"]]
+    about = {name: schema["properties"][name] for name in names}
     return [
-        {"name": name, "type": about["description"], "example": example.get(name, ""), "values": about.get("examples")}
-        for name, about in schema["properties"].items()
+        {"name": name, "type": one["description"], "example": example.get(name, ""), "values": one.get("examples")}
+        for name, one in about.items()
     ]
 
 
