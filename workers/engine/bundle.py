@@ -73,17 +73,22 @@ def export_bundle(
         trained.notes,
     )
     (folder / "README.md").write_text(card, encoding="utf-8", errors="replace")
-    files = {
-        path.name: {"sha256": ref.sha256, "bytes": ref.bytes}
-        for path in sorted(folder.iterdir())
-        if path.name != "manifest.json"
-        for ref in [file_ref(path)]
-    }
+    files = _files(folder)
     manifest = Manifest(
         **core, metrics=metrics, certificate=certificate, provenance=provenance, variants=variants, files=files
     )
     _write_json(folder / "manifest.json", manifest.model_dump(mode="json"))
     return manifest
+
+
+def _files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Manifest.files: all but the manifest itself."""
+    return {
+        path.name: {"sha256": ref.sha256, "bytes": ref.bytes}
+        for path in sorted(folder.iterdir())
+        if path.name != "manifest.json"
+        for ref in [file_ref(path)]
+    }
 
 
 def zip_bundle(folder: Path, target: Path) -> None:
