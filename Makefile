@@ -14,7 +14,7 @@ NPM := $(or $(shell command -v npm 2>/dev/null),$(BIN)/npm)
 
 export PYTHONPATH := $(CURDIR):$(CURDIR)/platform
 
-.PHONY: up install test check format bench clean
+.PHONY: up install test check format bench bench-training clean
 .DEFAULT_GOAL := up
 
 up: install
@@ -53,13 +53,22 @@ format: install
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# The first needs nothing; the others run where the data is.
+# Serving needs nothing; the others run where the data is. Training beside its peers takes some hours, and SEEDS=1 a
+# third of them.
 DATA ?= ../shared/data
+SEEDS ?= 3
 bench: install
 	@$(BIN)/python benchmarks/serving/run.py
 	@$(if $(wildcard $(DATA)/sms.csv),$(BIN)/python benchmarks/ingest/measure.py $(DATA)/sms.csv text,echo "No $(DATA)/sms.csv: ingest is not measured")
-	@$(if $(wildcard $(DATA)/lastfm.csv),$(BIN)/python -m benchmarks.training.recommendation $(DATA)/lastfm.csv:user:artist,echo "No $(DATA)/lastfm.csv: recommendation is not measured")
-	@$(if $(wildcard $(DATA)/sms.csv),$(BIN)/python benchmarks/training/run.py --data $(DATA),echo "No $(DATA)/sms.csv: training is not measured")
+
+bench-training: install
+	@$(if $(wildcard $(DATA)/sms.csv),,echo "No $(DATA)/sms.csv: training is not measured" && exit 1)
+	@$(BIN)/python benchmarks/training/throughput.py --data $(DATA)
+	@$(BIN)/python benchmarks/training/text.py --data $(DATA) --seeds $(SEEDS)
+	@$(BIN)/python benchmarks/training/images.py --data $(DATA) --seeds $(SEEDS)
+	@$(BIN)/python -m benchmarks.training.recommendation $(DATA)/lastfm.csv:user:artist --movielens --seeds $(SEEDS)
+	@$(BIN)/python -m benchmarks.training.recommendation_scale
+	@$(BIN)/python benchmarks/training/memory.py
 
 # Keeps SLIPWAY_HOME: that is your data.
 clean:
