@@ -133,12 +133,13 @@ def fit(
         # Evaluation and export may still be interrupted: what is trained stays trained.
         _save(now)
         if at.ended == "time":
-            run.note(
-                f"The time limit came near: training ended after {at.step:,} of {feed.steps:,} steps, with the best "
-                "weights so far."
-            )
+            run.note(_ended_by_time(at.step, feed.steps))
     model.load_state_dict(now.best)
     model.eval()
+
+
+def _ended_by_time(step: int, steps: int) -> str:
+    return f"The time limit came near: training ended after {step:,} of {steps:,} steps, with the best weights so far."
 
 
 def _feed(run: Run, train: Examples, settings: Settings) -> Feed:
