@@ -60,7 +60,7 @@ def children(pid: int) -> list[int]:
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> JobDir:
     """One process that computes halves of batches: what two processes compute together."""
-    job_dir = make_job(tmp_path_factory.mktemp("alone"), epochs=6, micro_batch=16)
+    job_dir = make_job(tmp_path_factory.mktemp("alone"), epochs=6, batch_size=32, micro_batch=16)
     assert start(job_dir).wait(timeout=300) == 0
     return job_dir
 
@@ -68,7 +68,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> JobDir:
 def test_two_processes_train_the_model_that_one_would_and_a_killed_one_is_no_failure(
     alone: JobDir, tmp_path: Path
 ) -> None:
-    job_dir = make_job(tmp_path, epochs=6, devices=2)
+    job_dir = make_job(tmp_path, epochs=6, batch_size=32, devices=2)
     first = start(job_dir, SLIPWAY_CHECKPOINT_SECONDS="0")
     try:
         deadline = time.monotonic() + 200

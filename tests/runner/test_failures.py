@@ -27,6 +27,11 @@ ELSEWHERE = {
     "job_ended": ("tests/training/test_actions.py", "test_a_job_that_is_over_cannot_be_cancelled"),
     "attempts_exhausted": ("tests/training/test_recording.py", "test_a_job_that_is_interrupted_too_often_fails"),
     "cancelled": ("tests/runner/test_attempts.py", "test_a_cancelled_job_is_gone_within_five_seconds"),
+    "encoder_unreachable": (
+        "tests/engine/test_encoder_sources.py",
+        "test_a_hub_that_does_not_answer_is_an_error_that_says_what_to_do",
+    ),
+    "encoder_invalid": ("tests/engine/test_encoders.py", "test_what_is_no_encoder_of_texts_is_refused_with_the_reason"),
     "checkpoint_corrupt": ("tests/runner/test_attempts.py", "test_a_damaged_checkpoint_is_not_used"),
 }
 

@@ -70,11 +70,14 @@ def launch(job_dir: JobDir, devices: int) -> int:
             return 143
         except ChildFailedError as error:
             codes = [failure.exitcode for failure in error.failures.values()]
-        # A process that was killed takes the others with it: what they say of it is no cause.
-        if killed := [code for code in codes if code < 0]:
+        # A process that was killed takes the others with it: what they say of it is no cause. SIGTERM is what torchrun
+        # sends to the others when one has ended for a reason of its own.
+        if killed := [code for code in codes if code < 0 and code != -signal.SIGTERM]:
             _end_by(-killed[0])
         first = _first_card(job_dir.root)
         if first is None:
+            if codes[0] < 0:
+                _end_by(-codes[0])
             return codes[0]
         smaller = (first.repair or {}).get("parameters", {}).get("micro_batch")
         if first.code != "out_of_memory" or not smaller:
