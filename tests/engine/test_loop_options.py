@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.engine.points import SETTINGS, Points, events, logs, network, same, start_run, train
-from workers.engine import loop
+from workers.engine import loop, threads
 from workers.engine.balance import class_weights, epoch_rows
 from workers.engine.examples import Feed
 from workers.engine.loop import fit
@@ -262,3 +262,17 @@ def test_a_run_tells_how_long_it_may_still_take(tmp_path: Path) -> None:
     run: Run = start_run(tmp_path, time_limit_s=50)
     run.clock.resume(30)
     assert 19 < run.seconds_left() < 20
+
+
+def test_beside_other_work_training_uses_half_of_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        for busy, wanted in ((3.0, 4), (60.0, 2)):
+            monkeypatch.setattr(threads.psutil, "cpu_percent", lambda _interval, busy=busy: busy)
+            assert threads.choose() == wanted
+        with threads.kept():
+            torch.set_num_threads(1)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)

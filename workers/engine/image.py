@@ -28,7 +28,7 @@ from workers.task_templates.image_classification import ImageParams
 _CALIBRATION = 200
 _SIZES = (32, 48, 64, 96, 128)
 # Images of 32 × 32 pixels that a training run reads, counted over all its epochs, where the user sets no epochs.
-_BUDGET = {"fast": 44_000, "balanced": 130_000, "best": 230_000}
+_BUDGET = {"fast": 50_000, "balanced": 150_000, "best": 250_000}
 # Of that on a CPU without matrix units for bfloat16: its steps take nearly three times as long.
 _SLOW = 0.6
 # Few images are repeated this often at most.

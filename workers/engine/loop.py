@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from workers.contracts.errors import JobError
+from workers.engine import threads
 from workers.engine.checkpoints import Loaded
 from workers.engine.devices import MICRO_BATCH
 from workers.engine.examples import Examples, Feed
@@ -47,6 +48,8 @@ class _Position:
     micro_batch: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
+    # A resumed training computes with as many threads: another number rounds differently.
+    threads: int = 1
     # 0.5 after a loss that was no number.
     rate_scale: float = 1.0
     # Why training ended before its last epoch, of _ENDS.
@@ -91,7 +94,7 @@ def fit(
     weight decay; parameters in no group stay as they are. Raises JobError `not_finite`, `out_of_memory`.
     """
     prepared_in = run.seconds_here()
-    with _determinism(settings.deterministic), _threads(run, settings), closing(_feed(run, train, settings)) as feed:
+    with _determinism(settings.deterministic), threads.kept(), closing(_feed(run, train, settings)) as feed:
         now = _begin(run, model, feed, settings, groups)
         fresh = _snapshot(now)
         _resume(now, fresh)
@@ -142,23 +145,6 @@ def _ended_by_time(step: int, steps: int) -> str:
     return f"The time limit came near: training ended after {step:,} of {steps:,} steps, with the best weights so far."
 
 
-@contextmanager
-def _threads(run: Run, settings: Settings) -> Iterator[None]:
-    """Half as many threads while a CPU multiplies in bfloat16.
-
-    A core has one matrix unit (AMX), which its two hardware threads share. Measured on two of them: a step of an image
-    network took one thread 248 ms of computing; two took 285 ms on an idle machine, and four times as long beside
-    another job, since they wait for each other.
-    """
-    threads = torch.get_num_threads()
-    if run.device.type == "cpu" and settings.dtype(run.device) == torch.bfloat16:
-        torch.set_num_threads(max(1, threads // 2))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _feed(run: Run, train: Examples, settings: Settings) -> Feed:
     world = run.world
     if len(train) // math.ceil(len(train) / settings.batch_size) < world.size:
@@ -203,9 +189,19 @@ def _begin(run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: S
         scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
         average=average,
         weights=feed.weights.to(device),
-        at=_Position(micro_batch=_micro_batch(run, feed, settings)),
+        at=_Position(micro_batch=_micro_batch(run, feed, settings), threads=_threads(run, settings)),
         best=_copy(model),
     )
+
+
+def _threads(run: Run, settings: Settings) -> int:
+    all_threads = torch.get_num_threads()
+    if run.device.type != "cpu" or run.world.size > 1 or settings.deterministic:
+        return all_threads
+    chosen = threads.choose()
+    if chosen < all_threads:
+        run.log(f"Other work keeps this machine busy: training computes with {chosen} of {all_threads} threads.")
+    return chosen
 
 
 @contextmanager
@@ -484,3 +480,4 @@ def _set_to(now: _Training, loaded: Loaded) -> None:
     now.best = parts["best"]
     at["micro_batch"] = min(at["micro_batch"], now.at.micro_batch)
     now.at = _Position(**at)
+    torch.set_num_threads(now.at.threads)
