@@ -3,7 +3,9 @@
     python benchmarks/serving/run.py [--seconds 4] [--rounds 3]
 
 Slipway runs with everything on: API key, limits, metering into a real Redis, access log. The two servers take turns, so
-that whatever else the machine does meets both. Prints requests per second at 1, 16 and 64 connections, and the ratio.
+that whatever else the machine does meets both. Prints requests per second at 1, 16 and 64 connections, and their ratio;
+the CPU time of the server per request (user and system, which a busy machine disturbs less), and what that would be as
+a ratio of rates.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import redis
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -69,8 +72,8 @@ def make_bundle(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def bare_server(folder: Path) -> Iterator[int]:
-    """The bare app; gives its port."""
+def bare_server(folder: Path) -> Iterator[tuple[int, int]]:
+    """The bare app; gives its port and its process."""
     (port,) = free_ports(1)
     environ = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
     process = subprocess.Popen(
@@ -78,7 +81,7 @@ def bare_server(folder: Path) -> Iterator[int]:
     )
     try:
         until(lambda: _reachable(port))
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait(20)
@@ -99,14 +102,16 @@ def request_of(port: int, path: str, key: str = "") -> bytes:
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def load(port: int, request: bytes, connections: int, seconds: float) -> dict[str, Any]:
-    """One measurement."""
+def load(port: int, pid: int, request: bytes, connections: int, seconds: float) -> dict[str, Any]:
+    """One measurement; `cpu_us` is the server's time per request."""
+    before = sum(psutil.Process(pid).cpu_times()[:2])
     command = [sys.executable, str(ROOT / "benchmarks/serving/load.py"), "127.0.0.1", str(port)]
     done = subprocess.run([*command, str(connections), str(seconds)], input=request, capture_output=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout)
     if result["errors"]:
         raise SystemExit(f"{result['errors']} answers were not 200: {result['first_error']}")
-    return result
+    used = sum(psutil.Process(pid).cpu_times()[:2]) - before
+    return result | {"cpu_us": used * 1e6 / (result["per_second"] * seconds)}
 
 
 def main() -> None:
@@ -126,25 +131,29 @@ def main() -> None:
         control.add_route("bench", bundle)
         key = control.add_key()
         control.publish()
-        ours = stack.enter_context(serving(home, redis_url)).port
-        bare = stack.enter_context(bare_server(home / "bundle"))
+        ours = stack.enter_context(serving(home, redis_url))
+        bare, bare_pid = stack.enter_context(bare_server(home / "bundle"))
         servers = {
-            "bare": (bare, request_of(bare, "/")),
-            "slipway": (ours, request_of(ours, "/v1/endpoints/bench/predict", key)),
+            "bare": (bare, bare_pid, request_of(bare, "/")),
+            "slipway": (ours.port, ours.process.pid, request_of(ours.port, "/v1/endpoints/bench/predict", key)),
         }
-        print(f"{'connections':>11} {'bare/s':>8} {'slipway/s':>10} {'ratio':>6} {'p99 bare':>9} {'p99 slipway':>12}")
+        print(
+            f"{'connections':>11} {'bare/s':>8} {'slipway/s':>10} {'ratio':>6} {'p99 bare':>9} {'p99 slipway':>12}"
+            f" {'CPU us bare':>12} {'slipway':>8} {'ratio':>6}"
+        )
         for connections in CONNECTIONS:
             rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
             for _ in range(options.rounds):
-                for name, (port, request) in servers.items():
-                    rounds[name].append(load(port, request, connections, options.seconds))
+                for name, (port, pid, request) in servers.items():
+                    rounds[name].append(load(port, pid, request, connections, options.seconds))
                 client.xtrim("slipway:usage", maxlen=0)
             rate = {name: statistics.median(r["per_second"] for r in found) for name, found in rounds.items()}
             p99 = {name: statistics.median(r["p99_ms"] for r in found) for name, found in rounds.items()}
-            ratio = rate["slipway"] / rate["bare"]
+            cpu = {name: statistics.median(r["cpu_us"] for r in found) for name, found in rounds.items()}
             print(
-                f"{connections:>11} {rate['bare']:>8.0f} {rate['slipway']:>10.0f} {ratio:>6.2f}"
-                f" {p99['bare']:>8.1f}  {p99['slipway']:>11.1f}",
+                f"{connections:>11} {rate['bare']:>8.0f} {rate['slipway']:>10.0f}"
+                f" {rate['slipway'] / rate['bare']:>6.2f} {p99['bare']:>9.1f} {p99['slipway']:>12.1f}"
+                f" {cpu['bare']:>12.1f} {cpu['slipway']:>8.1f} {cpu['bare'] / cpu['slipway']:>6.2f}",
                 flush=True,
             )
 
