@@ -180,8 +180,11 @@ def control_processes(env: Env, environ: dict[str, str]) -> list[Child]:
 
 def serving_process(environ: dict[str, str]) -> Child:
     """The hosted prediction API."""
+    # Where it sends traces, and who reads its metrics.
+    seeing = {k: v for k, v in environ.items() if k.startswith("OTEL_") or k == "SLIPWAY_METRICS_TOKEN"}
     # It drains before it stops.
-    return Child("serving", [_PYTHON, "-m", "workers.serving"], _worker_environ(environ), patience_s=25)
+    command = [_PYTHON, "-m", "workers.serving"]
+    return Child("serving", command, {**_worker_environ(environ), **seeing}, patience_s=25)
 
 
 def runner_processes(env: Env, environ: dict[str, str]) -> list[Child]:

@@ -15,6 +15,7 @@ import uvloop
 
 from workers.serving.app import App
 from workers.serving.config import Config, ConfigError
+from workers.serving.exposition import Exposition
 from workers.serving.process import Process
 from workers.serving.protocol import Protocol
 from workers.serving.replies import DEFAULT_HEADERS
@@ -42,10 +43,11 @@ _GC_THRESHOLDS = (20_000, 20, 20)
 async def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     process = Process(config)
+    exposition = Exposition(process, config.cache / "metrics")
     Protocol.headers_timeout_s = config.headers_timeout_s
     server = Server(
         uvicorn.Config(
-            App(process),
+            App(process, exposition),
             host=config.host,
             port=config.port,
             interface="asgi3",
@@ -73,10 +75,12 @@ async def serve(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     await process.start()
+    await exposition.start()
     log.info("serving", url=f"http://{config.host}:{config.port}", process=process.name)
     try:
         await server.serve()
     finally:
+        await exposition.stop()
         await process.stop()
     log.info("stopped")
     return 0 if server.started else 1

@@ -14,15 +14,14 @@ class AccessLog:
     """Collects lines and writes them together: a system call per request would cost more than the prediction."""
 
     def __init__(self, level: str) -> None:
-        self._refusals = level in ("all", "errors")
-        self._all = level == "all"
+        # Which requests are wanted.
+        self.refusals = level in ("all", "errors")
+        self.all = level == "all"
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
 
-    def write(self, record: bytes, *, refusal: bool) -> None:
+    def write(self, record: bytes) -> None:
         """Log one record, which is a JSON object."""
-        if not (self._all or (refusal and self._refusals)):
-            return
         self._lines.append(record)
         if len(self._lines) >= _MAX_LINES:
             self.flush()

@@ -16,6 +16,7 @@ from workers.serving import bodies, describe, oip
 from workers.serving.auth import authenticate, route_for
 from workers.serving.config import MAX_FEEDBACK_BODY
 from workers.serving.exchange import new_request_id
+from workers.serving.exposition import Exposition, check_reader
 from workers.serving.predict import Predict
 from workers.serving.process import Process
 from workers.serving.replies import Receive, Send, error_body, error_headers, send_body, send_json
@@ -30,10 +31,12 @@ Answer = Callable[["Request"], Awaitable[None]]
 class Request:
     """A request of an address that is not metered."""
 
-    __slots__ = ("headers", "receive", "request_id", "send", "slug")
+    __slots__ = ("client", "headers", "receive", "request_id", "send", "slug")
 
-    def __init__(self, headers: dict[bytes, bytes], receive: Receive, send: Send, slug: str) -> None:
-        self.headers, self.receive, self.send, self.slug = headers, receive, send, slug
+    def __init__(
+        self, headers: dict[bytes, bytes], receive: Receive, send: Send, slug: str, client: tuple[str, int] | None
+    ) -> None:
+        self.headers, self.receive, self.send, self.slug, self.client = headers, receive, send, slug, client
         self.request_id = new_request_id()
 
     async def reply(self, value: Any, status: int = 200) -> None:
@@ -54,13 +57,15 @@ class Feedback(BaseModel):
 class App:
     """Routes requests. The two metered ones, predict and infer, are in Predict."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, exposition: Exposition) -> None:
         self._process = process
+        self._exposition = exposition
         self._predict = Predict(process)
         # The first is the method; HEAD and OPTIONS have no use here.
         self._fixed: dict[str, tuple[str, Answer]] = {
             "/healthz": ("GET", self._live),
             "/readyz": ("GET", self._ready),
+            "/metrics": ("GET", self._metrics),
             "/v2": ("GET", self._server),
             "/v2/health/live": ("GET", self._live),
             "/v2/health/ready": ("GET", self._ready),
@@ -85,9 +90,10 @@ class App:
                 return self._predict.serve(headers, receive, send, parts[3], is_oip=False)
             if parts[4] == "infer" and parts[1] == "v2" and parts[2] == "models":
                 return self._predict.serve(headers, receive, send, parts[3], is_oip=True)
-        return self._route(path, method, headers, receive, send)
+        return self._route(scope, headers, receive, send)
 
-    async def _route(self, path: str, method: str, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+    async def _route(self, scope: Any, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
         is_oip = path.startswith("/v2")
         found, slug = self._fixed.get(path), ""
         if found is None and (match := _ADDRESS.match(path)):
@@ -101,7 +107,7 @@ class App:
         allowed, answer = found
         if method != allowed:
             return await self._refuse(send, UserError("method_not_allowed", allow=allowed), is_oip=is_oip)
-        request = Request(headers, receive, send, slug)
+        request = Request(headers, receive, send, slug, scope["client"])
         try:
             await answer(request)
         except bodies.ClientGone:
@@ -133,6 +139,11 @@ class App:
 
     async def _server(self, request: Request) -> None:
         await request.reply({"name": "slipway", "version": _VERSION, "extensions": ["binary_tensor_data"]})
+
+    async def _metrics(self, request: Request) -> None:
+        check_reader(self._process.config, request.headers, request.client)
+        text, content_type = await self._exposition.text(request.headers.get(b"accept", b"").decode("latin-1"))
+        await send_body(request.send, 200, text, request.request_id, [(b"content-type", content_type.encode())])
 
     # --- Endpoints ---
 

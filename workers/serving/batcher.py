@@ -14,6 +14,7 @@ from typing import Any
 from workers.contracts.errors import InfraError, SlipwayError
 from workers.inference.core import InputError
 from workers.serving.config import DEADLINE_S, MAX_BATCH, MAX_WAITING
+from workers.serving.metrics import SIZE_BOUNDS, TIME_BOUNDS_US, Histogram
 
 # A full batch that takes longer would keep the event loop from the sockets: such models run in a thread, which
 # costs about 0.1 ms each way. Measured at warm-up; a model that turns out to be far dearer on real inputs moves later.
@@ -66,6 +67,13 @@ class Batcher:
         self._held = 0
         self._loop = asyncio.get_running_loop()
         self.on_loop = typical_s <= LOOP_BUDGET_S
+        # Inputs per batch, and microseconds of computing.
+        self.sizes, self.runs = Histogram(SIZE_BOUNDS), Histogram(TIME_BOUNDS_US)
+
+    @property
+    def held(self) -> int:
+        """Inputs that wait or are being predicted."""
+        return self._held
 
     @property
     def free(self) -> int:
@@ -136,6 +144,8 @@ class Batcher:
     def _finish(self, batch: list[Job], results: "list[Predictions | Exception]", elapsed_s: float) -> None:
         """The one place where a batch's futures are settled."""
         count = sum(job.count for job in batch)
+        self.sizes.add(count)
+        self.runs.add(int(elapsed_s * 1e6))
         for job, result in zip(batch, results, strict=True):
             job.compute_us = int(elapsed_s * 1e6 * job.count / count)
             _settle(job, result)

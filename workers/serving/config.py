@@ -31,6 +31,9 @@ STALE_AFTER_S: Final = 3.0
 POLL_S: Final = 0.4
 
 
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+
+
 class ConfigError(Exception):
     """A variable of the environment cannot be used; the message says which."""
 
@@ -48,6 +51,8 @@ class Config:
     access_log: str  # "all", "errors" or "off"
     drain_s: float
     headers_timeout_s: float
+    metrics_token: str  # who reads the metrics from elsewhere sends it; "" is nobody
+    published: bool  # whether others than this machine know the address: something stands in front of it
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -55,7 +60,7 @@ class Config:
         env = os.environ if environ is None else environ
         home = Path(env.get("SLIPWAY_HOME") or "var").expanduser().resolve()
         host = env.get("SLIPWAY_SERVING_HOST") or "127.0.0.1"
-        hosts = {"127.0.0.1", "localhost", "[::1]", f"[{host}]" if ":" in host else host}
+        hosts = {*_LOOPBACK, f"[{host}]" if ":" in host else host}
         if public := urlsplit(env.get("SLIPWAY_PREDICT_URL") or "").hostname:
             hosts.add(public.lower())
         return cls(
@@ -66,6 +71,8 @@ class Config:
             storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
             cache=home / "serving",
             access_log=_choice(env, "SLIPWAY_SERVING_ACCESS_LOG", ("errors", "all", "off")),
+            metrics_token=_token(env, "SLIPWAY_METRICS_TOKEN"),
+            published=public not in (None, *_LOOPBACK),
             headers_timeout_s=_number(env, "SLIPWAY_SERVING_HEADERS_TIMEOUT_MS", "15000", 100, 600_000) / 1000,
             drain_s=_number(env, "SLIPWAY_SERVING_DRAIN_MS", "1000", 0, 60_000) / 1000,
         )
@@ -82,6 +89,14 @@ def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     text = env.get(name) or choices[0]
     if text not in choices:
         raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {text!r}.")
+    return text
+
+
+def _token(env: Mapping[str, str], name: str) -> str:
+    """A secret of some length; "" where there is none."""
+    text = (env.get(name) or "").strip()
+    if text and (len(text) < 16 or not text.isascii() or not text.isprintable()):
+        raise ConfigError(f"{name} must have at least 16 characters, all of them ASCII.")
     return text
 
 

@@ -10,7 +10,6 @@ import orjson
 from workers.contracts import names
 from workers.contracts.errors import InfraError, SlipwayError
 from workers.contracts.snapshot import KeyEntry, Route, RouteRevision
-from workers.serving.access_log import AccessLog
 from workers.serving.compression import PACKED, pack, wants_packed
 from workers.serving.metering import Meter
 from workers.serving.replays import Call
@@ -32,7 +31,9 @@ class Exchange:
         "admitted",
         "body_read",
         "bytes_in",
+        "bytes_out",
         "call",
+        "code",
         "compute_us",
         "headers",
         "is_replay",
@@ -41,12 +42,14 @@ class Exchange:
         "oip",
         "queue_us",
         "receive",
+        "recorded",
         "remaining",
         "request_id",
         "revision",
         "route",
         "send",
         "started",
+        "status",
     )
 
     def __init__(self, headers: dict[bytes, bytes], receive: Receive, send: Send, *, oip: bool) -> None:
@@ -67,44 +70,58 @@ class Exchange:
         self.call: Call | None = None
         self.is_replay = False
         self.items = self.bytes_in = self.compute_us = self.queue_us = 0
+        # How it ended: the status (0 while it has not), the error's code, and the usage record, if one was made.
+        self.status = self.bytes_out = 0
+        self.code: str | None = None
+        self.recorded: bytes | None = None
 
-    async def answer(self, meter: Meter, access_log: AccessLog, pool: Executor, body: bytes, headers: Headers) -> None:
+    async def answer(self, meter: Meter, pool: Executor, body: bytes, headers: Headers) -> None:
         """Record the request as answered, then send the predictions, packed if the client takes that."""
         if wants_packed(self.headers, len(body)):
             body, headers = await pack(body, pool), [*headers, *PACKED]
+        self.status, self.bytes_out = 200, len(body)
         try:
-            record = self._record(200, None, len(body))
-            await meter.append(names.STREAM_USAGE, record)
-            access_log.write(record, refusal=False)
+            self.recorded = self.record()
+            await meter.append(names.STREAM_USAGE, self.recorded)
         except InfraError as error:
-            await self._send_error(error, error_body(error, self.request_id, oip=self.oip), close=False)
+            await self._fail(error)
             return
         await self._send(200, body, headers)
 
     async def repeat(self, body: bytes, headers: Headers) -> None:
         """Send an earlier call's answer again. It was recorded then."""
+        self.status, self.bytes_out = 200, len(body)
         await self._send(200, body, [*headers, (b"idempotency-replayed", b"true")])
 
-    async def refuse(self, meter: Meter, access_log: AccessLog, error: SlipwayError | None, *, close: bool) -> None:
+    async def refuse(self, meter: Meter, error: SlipwayError | None, *, close: bool) -> None:
         """Record the refusal, if it can be said whose it is, then send it. None is a bug.
 
         `close` ends the connection: the client may still be sending a body that nobody will read.
         """
         body = error_body(error, self.request_id, oip=self.oip)
         self.items = 0
-        status, code = (error.status, error.code) if error else (500, "internal_error")
+        self.status, self.code = (error.status, error.code) if error else (500, "internal_error")
+        self.bytes_out = len(body)
         try:
             # Nobody's (neither key nor endpoint is known), or refused because nothing can be counted: no record.
-            if (self.route or self.key) and code != "unavailable":
-                record = self._record(status, code, len(body))
-                await meter.append(names.STREAM_USAGE, record)
-                access_log.write(record, refusal=True)
+            if (self.route or self.key) and self.code != "unavailable":
+                self.recorded = self.record()
+                await meter.append(names.STREAM_USAGE, self.recorded)
         except InfraError as failure:
-            error, body = failure, error_body(failure, self.request_id, oip=self.oip)
+            await self._fail(failure, close=close)
+            return
         await self._send_error(error, body, close=close)
 
-    def _record(self, status: int, code: str | None, size: int) -> bytes:
+    async def _fail(self, error: InfraError, *, close: bool = False) -> None:
+        """Say that the request could not be recorded."""
+        body = error_body(error, self.request_id, oip=self.oip)
+        self.status, self.code, self.bytes_out, self.items, self.recorded = error.status, error.code, len(body), 0, None
+        await self._send_error(error, body, close=close)
+
+    def record(self) -> bytes:
         """The usage record (workers.contracts.usage.UsageRecord) as JSON."""
+        if self.recorded is not None:
+            return self.recorded
         key, route, revision = self.key, self.route, self.revision
         team, project, endpoint = "", "", ""
         if route is not None:
@@ -121,14 +138,14 @@ class Exchange:
                 "revision": revision.revision if revision else None,
                 "model": revision.model if revision else None,
                 "key": key.key if key else None,
-                "status": status,
-                "code": code,
+                "status": self.status,
+                "code": self.code,
                 "items": self.items,
                 "compute_us": self.compute_us,
                 "queue_us": self.queue_us,
                 "latency_us": int((time.perf_counter() - self.started) * 1e6),
                 "bytes_in": self.bytes_in,
-                "bytes_out": size,
+                "bytes_out": self.bytes_out,
             }
         )
 

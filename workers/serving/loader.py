@@ -79,6 +79,10 @@ class Models:
             return "ready"
         return f"failed: {self._failed[sha256]}" if sha256 in self._failed else "loading"
 
+    def loaded(self) -> list[tuple[RouteRevision, Served]]:
+        """Every loaded model, with a revision that it serves."""
+        return [(self._wanted[sha256], served) for sha256, served in self._served.items() if sha256 in self._wanted]
+
     def pick(self, route: Route) -> tuple[RouteRevision, Served]:
         """A revision that is ready, by its share of traffic. Raises InfraError `endpoint_not_ready`.
 

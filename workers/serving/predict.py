@@ -57,6 +57,7 @@ class Predict:
                 process.replays.keep(exchange.call, (body, reply_headers), process.clock())
         except bodies.ClientGone:
             self._give_back(exchange)
+            process.observer.left(exchange)
             return
         except Exception as raised:
             # Every failure is somebody's request and gets an answer.
@@ -71,14 +72,16 @@ class Predict:
                 self._give_back(exchange)
                 await exchange.repeat(body, reply_headers)
             else:
-                await exchange.answer(process.meter, process.access_log, process.parsing, body, reply_headers)
+                await exchange.answer(process.meter, process.parsing, body, reply_headers)
+            process.observer.ended(exchange)
             return
         finally:
             process.bodies.left += held
             if exchange.call is not None:
                 process.replays.end(exchange.call)
         self._give_back(exchange)
-        await exchange.refuse(process.meter, process.access_log, error, close=self._must_close(exchange))
+        await exchange.refuse(process.meter, error, close=self._must_close(exchange))
+        process.observer.ended(exchange)
 
     def _admit(self, exchange: Exchange, slug: str) -> tuple[Route, RouteRevision, Served]:
         """Key, endpoint, limits, model: everything that can be said before the body. Raises SlipwayError."""

@@ -19,6 +19,7 @@ from workers.serving.explaining import Explainer
 from workers.serving.limits import Limits
 from workers.serving.loader import Models
 from workers.serving.metering import Meter
+from workers.serving.observer import Observer
 from workers.serving.replays import Replays
 from workers.serving.snapshot import Directory, Watch
 from workers.storage import open_storage
@@ -40,7 +41,7 @@ class Process:
         self.limits = Limits()
         self.meter = Meter(config.redis_url)
         self.models = Models(open_storage(config.storage), config.cache)
-        self.access_log = AccessLog(config.access_log)
+        self.observer = Observer(AccessLog(config.access_log))
         self.bodies = Budget()
         self.replays = Replays()
         self.parsing = ThreadPoolExecutor(2, thread_name_prefix="parse")
@@ -119,7 +120,7 @@ class Process:
                 task.cancel()
             await asyncio.wait(running, timeout=1.0)
         await self.meter.close()
-        self.access_log.flush()
+        self.observer.access_log.flush()
         self.models.close()
         self.explainer.close()
         self.parsing.shutdown(wait=False, cancel_futures=True)
