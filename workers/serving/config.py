@@ -32,6 +32,7 @@ POLL_S: Final = 0.4
 
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
+_TRACES: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 class ConfigError(Exception):
@@ -51,6 +52,7 @@ class Config:
     access_log: str  # "all", "errors" or "off"
     drain_s: float
     headers_timeout_s: float
+    traces: bool  # whether an OpenTelemetry exporter is configured, by its own variables
     metrics_token: str  # who reads the metrics from elsewhere sends it; "" is nobody
     published: bool  # whether others than this machine know the address: something stands in front of it
 
@@ -71,6 +73,7 @@ class Config:
             storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
             cache=home / "serving",
             access_log=_choice(env, "SLIPWAY_SERVING_ACCESS_LOG", ("errors", "all", "off")),
+            traces=any(env.get(name) for name in _TRACES) and env.get("OTEL_SDK_DISABLED", "").lower() != "true",
             metrics_token=_token(env, "SLIPWAY_METRICS_TOKEN"),
             published=public not in (None, *_LOOPBACK),
             headers_timeout_s=_number(env, "SLIPWAY_SERVING_HEADERS_TIMEOUT_MS", "15000", 100, 600_000) / 1000,

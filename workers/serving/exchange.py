@@ -1,5 +1,6 @@
 """One request that is metered: from its arrival to its answer, which leaves only after its usage record."""
 
+import asyncio
 import random
 import time
 from concurrent.futures import Executor
@@ -39,6 +40,7 @@ class Exchange:
         "is_replay",
         "items",
         "key",
+        "moments",
         "oip",
         "queue_us",
         "receive",
@@ -74,6 +76,8 @@ class Exchange:
         self.status = self.bytes_out = 0
         self.code: str | None = None
         self.recorded: bytes | None = None
+        # Where requests are traced: when the steps on its way began and ended.
+        self.moments: dict[str, float] | None = None
 
     async def answer(self, meter: Meter, pool: Executor, body: bytes, headers: Headers) -> None:
         """Record the request as answered, then send the predictions, packed if the client takes that."""
@@ -81,8 +85,7 @@ class Exchange:
             body, headers = await pack(body, pool), [*headers, *PACKED]
         self.status, self.bytes_out = 200, len(body)
         try:
-            self.recorded = self.record()
-            await meter.append(names.STREAM_USAGE, self.recorded)
+            await self._append(meter)
         except InfraError as error:
             await self._fail(error)
             return
@@ -105,8 +108,7 @@ class Exchange:
         try:
             # Nobody's (neither key nor endpoint is known), or refused because nothing can be counted: no record.
             if (self.route or self.key) and self.code != "unavailable":
-                self.recorded = self.record()
-                await meter.append(names.STREAM_USAGE, self.recorded)
+                await self._append(meter)
         except InfraError as failure:
             await self._fail(failure, close=close)
             return
@@ -117,6 +119,13 @@ class Exchange:
         body = error_body(error, self.request_id, oip=self.oip)
         self.status, self.code, self.bytes_out, self.items, self.recorded = error.status, error.code, len(body), 0, None
         await self._send_error(error, body, close=close)
+
+    def _append(self, meter: Meter) -> "asyncio.Future[None]":
+        """Begin to write the usage record."""
+        self.recorded = self.record()
+        if self.moments is not None:
+            self.moments["recording"] = time.perf_counter()
+        return meter.append(names.STREAM_USAGE, self.recorded)
 
     def record(self) -> bytes:
         """The usage record (workers.contracts.usage.UsageRecord) as JSON."""
@@ -150,6 +159,8 @@ class Exchange:
         )
 
     async def _send(self, status: int, body: bytes, headers: Headers, linger: Receive | None = None) -> None:
+        if self.moments is not None:
+            self.moments["recorded"] = time.perf_counter()
         remaining = (b"x-ratelimit-remaining", b"%d" % self.remaining)
         await send_body(self.send, status, body, self.request_id, [*headers, remaining], linger)
 

@@ -1,22 +1,29 @@
 """What is seen of requests that have ended: they are counted, logged and, where that is asked for, traced."""
 
 import time
+from typing import TYPE_CHECKING
 
 from workers.serving.access_log import AccessLog
 from workers.serving.exchange import Exchange
 from workers.serving.metrics import EndpointCounts
 
+if TYPE_CHECKING:
+    from workers.serving.tracing import Tracer
+
 
 class Observer:
     """Called once for each metered request."""
 
-    def __init__(self, access_log: AccessLog) -> None:
+    def __init__(self, access_log: AccessLog, tracer: "Tracer | None") -> None:
         self.access_log = access_log
+        self.tracer = tracer
         # By slug; "" is nobody's: the key or the endpoint is unknown, or they do not belong together.
         self.counts: dict[str, EndpointCounts] = {"": EndpointCounts()}
 
     def ended(self, exchange: Exchange) -> None:
         """A request was answered or refused."""
+        if self.tracer is not None and exchange.moments is not None:
+            self.tracer.ended(exchange, exchange.moments)
         counts, status = self._counts_of(exchange), exchange.status
         counts.statuses[status // 100] += 1
         counts.bytes_in += exchange.bytes_in
@@ -33,6 +40,12 @@ class Observer:
         counts.errors[code] = counts.errors.get(code, 0) + 1
         if self.access_log.refusals:
             self.access_log.write(exchange.record())
+
+    async def stop(self) -> None:
+        """Write and send what is left."""
+        self.access_log.flush()
+        if self.tracer is not None:
+            await self.tracer.stop()
 
     def left(self, exchange: Exchange) -> None:
         """A client hung up before there was an answer."""

@@ -42,6 +42,8 @@ class Predict:
         process = self._process
         exchange = Exchange(headers, receive, send, oip=is_oip)
         held = 0
+        if process.observer.tracer is not None:
+            exchange.moments = {}
         error: SlipwayError | None
         try:
             try:
@@ -51,6 +53,8 @@ class Predict:
                     raise
                 await process.watch.look()
                 route, revision, served = self._admit(exchange, slug)
+            if exchange.moments is not None:
+                exchange.moments["admitted"] = time.perf_counter()
             held = self._hold(headers, MAX_BODY[route.kind])
             body, reply_headers = await self._predictions(exchange, route, revision, served)
             if exchange.call is not None:
@@ -162,6 +166,9 @@ class Predict:
             job = batcher.submit(items, _patience_s(exchange))
             predictions = await (job.future if batcher.on_loop else _unless_gone(job.future, exchange.receive))
             exchange.queue_us, exchange.compute_us = job.queue_us, job.compute_us
+            if exchange.moments is not None:
+                running = job.enqueued + job.queue_us / 1e6
+                exchange.moments |= {"queued": job.enqueued, "running": running, "predicted": time.perf_counter()}
         finally:
             batcher.release(count)
         if explain:

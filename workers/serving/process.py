@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import structlog
 from redis.asyncio import Redis
@@ -24,6 +25,9 @@ from workers.serving.replays import Replays
 from workers.serving.snapshot import Directory, Watch
 from workers.storage import open_storage
 
+if TYPE_CHECKING:
+    from workers.serving.tracing import Tracer
+
 log = structlog.get_logger(__name__)
 
 _STATUS_EVERY_S = 1.0
@@ -41,7 +45,7 @@ class Process:
         self.limits = Limits()
         self.meter = Meter(config.redis_url)
         self.models = Models(open_storage(config.storage), config.cache)
-        self.observer = Observer(AccessLog(config.access_log))
+        self.observer = Observer(AccessLog(config.access_log), _tracer(config, self.name))
         self.bodies = Budget()
         self.replays = Replays()
         self.parsing = ThreadPoolExecutor(2, thread_name_prefix="parse")
@@ -120,11 +124,19 @@ class Process:
                 task.cancel()
             await asyncio.wait(running, timeout=1.0)
         await self.meter.close()
-        self.observer.access_log.flush()
+        await self.observer.stop()
         self.models.close()
         self.explainer.close()
         self.parsing.shutdown(wait=False, cancel_futures=True)
         await self.redis.aclose()
+
+
+def _tracer(config: Config, name: str) -> "Tracer | None":
+    if not config.traces:
+        return None
+    from workers.serving.tracing import Tracer  # OpenTelemetry is loaded only where it is used
+
+    return Tracer(name)
 
 
 def _complain(task: "asyncio.Task[None]") -> None:
