@@ -144,8 +144,9 @@ def test_without_an_exporter_nothing_of_tracing_is_loaded(tmp_path: Path) -> Non
             return Process(Config.read(dict(REDIS_URL="redis://localhost:1", SLIPWAY_HOME=sys.argv[1]))).observer.tracer
 
         assert asyncio.run(make()) is None
-        # (redis-py looks for its metrics by itself)
-        assert not [name for name in sys.modules if name.startswith(("opentelemetry.sdk.trace", "opentelemetry.exporter"))]
+        # redis-py looks for the metrics of OpenTelemetry by itself.
+        tracing = ("opentelemetry.sdk.trace", "opentelemetry.exporter")
+        assert not [name for name in sys.modules if name.startswith(tracing)]
     """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
