@@ -1,8 +1,11 @@
 """What a bundle must be before it may answer. onnxruntime sees none of the refused."""
 
 import json
+import re
 import shutil
+import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +171,54 @@ def test_a_torn_zip_is_refused(tmp_path: Path) -> None:
     Path(torn).write_bytes(good.read_bytes()[:-40])
     with pytest.raises(UserError):
         open_bundle(Path(torn))
+
+
+def repacked(path: Path, target: Path, method: int) -> Path:
+    """A copy of a bundle, packed by another method of zip."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w", method) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    return target
+
+
+def claiming(data: bytes, *, flags: int = 0, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip whose entries' headers, each of which stands twice, claim these flags and this method (APPNOTE.TXT)."""
+    changed = bytearray(data)
+    for signature, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        for found in re.finditer(re.escape(signature), data):
+            struct.pack_into("<HH", changed, found.start() + place, flags, method)
+    return bytes(changed)
+
+
+def damaged(data: bytes) -> bytes:
+    """A zip whose first entry begins with other bytes than were packed: its stream breaks before its checksum."""
+    name, extra = struct.unpack_from("<HH", data, 26)
+    start = 30 + name + extra
+    return data[:start] + b"\xff" * 16 + data[start + 16 :]
+
+
+CANNOT_BE_READ: dict[str, Callable[[bytes], bytes]] = {
+    "encrypted": lambda data: claiming(data, flags=1),
+    "patched": lambda data: claiming(data, flags=1 << 5),
+    "strongly encrypted": lambda data: claiming(data, flags=1 << 6),
+    "unknown method": lambda data: claiming(data, method=77),
+    "damaged": damaged,
+}
+
+
+@pytest.mark.parametrize("how", CANNOT_BE_READ)
+def test_a_zip_that_cannot_be_read_is_refused(tmp_path: Path, how: str) -> None:
+    packed = repacked(bundles.text_bundle(tmp_path / "good.zip"), tmp_path / "packed.zip", zipfile.ZIP_DEFLATED)
+    assert open_bundle(packed).manifest.labels == bundles.TEXT_LABELS
+    bad = tmp_path / "bad.zip"
+    bad.write_bytes(CANNOT_BE_READ[how](packed.read_bytes()))
+    with pytest.raises(UserError) as caught:
+        open_bundle(bad)
+    assert caught.value.code == "bundle_invalid"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_packed_by_another_method_than_ours_is_refused(tmp_path: Path, method: int) -> None:
+    good = bundles.text_bundle(tmp_path / "good.zip")
+    with pytest.raises(UserError, match="unusual method"):
+        open_bundle(repacked(good, tmp_path / "bad.zip", method))

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from workers.inference.core import MODEL, InputError, Predictor, read_manifest
+from workers.inference.core import MODEL, Bundle, InputError, Predictor, read_manifest
 
 
 def main(predictors: type[Predictor], argv: list[str] | None = None) -> int:
@@ -22,7 +22,7 @@ def main(predictors: type[Predictor], argv: list[str] | None = None) -> int:
     if arguments.variant and arguments.variant not in variants:
         parser.error(f"this bundle has no variant {arguments.variant}; it has: {', '.join(variants) or 'none'}")
     model = variants[arguments.variant] if arguments.variant else MODEL
-    predictor = predictors(arguments.bundle, manifest, ["CPUExecutionProvider"], None, model)
+    predictor = predictors(Bundle(arguments.bundle, manifest, model))
     try:
         if arguments.json:
             source = sys.stdin.buffer.read() if arguments.json == "-" else Path(arguments.json).read_bytes()

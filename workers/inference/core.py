@@ -5,12 +5,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 MANIFEST_VERSION = 1
 MODEL = "model.onnx"
+CPU = ("CPUExecutionProvider",)
 
 
 class InputError(ValueError):
@@ -20,6 +21,20 @@ class InputError(ValueError):
         self.index = index
         self.message = message
         super().__init__(message if index is None else f"input {index}: {message}")
+
+
+class Bundle(NamedTuple):
+    """An unzipped bundle and how to run it: `threads` per run, None for all cores; `model` is the file of a variant."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    model: str = MODEL
+    providers: Sequence[str] = CPU
+    threads: int | None = None
+
+    def session(self) -> Any:
+        """Its model, loaded."""
+        return open_session(self.folder / self.model, self.providers, self.threads)
 
 
 class Predictor(ABC):
@@ -32,16 +47,9 @@ class Predictor(ABC):
     inputs_help: ClassVar[str]
     """What the command line's arguments without a name are."""
 
-    def __init__(
-        self,
-        folder: Path,
-        manifest: dict[str, Any],
-        providers: list[str],
-        threads: int | None,
-        model: str = MODEL,
-    ) -> None:
-        self.manifest = manifest
-        self.labels: list[str] = manifest["labels"]
+    def __init__(self, bundle: Bundle) -> None:
+        self.manifest = bundle.manifest
+        self.labels: list[str] = bundle.manifest["labels"]
 
     @abstractmethod
     def prepare(self, raw: Any, index: int = 0) -> Any:
@@ -79,16 +87,9 @@ class LabelPredictor(Predictor):
 
     input_name: ClassVar[str]
 
-    def __init__(
-        self,
-        folder: Path,
-        manifest: dict[str, Any],
-        providers: list[str],
-        threads: int | None,
-        model: str = MODEL,
-    ) -> None:
-        super().__init__(folder, manifest, providers, threads, model)
-        self._session = open_session(folder / model, providers, threads)
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        self._session = bundle.session()
 
     @abstractmethod
     def batch(self, items: Sequence[Any]) -> np.ndarray:
@@ -127,7 +128,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def open_session(model: Path, providers: list[str], threads: int | None) -> Any:
+def open_session(model: Path, providers: Sequence[str], threads: int | None) -> Any:
     """An onnxruntime session on `threads` cores (None: all), made from bytes: no file beside the model is ever read."""
     import onnxruntime
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workers.inference.core import MODEL, InputError, LabelPredictor
+from workers.inference.core import Bundle, InputError, LabelPredictor
 
 MAX_IMAGE_PIXELS = 50_000_000
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -34,16 +34,9 @@ class ImageLabels(LabelPredictor):
     input_name = "images"
     inputs_help = "image files"
 
-    def __init__(
-        self,
-        folder: Path,
-        manifest: dict[str, Any],
-        providers: list[str],
-        threads: int | None,
-        model: str = MODEL,
-    ) -> None:
-        super().__init__(folder, manifest, providers, threads, model)
-        settings = manifest["preprocessing"]
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        settings = bundle.manifest["preprocessing"]
         self._size = (int(settings["height"]), int(settings["width"]))
         self._scaling = Scaling(settings.get("crop"), settings.get("resample", "bicubic"))
 

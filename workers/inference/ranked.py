@@ -3,12 +3,11 @@
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from workers.inference.core import MODEL, InputError, Predictor, open_session
+from workers.inference.core import Bundle, InputError, Predictor
 
 # Most items that one ranked answer, or one list of items to start from, may hold.
 MAX_RANKED = 1000
@@ -34,24 +33,17 @@ class RankedItems(Predictor):
 
     inputs_help = "items that somebody likes"
 
-    def __init__(
-        self,
-        folder: Path,
-        manifest: dict[str, Any],
-        providers: list[str],
-        threads: int | None,
-        model: str = MODEL,
-    ) -> None:
-        super().__init__(folder, manifest, providers, threads, model)
-        settings = manifest["preprocessing"]
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        settings = bundle.manifest["preprocessing"]
         self._k: int = settings["k"]
         # Numbers that the model gathers per item of a history: this bounds a run's memory.
         self._width: int = settings["width"]
-        self.items: list[str] = json.loads((folder / "items.json").read_text(encoding="utf-8"))
-        users = json.loads((folder / "users.json").read_text(encoding="utf-8"))
+        self.items: list[str] = json.loads((bundle.folder / "items.json").read_text(encoding="utf-8"))
+        users = json.loads((bundle.folder / "users.json").read_text(encoding="utf-8"))
         self._number = {item: number for number, item in enumerate(self.items)}
         self._user = {user: number for number, user in enumerate(users)}
-        with np.load(folder / "histories.npz", allow_pickle=False) as arrays:
+        with np.load(bundle.folder / "histories.npz", allow_pickle=False) as arrays:
             self._starts = arrays["starts"]
             self._history = arrays["items"]
             self._weights = arrays.get("weights")
@@ -59,7 +51,7 @@ class RankedItems(Predictor):
         whole = len(self._starts) == len(users) + 1 and self._starts[-1] == len(self._history)
         if not whole or len(self._popularity) != len(self.items):
             raise ValueError("histories.npz does not belong to items.json and users.json")
-        self._session = open_session(folder / model, providers, threads)
+        self._session = bundle.session()
 
     def prepare(self, raw: Any, index: int = 0) -> Query:
         """{"user": id} or {"items": [ids]}, with "k" and "exclude_seen" as wished; a string alone is a user."""

@@ -5,9 +5,10 @@ bundle holds those it needs, joined into one file (see script.py). They need num
 tokenizers or Pillow.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from workers.inference.core import MODEL, Predictor, read_manifest
+from workers.inference.core import CPU, MODEL, Bundle, Predictor, read_manifest
 from workers.inference.image import ImageLabels
 from workers.inference.ranked import RankedItems
 from workers.inference.tabular import TableLabels
@@ -22,7 +23,7 @@ PREDICTORS: dict[str, type[Predictor]] = {
 
 
 def load(
-    folder: str | Path, providers: list[str] | None = None, threads: int | None = None, model: str = MODEL
+    folder: str | Path, providers: Sequence[str] | None = None, threads: int | None = None, model: str = MODEL
 ) -> Predictor:
     """Load an unzipped bundle. `providers` are onnxruntime's, CPU by default; `threads` per model run, None for all
     cores; `model` is the file of a variant.
@@ -31,4 +32,4 @@ def load(
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
-    return PREDICTORS[manifest["predictor"]](folder, manifest, providers or ["CPUExecutionProvider"], threads, model)
+    return PREDICTORS[manifest["predictor"]](Bundle(folder, manifest, model, providers or CPU, threads))

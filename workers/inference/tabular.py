@@ -6,12 +6,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from workers.inference.core import InputError, LabelPredictor
+from workers.inference.core import Bundle, InputError, LabelPredictor
 
 # Cells that say that there is no value, in any case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", "#n/a", "(null)", "missing"})
@@ -128,14 +127,13 @@ class TableLabels(LabelPredictor):
     input_name = "features"
     inputs_help = 'rows, each as {"column": value}'
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], *settings: Any) -> None:
-        super().__init__(folder, manifest, *settings)
-        self._columns = [
-            (column["name"], FEATURES[column["type"]](column)) for column in manifest["preprocessing"]["columns"]
-        ]
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        settings = bundle.manifest["preprocessing"]
+        self._columns = [(column["name"], FEATURES[column["type"]](column)) for column in settings["columns"]]
         self._known = {name for name, _ in self._columns}
         # Columns of the data that the model does not look at; they may be sent, and change nothing.
-        self._ignored = set(manifest["preprocessing"]["ignored"])
+        self._ignored = set(settings["ignored"])
 
     def prepare(self, raw: Any, index: int = 0) -> np.ndarray:
         """{"column": text, number, true, false or null}."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from workers.inference.core import MODEL, InputError, LabelPredictor
+from workers.inference.core import Bundle, InputError, LabelPredictor
 
 
 class TextLabels(LabelPredictor):
@@ -16,18 +16,11 @@ class TextLabels(LabelPredictor):
     input_name = "token_ids"
     inputs_help = "texts"
 
-    def __init__(
-        self,
-        folder: Path,
-        manifest: dict[str, Any],
-        providers: list[str],
-        threads: int | None,
-        model: str = MODEL,
-    ) -> None:
-        super().__init__(folder, manifest, providers, threads, model)
-        settings = manifest["preprocessing"]
+    def __init__(self, bundle: Bundle) -> None:
+        super().__init__(bundle)
+        settings = bundle.manifest["preprocessing"]
         self._max_chars: int = settings["max_chars"]
-        self._readers = [TokenReader.open(folder, own) for own in settings.get("tokenizers", [settings])]
+        self._readers = [TokenReader.open(bundle.folder, own) for own in settings.get("tokenizers", [settings])]
 
     def prepare(self, raw: Any, index: int = 0) -> str:
         """The text itself, or {"text": ...}."""

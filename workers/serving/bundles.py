@@ -7,6 +7,7 @@ import re
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +30,11 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}\Z")
 _MAX_FILES: Final = 32
 _MAX_UNPACKED: Final = 4 * 2**30
 _MAX_MANIFEST: Final = 16 * 2**20
+# How the export packs, and nothing else: on damaged bzip2, zipfile raises what a broken disk does, OSError.
+_METHODS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+# What zipfile raises on a zip that it cannot read. RuntimeError: an encrypted entry; as its subclass
+# NotImplementedError: strong encryption, patched data, a newer version of the format. zlib.error: a damaged entry.
+_UNREADABLE: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, EOFError, zlib.error)
 # How far an answer may lie from the one that was stored when the bundle was made, on another machine perhaps.
 _TOLERANCE: Final = 2e-3
 
@@ -80,6 +86,8 @@ def _unpack(path: Path, folder: Path) -> Manifest:
             entries = {entry.filename: entry for entry in bundle.infolist()}
             if len(entries) != len(bundle.infolist()) or len(entries) > _MAX_FILES:
                 raise _refused("it has too many files")
+            if not {entry.compress_type for entry in entries.values()} <= _METHODS:
+                raise _refused("it is packed by an unusual method")
             if "manifest.json" not in entries or entries["manifest.json"].file_size > _MAX_MANIFEST:
                 raise _refused("manifest.json is missing or too large")
             text = _read(bundle, entries["manifest.json"], _MAX_MANIFEST)
@@ -89,7 +97,7 @@ def _unpack(path: Path, folder: Path) -> Manifest:
             (folder / "manifest.json").write_bytes(text)
             for name, facts in manifest.files.items():
                 _unpack_one(bundle, entries[name], facts, folder)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValidationError, EOFError) as error:
+    except (*_UNREADABLE, ValidationError) as error:
         raise _refused("it cannot be read") from error
     return manifest
 
