@@ -21,13 +21,14 @@ Preset = Literal["fast", "balanced", "best"]
 PRESETS: tuple[Preset, ...] = ("fast", "balanced", "best")
 # Marks parameters that say how often to train, not how: the form shows them apart.
 PLAN: dict[str, Any] = {"plan": True}
+# Marks parameters that only experts need.
+ADVANCED: dict[str, Any] = {"advanced": True}
 
 
 class Params(BaseModel):
     """A template's parameters. The web form, the API schema and the docs are made from the fields.
 
-    Each field carries `title`, `description`, bounds and, where only experts need it, `json_schema_extra={"advanced":
-    True}`.
+    Each field carries `title`, `description`, bounds and, where it is so, `json_schema_extra=ADVANCED`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -132,3 +133,18 @@ class TaskTemplate(ABC):
             "presets": list(self.presets),
             "search_space": {name: values.describe() for name, values in self.search_space.items()},
         }
+
+
+class ClassificationTemplate(TaskTemplate):
+    """Something gets one of the labels of its training data."""
+
+    main_metric = "accuracy"
+    output_schema: ClassVar[dict[str, Any]] = {
+        "type": "object",
+        "required": ["label", "score", "scores"],
+        "properties": {
+            "label": {"type": "string", "description": "The most likely class."},
+            "score": {"type": "number", "description": "Its probability."},
+            "scores": {"type": "object", "additionalProperties": {"type": "number"}},
+        },
+    }

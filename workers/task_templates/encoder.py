@@ -1,14 +1,13 @@
 """Parameters of transfer learning, shared by the templates that can start from a pretrained encoder."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from workers.task_templates.base import Params
+from workers.task_templates.base import ADVANCED, Params
 
 # One or two parts as on the Hugging Face hub. No part begins with a dot: a name can never lead out of a folder.
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
-_ADVANCED: dict[str, Any] = {"advanced": True}
 
 
 class EncoderParams(Params):
@@ -28,7 +27,7 @@ class EncoderParams(Params):
         title="Encoder training",
         description="full: the whole encoder learns. frozen: it stays as it is, and only a layer on top learns, which "
         "is several times faster and weaker.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     encoder_learning_rate: float | None = Field(
         default=None,
@@ -36,7 +35,7 @@ class EncoderParams(Params):
         le=1,
         title="Encoder learning rate",
         description="The size of a training step of the encoder's last layer at its peak. Empty: a usual one.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     encoder_layer_decay: float = Field(
         default=0.9,
@@ -44,5 +43,5 @@ class EncoderParams(Params):
         le=1,
         title="Encoder layer decay",
         description="Each layer of the encoder learns by this factor more slowly than the one above it.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )

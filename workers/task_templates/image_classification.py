@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from workers.contracts.job import DatasetKind
-from workers.task_templates.base import Preset, TaskTemplate
+from workers.contracts.kinds import DatasetKind
+from workers.task_templates.base import ADVANCED, ClassificationTemplate, Preset
 from workers.task_templates.encoder import EncoderParams
-from workers.task_templates.network import ADVANCED, NetworkParams
+from workers.task_templates.network import NetworkParams
 from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class ImageParams(EncoderParams, NetworkParams):
     )
 
 
-class ImageClassification(TaskTemplate):
+class ImageClassification(ClassificationTemplate):
     """JPEG, PNG, WebP, GIF and BMP files of any size; labels are strings."""
 
     key = "image-classification"
@@ -155,22 +155,12 @@ class ImageClassification(TaskTemplate):
         "distort": Range(0.0, 0.9),
         "cutmix": Range(0.0, 0.8),
     }
-    main_metric = "accuracy"
     input_schema: ClassVar[dict[str, Any]] = {
         "type": "object",
         "title": "Image",
         "description": "The image file itself as the request's body, or JSON with the file in base64.",
         "required": ["image"],
         "properties": {"image": {"type": "string", "contentEncoding": "base64"}},
-    }
-    output_schema: ClassVar[dict[str, Any]] = {
-        "type": "object",
-        "required": ["label", "score", "scores"],
-        "properties": {
-            "label": {"type": "string", "description": "The most likely class."},
-            "score": {"type": "number", "description": "Its probability."},
-            "scores": {"type": "object", "additionalProperties": {"type": "number"}},
-        },
     }
 
     def toy_data(self, path: Path, seed: int = 0) -> None:

@@ -4,9 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from workers.task_templates.base import FoldedParams
-
-ADVANCED: dict[str, Any] = {"advanced": True}
+from workers.task_templates.base import ADVANCED, FoldedParams
 
 
 class NetworkParams(FoldedParams):
@@ -152,4 +150,30 @@ class NetworkParams(FoldedParams):
         description="GPUs of one host that train together and share each batch. The result is that of one device, but "
         "for the order of sums.",
         json_schema_extra=ADVANCED,
+    )
+
+
+# Fields that not every network has, or not with the same numbers.
+
+
+def dropout_field(default: float) -> Any:
+    """A field for dropout."""
+    return Field(
+        default=default,
+        ge=0,
+        le=0.9,
+        title="Dropout",
+        description="Share of the signal that is hidden at random in training, against learning by heart.",
+        json_schema_extra=ADVANCED,
+    )
+
+
+def networks_field(most: int) -> Any:
+    """A field for an ensemble of at most so many networks."""
+    return Field(
+        default=1,
+        ge=1,
+        le=most,
+        title="Networks",
+        description="How many networks learn side by side and answer together: surer answers, that many times slower.",
     )

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from workers.contracts.job import DatasetKind
-from workers.task_templates.base import Params, Preset, TaskTemplate
+from workers.contracts.kinds import DatasetKind
+from workers.task_templates.base import ADVANCED, Params, Preset, TaskTemplate
 from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
     from workers.engine.run import Run, Trained
-
-_ADVANCED: dict[str, Any] = {"advanced": True}
 
 
 class RecommendationParams(Params):
@@ -71,7 +69,7 @@ class RecommendationParams(Params):
         le=1e9,
         title="Regularization (λ)",
         description="Caution against chance patterns: higher is more cautious. Empty: chosen on the validation rows.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     dropout: float = Field(
         default=0.5,
@@ -79,7 +77,7 @@ class RecommendationParams(Params):
         le=0.95,
         title="Dropout (EASE)",
         description="The share of each history that is hidden in training, against learning by heart.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     entries: int | None = Field(
         default=None,
@@ -88,7 +86,7 @@ class RecommendationParams(Params):
         title="Neighbours per item (EASE)",
         description="How many other items each item speaks for; 0 keeps all. Empty: 1,000 where that loses next to "
         "nothing on the validation rows; bundles become smaller.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     factors: int = Field(
         default=64,
@@ -96,7 +94,7 @@ class RecommendationParams(Params):
         le=1024,
         title="Factors (ALS)",
         description="Numbers that describe a user or an item.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     alpha: float | None = Field(
         default=None,
@@ -104,7 +102,7 @@ class RecommendationParams(Params):
         le=10_000,
         title="Confidence (α, ALS)",
         description="How much more a met item counts than one that was not met. Empty: chosen on the validation rows.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
     iterations: int = Field(
         default=10,
@@ -112,7 +110,7 @@ class RecommendationParams(Params):
         le=500,
         title="Iterations (ALS)",
         description="How often users and items are solved in turn.",
-        json_schema_extra=_ADVANCED,
+        json_schema_extra=ADVANCED,
     )
 
 

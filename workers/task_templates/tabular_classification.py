@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from workers.contracts.kinds import DatasetKind
-from workers.task_templates.base import Preset, TaskTemplate
-from workers.task_templates.network import ADVANCED, NetworkParams
+from workers.task_templates.base import ADVANCED, ClassificationTemplate, Preset
+from workers.task_templates.network import NetworkParams, dropout_field, networks_field
 from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
@@ -31,13 +31,7 @@ class TabularParams(NetworkParams):
         description="Columns that the model must not look at, separated by commas: what is not known yet when a "
         "prediction is asked for, or gives the answer away.",
     )
-    networks: int = Field(
-        default=1,
-        ge=1,
-        le=20,
-        title="Networks",
-        description="How many networks learn side by side and answer together: surer answers, that many times slower.",
-    )
+    networks: int = networks_field(20)
     width: int = Field(
         default=192, ge=8, le=4096, title="Hidden width", description="Numbers in each hidden layer of the network."
     )
@@ -76,17 +70,10 @@ class TabularParams(NetworkParams):
         description="Share of cells that are hidden at random in training, so that the model can do without them.",
         json_schema_extra=ADVANCED,
     )
-    dropout: float = Field(
-        default=0.15,
-        ge=0,
-        le=0.9,
-        title="Dropout",
-        description="Share of the signal that is hidden at random in training, against learning by heart.",
-        json_schema_extra=ADVANCED,
-    )
+    dropout: float = dropout_field(0.15)
 
 
-class TabularClassification(TaskTemplate):
+class TabularClassification(ClassificationTemplate):
     """Tables of numbers, categories and dates with missing values; labels are strings."""
 
     key = "tabular-classification"
@@ -117,21 +104,11 @@ class TabularClassification(TaskTemplate):
         "dropout": Range(0.0, 0.5),
         "weight_decay": Range(0.001, 0.5, log=True),
     }
-    main_metric = "accuracy"
     input_schema: ClassVar[dict[str, Any]] = {
         "title": "Row",
         "type": "object",
         "description": "A value by column; what is left out, null or empty counts as missing.",
         "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
-    }
-    output_schema: ClassVar[dict[str, Any]] = {
-        "type": "object",
-        "required": ["label", "score", "scores"],
-        "properties": {
-            "label": {"type": "string", "description": "The most likely class."},
-            "score": {"type": "number", "description": "Its probability."},
-            "scores": {"type": "object", "additionalProperties": {"type": "number"}},
-        },
     }
 
     def toy_data(self, path: Path, seed: int = 0) -> None:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from workers.contracts.job import DatasetKind
-from workers.task_templates.base import Preset, TaskTemplate
+from workers.contracts.kinds import DatasetKind
+from workers.task_templates.base import ADVANCED, ClassificationTemplate, Preset
 from workers.task_templates.encoder import EncoderParams
-from workers.task_templates.network import ADVANCED, NetworkParams
+from workers.task_templates.network import NetworkParams, dropout_field, networks_field
 from workers.task_templates.search_space import Range, SearchSpace
 
 if TYPE_CHECKING:
@@ -39,13 +39,7 @@ class TextParams(EncoderParams, NetworkParams):
         description="How many patterns over several words the network looks for, of each length. More take longer and "
         "need more examples; 0 leaves a plain bag of words, word parts and phrases.",
     )
-    networks: int = Field(
-        default=1,
-        ge=1,
-        le=10,
-        title="Networks",
-        description="How many networks learn side by side and answer together: surer answers, that many times slower.",
-    )
+    networks: int = networks_field(10)
     max_tokens: int = Field(
         default=512,
         ge=8,
@@ -75,17 +69,10 @@ class TextParams(EncoderParams, NetworkParams):
         description="Treat capital and small letters alike.",
         json_schema_extra=ADVANCED,
     )
-    dropout: float = Field(
-        default=0.5,
-        ge=0,
-        le=0.9,
-        title="Dropout",
-        description="Share of the signal that is hidden at random in training, against learning by heart.",
-        json_schema_extra=ADVANCED,
-    )
+    dropout: float = dropout_field(0.5)
 
 
-class TextClassification(TaskTemplate):
+class TextClassification(ClassificationTemplate):
     """Texts of any language; labels are strings."""
 
     key = "text-classification"
@@ -121,21 +108,11 @@ class TextClassification(TaskTemplate):
         "phrases": Range(1, 4),
         "channels": Range(8, 128, log=True),
     }
-    main_metric = "accuracy"
     input_schema: ClassVar[dict[str, Any]] = {
         "type": "string",
         "title": "Text",
         "minLength": 1,
         "examples": ["Where can I change my delivery address?"],
-    }
-    output_schema: ClassVar[dict[str, Any]] = {
-        "type": "object",
-        "required": ["label", "score", "scores"],
-        "properties": {
-            "label": {"type": "string", "description": "The most likely class."},
-            "score": {"type": "number", "description": "Its probability."},
-            "scores": {"type": "object", "additionalProperties": {"type": "number"}},
-        },
     }
 
     def toy_data(self, path: Path, seed: int = 0) -> None:
