@@ -13,6 +13,8 @@ from workers.ingest.records import Problem, Record
 from workers.ingest.rejects import RejectFile
 
 _SECONDS_BETWEEN_EVENTS = 0.5
+# The share of an import that reading is; the rest is writing.
+READ_SHARE = 0.85
 
 
 class Import:

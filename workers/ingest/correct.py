@@ -15,10 +15,9 @@ from workers.ingest import items as classification
 from workers.ingest.context import Import
 from workers.ingest.kinds import table
 from workers.ingest.parquet_out import IMAGE_SCHEMA, TEXT_SCHEMA, column_types, groups
+from workers.ingest.reading import MAX_LABEL_CHARS
 from workers.ingest.records import text_problem
 from workers.ingest.statistics import summary
-
-_MAX_LABEL_CHARS = 400
 
 
 def parse(body: Any) -> dict[int, str]:
@@ -35,7 +34,7 @@ def parse(body: Any) -> dict[int, str]:
         if type(row) is not int or row < 0:
             raise JobError("correction_invalid", f"Change {place}: the row is not a number of a row.")
         name = cells.name(label) if isinstance(label, str) else ""
-        if not name or len(name) > _MAX_LABEL_CHARS or text_problem([name]):
+        if not name or len(name) > MAX_LABEL_CHARS or text_problem([name]):
             raise JobError("correction_invalid", f"Change {place}: the label must be a text of 1 to 400 characters.")
         parsed[row] = name
     return parsed
@@ -60,22 +59,13 @@ def run(ctx: Import, changes: dict[int, str]) -> IngestResult:
         raise JobError("input_corrupt", "The earlier version has no rows.")
     schema, columns, profile = _SCHEMAS[shown](ctx)
     labels = finish.Labels(kept.names, kept.labels)
-    written = finish.write(
-        ctx.source,
-        ctx.data,
-        schema,
-        codes,
-        labels=labels,
-        on_rows=lambda done: ctx.progress.report(0.3 + 0.7 * done / rows, "Writing rows"),
-    )
-    return IngestResult(
-        rows=written.rows,
-        rejected=0,
-        content_hash=written.content_hash,
+    written = finish.write(ctx, schema, codes, source=ctx.source, labels=labels)
+    return finish.result(
+        ctx,
+        written,
         columns=columns,
         mapping=dict(ctx.spec.mapping),
         classes=kept.classes(),
-        splits=written.splits,
         profile={
             "format": "correction",
             "corrections": len(changes),
@@ -83,7 +73,6 @@ def run(ctx: Import, changes: dict[int, str]) -> IngestResult:
             "split": {"by": "parent", "carved": []},
             **profile,
         },
-        issues=ctx.issues.as_list(),
     )
 
 

@@ -1,14 +1,16 @@
 """The last pass: staged rows, now with their row number, split and label, become data.parquet."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from workers.contracts.job import SPLITS
+from workers.contracts.manifest import IngestResult
+from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.hashing import ContentHash
 from workers.ingest.parquet_out import GroupWriter, groups
 from workers.ingest.splits import Codes, Ints
@@ -32,22 +34,24 @@ class Written(NamedTuple):
 
 
 def write(
-    source: Path,
-    target: Path,
+    ctx: Import,
     schema: pa.Schema,
     codes: Codes,
     *,
+    source: Path | None = None,
     keep: Mask | None = None,
     labels: Labels | None = None,
-    on_rows: Callable[[int], None] = lambda rows: None,
+    what: str = "rows",
 ) -> Written:
-    """Write the rows of `source` that are kept, in order. `codes` and `labels` are those of the kept rows.
+    """Write the staged rows (or those of `source`) that are kept, in order, and tell how far it is.
 
-    `on_rows` hears how many rows of `source` have been read. One row group is in memory at a time.
+    `codes` and `labels` are those of the kept rows. One row group is in memory at a time.
     """
+    source = source or ctx.staged
+    rows = pq.read_metadata(source).num_rows
     content = ContentHash()
     read = row = 0
-    with GroupWriter(target, schema) as writer:
+    with GroupWriter(ctx.data, schema) as writer:
         for group in groups(source):
             here = slice(read, read + group.num_rows)
             read += group.num_rows
@@ -64,9 +68,32 @@ def write(
             writer.add_group(group)
             content.add(group["hash"].to_pylist(), split.to_pylist(), _values(group))
             row = until
-            on_rows(read)
+            ctx.progress.report(READ_SHARE + (1 - READ_SHARE) * read / rows, f"Writing {what}")
     counts = np.bincount(codes, minlength=len(SPLITS))
     return Written(row, {name: int(counts[code]) for code, name in enumerate(SPLITS)}, content.hexdigest())
+
+
+def result(
+    ctx: Import,
+    written: Written,
+    *,
+    columns: list[dict[str, str]],
+    mapping: dict[str, str],
+    profile: dict[str, Any],
+    classes: dict[str, int] | None = None,
+) -> IngestResult:
+    """What the job tells of a data.parquet."""
+    return IngestResult(
+        rows=written.rows,
+        rejected=ctx.rejected,
+        content_hash=written.content_hash,
+        columns=columns,
+        mapping=mapping,
+        classes=classes or {},
+        splits=written.splits,
+        profile=profile,
+        issues=ctx.issues.as_list(),
+    )
 
 
 def _set(table: pa.Table, name: str, values: pa.Array) -> pa.Table:

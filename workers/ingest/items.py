@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import SPLITS
-from workers.ingest import duplicates, splits
+from workers.contracts.manifest import IngestResult
+from workers.ingest import duplicates, finish, splits
 from workers.ingest.context import Import
 from workers.ingest.hashing import Hashes
 from workers.ingest.issues import Severity
@@ -112,8 +114,28 @@ def examine(ctx: Import, items: Items, source: Path, column: str, places: Ints |
     return found
 
 
-def decide(ctx: Import, items: Items, column: str, places: Ints | None = None) -> tuple[Codes, dict[str, Any]]:
-    """Examine the staged items (see `examine`) and decide their splits; also facts for the profile. Raises JobError."""
+def write(
+    ctx: Import,
+    items: Items,
+    schema: pa.Schema,
+    *,
+    shown: str,
+    columns: list[dict[str, str]],
+    mapping: dict[str, str],
+    profile: dict[str, Any],
+    keep: finish.Mask | None = None,
+    what: str = "rows",
+) -> IngestResult:
+    """Examine the staged items (see `examine`), decide their splits and write them. `keep`: which of the staged rows
+    the items are, where not all. Raises JobError."""
+    codes, facts = _decide(ctx, items, shown, None if keep is None else np.flatnonzero(keep))
+    labels = finish.Labels(items.names, items.labels)
+    written = finish.write(ctx, schema, codes, keep=keep, labels=labels, what=what)
+    profile = {"rows_in_file": written.rows + ctx.rejected, **facts, **profile}
+    return finish.result(ctx, written, columns=columns, mapping=mapping, classes=items.classes(), profile=profile)
+
+
+def _decide(ctx: Import, items: Items, column: str, places: Ints | None) -> tuple[Codes, dict[str, Any]]:
     found = examine(ctx, items, ctx.staged, column, places)
     given = items.given
     codes = splits.by_content(items.hashes, items.labels, given, found.conflicting, ctx.spec.seed)

@@ -14,7 +14,7 @@ from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
 from workers.ingest import finish, hashing, items, layout
 from workers.ingest.archives.entries import Archive, Entry
-from workers.ingest.context import Import
+from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.images import Decoded, decode
 from workers.ingest.layout import Folder, Place
 from workers.ingest.parquet_out import IMAGE_SCHEMA, GroupWriter, column_types
@@ -22,7 +22,6 @@ from workers.ingest.records import Problem, Record
 from workers.ingest.statistics import summary
 
 _STAGED = pa.schema([field for field in IMAGE_SCHEMA if field.name not in ("row", "split", "label")])
-_READ_SHARE = 0.85
 
 
 class _Image(NamedTuple):
@@ -74,7 +73,7 @@ def run(ctx: Import, archive: Archive, format: str) -> IngestResult:
             width, height = image.found.width, image.found.height
             row = (digest.hex(), image.data, image.name, width, height, image.found.format)
             staged.add(row, len(image.data) + 200)
-            ctx.progress.report(_READ_SHARE * archive.fraction(), "Reading images")
+            ctx.progress.report(READ_SHARE * archive.fraction(), "Reading images")
     return _finish(ctx, kept, format)
 
 
@@ -83,34 +82,22 @@ def _finish(ctx: Import, kept: _Kept, format: str) -> IngestResult:
     if len(kept.hashes) and not len(labelled):
         raise JobError("archive_no_classes", evidence=f"For example: {kept.names[0][:200]}")
     items.check(ctx, labelled)
-    codes, facts = items.decide(ctx, labelled, "name", places=np.flatnonzero(keep))
-    written = finish.write(
-        ctx.staged,
-        ctx.data,
+    return items.write(
+        ctx,
+        labelled,
         IMAGE_SCHEMA,
-        codes,
-        keep=keep,
-        labels=finish.Labels(labelled.names, labelled.labels),
-        on_rows=lambda rows: ctx.progress.report(_READ_SHARE + (1 - _READ_SHARE) * rows / len(keep), "Writing images"),
-    )
-    return IngestResult(
-        rows=written.rows,
-        rejected=ctx.rejected,
-        content_hash=written.content_hash,
+        shown="name",
         columns=column_types(IMAGE_SCHEMA),
         mapping={},
-        classes=labelled.classes(),
-        splits=written.splits,
+        keep=keep,
+        what="images",
         profile={
             "format": format,
-            "rows_in_file": written.rows + ctx.rejected,
-            **facts,
             "width": summary(np.frombuffer(kept.widths, np.uint32)[keep]),
             "height": summary(np.frombuffer(kept.heights, np.uint32)[keep]),
             "bytes": summary(np.frombuffer(kept.bytes, np.int64)[keep]),
             "formats": dict(sorted(kept.formats.items())),
         },
-        issues=ctx.issues.as_list(),
     )
 
 

@@ -7,6 +7,7 @@ The others are accepted rows too, but merged: rows + rejected + profile["merged"
 
 import datetime as dt
 from array import array
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow as pa
 from workers.contracts.errors import JobError
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
-from workers.ingest import cells, columns, finish, hashing, splits
+from workers.ingest import cells, columns, finish, hashing, reading, splits
 from workers.ingest.context import Import
 from workers.ingest.items import MIN_ROWS, no_rows
 from workers.ingest.parquet_out import GroupWriter, cells_at, column_types, interaction_schema
@@ -24,7 +25,6 @@ from workers.ingest.splits import Codes, Ints
 from workers.ingest.statistics import doubling_histogram, summary
 
 _MAX_ID_CHARS = 1000
-_READ_SHARE = 0.8
 Mask = finish.Mask
 
 
@@ -101,22 +101,13 @@ def run(ctx: Import, table: Table) -> IngestResult:
         None if given is None else given[keep],
         ctx.spec.seed,
     )
-    written = finish.write(
-        ctx.staged,
-        ctx.data,
-        schema,
-        codes,
-        keep=keep,
-        on_rows=lambda rows: ctx.progress.report(_READ_SHARE + (1 - _READ_SHARE) * rows / len(kept), "Writing rows"),
-    )
+    written = finish.write(ctx, schema, codes, keep=keep)
     carved = [] if given is None else [SPLITS[code] for code in splits.missing(given[keep])]
-    return IngestResult(
-        rows=written.rows,
-        rejected=ctx.rejected,
-        content_hash=written.content_hash,
+    return finish.result(
+        ctx,
+        written,
         columns=column_types(schema),
         mapping=mapping,
-        splits=written.splits,
         profile={
             "format": table.format,
             **table.facts,
@@ -125,39 +116,28 @@ def run(ctx: Import, table: Table) -> IngestResult:
             "split": {"by": by, "carved": carved},
             **_profile(kept, keep),
         },
-        issues=ctx.issues.as_list(),
     )
 
 
 def _read(ctx: Import, table: Table, mapping: dict[str, str], kept: _Kept, schema: pa.Schema) -> None:
-    place = {role: table.columns.index(column) for role, column in mapping.items()}
     with GroupWriter(
         ctx.staged, pa.schema([field for field in schema if field.name not in ("row", "split")])
     ) as staged:
-        for record in table.records():
-            if len(kept) + ctx.rejected >= ctx.limits.max_rows:
-                raise JobError("too_many_rows", f"The file has more than {ctx.limits.max_rows:,} rows.")
-            parsed = record.problem or _parse(record, mapping, place)
-            if isinstance(parsed, Problem):
-                ctx.reject(record, parsed)
-            else:
-                user, item, rating, time, split = parsed
-                digest = hashing.of_pair(user, item)
-                kept.add(user, item, hashing.short(digest), time, split, record.line)
-                typed = [value for role, value in (("rating", rating), ("timestamp", time)) if role in place]
-                staged.add((digest.hex(), user, item, *typed), 64)
-            if (len(kept) + ctx.rejected) % 1000 == 0:
-                ctx.progress.report(_READ_SHARE * table.fraction(), "Reading rows")
+        for record, parsed in reading.accepted(ctx, table, mapping, partial(_parse, mapping)):
+            user, item, rating, time, split = parsed
+            digest = hashing.of_pair(user, item)
+            kept.add(user, item, hashing.short(digest), time, split, record.line)
+            typed = [value for role, value in (("rating", rating), ("timestamp", time)) if role in mapping]
+            staged.add((digest.hex(), user, item, *typed), 64)
 
 
 _Parsed = tuple[str, str, float | None, int | None, str | None]
 
 
-def _parse(record: Record, mapping: dict[str, str], place: dict[str, int]) -> _Parsed | Problem:
+def _parse(mapping: dict[str, str], record: Record, cell: dict[str, str]) -> _Parsed | Problem:
     """The values of a row, or what is wrong with it. A mapped column must be filled in every row."""
-    cell = {role: record.fields[column] for role, column in place.items()}
     user, item = cells.name(cell["user"]), cells.name(cell["item"])
-    rating = time = split = None
+    rating = time = None
     for role, value, missing in (("user", user, "user_missing"), ("item", item, "item_missing")):
         if not value:
             return Problem(missing, f"The {role} is empty.", mapping[role])
@@ -169,10 +149,8 @@ def _parse(record: Record, mapping: dict[str, str], place: dict[str, int]) -> _P
         return Problem("rating_invalid", "The rating is not a number.", mapping["rating"], cell["rating"])
     if "timestamp" in cell and (time := cells.timestamp(cell["timestamp"])) is None:
         return Problem("timestamp_invalid", "The time cannot be read.", mapping["timestamp"], cell["timestamp"])
-    if "split" in cell and (split := cells.split(cell["split"])) is None:
-        message = "The split is not train, validation or test."
-        return Problem("split_invalid", message, mapping["split"], cell["split"])
-    return user, item, rating, time, split
+    split = reading.given_split(mapping, cell)
+    return split if isinstance(split, Problem) else (user, item, rating, time, split)
 
 
 def _merge(ctx: Import, kept: _Kept) -> Mask:

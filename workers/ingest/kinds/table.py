@@ -1,19 +1,18 @@
 """Tabular classification: rows of a label and any other columns, kept as they are written."""
 
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
-from workers.ingest import cells, column_types, columns, finish, hashing, items
+from workers.ingest import column_types, columns, hashing, items, reading
 from workers.ingest.context import Import
 from workers.ingest.parquet_out import GroupWriter, groups, table_schema
 from workers.ingest.records import Problem, Record, Table
 
-_MAX_LABEL_CHARS = 400
 MAX_COLUMNS = 1000
-_READ_SHARE = 0.85
 
 
 def run(ctx: Import, table: Table) -> IngestResult:
@@ -30,31 +29,14 @@ def run(ctx: Import, table: Table) -> IngestResult:
     _read(ctx, table, mapping, names, kept, memories)
     items.check(ctx, kept)
     judged = _judged(ctx, names, memories, len(kept))
-    codes, facts = items.decide(ctx, kept, "values")
-    written = finish.write(
-        ctx.staged,
-        ctx.data,
+    return items.write(
+        ctx,
+        kept,
         table_schema([(column.name, column.metadata()) for column in judged]),
-        codes,
-        labels=finish.Labels(kept.names, kept.labels),
-        on_rows=lambda rows: ctx.progress.report(_READ_SHARE + (1 - _READ_SHARE) * rows / len(kept), "Writing rows"),
-    )
-    return IngestResult(
-        rows=written.rows,
-        rejected=ctx.rejected,
-        content_hash=written.content_hash,
+        shown="values",
         columns=shown_types(judged),
         mapping=mapping,
-        classes=kept.classes(),
-        splits=written.splits,
-        profile={
-            "format": table.format,
-            **table.facts,
-            "rows_in_file": written.rows + ctx.rejected,
-            **facts,
-            "columns": [column.profile() for column in judged],
-        },
-        issues=ctx.issues.as_list(),
+        profile={"format": table.format, **table.facts, "columns": [column.profile() for column in judged]},
     )
 
 
@@ -66,48 +48,31 @@ def _read(
     kept: items.Items,
     memories: list[column_types.Cells],
 ) -> None:
-    place = {role: table.columns.index(column) for role, column in mapping.items()}
     places = [table.columns.index(name) for name in names]
     staged_schema = pa.schema([("hash", pa.string()), ("values", pa.struct([(name, pa.string()) for name in names]))])
     unpacked = 0
     with GroupWriter(ctx.staged, staged_schema) as staged:
-        for record in table.records():
-            if len(kept) + ctx.rejected >= ctx.limits.max_rows:
-                raise JobError("too_many_rows", f"The file has more than {ctx.limits.max_rows:,} rows.")
-            problem = record.problem or _judge(ctx, record, mapping, place)
-            if problem:
-                ctx.reject(record, problem)
-            else:
-                values = [record.fields[at].strip() for at in places]
-                digest = hashing.of_text("\x1f".join(values))
-                split = cells.split(record.fields[place["split"]]) if "split" in place else None
-                kept.add(hashing.short(digest), cells.name(record.fields[place["label"]]), split, record.line)
-                for memory, value in zip(memories, values, strict=True):
-                    memory.add(value)
-                size = sum(map(len, values))
-                staged.add((digest.hex(), dict(zip(names, values, strict=True))), size + 64)
-                unpacked += size
-                if unpacked > ctx.limits.max_unpacked_bytes:
-                    raise JobError("archive_too_large", "The file's cells unpack to more than is allowed.")
-            if (len(kept) + ctx.rejected) % 1000 == 0:
-                ctx.progress.report(_READ_SHARE * table.fraction(), "Reading rows")
+        for record, target in reading.accepted(ctx, table, mapping, partial(_parse, ctx, mapping)):
+            values = [record.fields[at].strip() for at in places]
+            digest = hashing.of_text("\x1f".join(values))
+            kept.add(hashing.short(digest), target.label, target.split, record.line)
+            for memory, value in zip(memories, values, strict=True):
+                memory.add(value)
+            size = sum(map(len, values))
+            staged.add((digest.hex(), dict(zip(names, values, strict=True))), size + 64)
+            unpacked += size
+            if unpacked > ctx.limits.max_unpacked_bytes:
+                raise JobError("archive_too_large", "The file's cells unpack to more than is allowed.")
 
 
-def _judge(ctx: Import, record: Record, mapping: dict[str, str], place: dict[str, int]) -> Problem | None:
-    """What is wrong with a row, or None. Empty cells beside the label are missing values, not problems."""
-    label = record.fields[place["label"]]
-    if not label or label.isspace():
-        return Problem("label_missing", "The label is empty.", mapping["label"])
-    if len(label) > _MAX_LABEL_CHARS:
-        message = f"The label has {len(label):,} characters; {_MAX_LABEL_CHARS} are allowed."
-        return Problem("text_too_long", message, mapping["label"], label)
-    for field in record.fields:
-        if len(field) > ctx.limits.max_field_chars:
-            return Problem("text_too_long", f"A cell has {len(field):,} characters.", value=field)
-    if "split" in place and cells.split(record.fields[place["split"]]) is None:
-        value = record.fields[place["split"]]
-        return Problem("split_invalid", "The split is not train, validation or test.", mapping["split"], value)
-    return None
+def _parse(ctx: Import, mapping: dict[str, str], record: Record, cell: dict[str, str]) -> reading.Target | Problem:
+    """The target of a row, or what is wrong with it. Empty cells beside the label are missing values, not problems."""
+    target = reading.target(mapping, cell)
+    if not isinstance(target, Problem):
+        for field in record.fields:
+            if len(field) > ctx.limits.max_field_chars:
+                return Problem("text_too_long", f"A cell has {len(field):,} characters.", value=field)
+    return target
 
 
 def _judged(ctx: Import, names: list[str], memories: list[column_types.Cells], rows: int) -> list[column_types.Column]:
