@@ -8,16 +8,16 @@ from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from workers.contracts.errors import UserError
+from workers.contracts.errors import SlipwayError
 
 Result = TypeVar("Result")
 
 
 def attempt(form: forms.BaseForm, action: Callable[[], Result]) -> Result | None:
-    """What the action returns; None when it refuses, with its words on the form's fields or above them."""
+    """What the action returns; None when it refuses or fails, with its words on the form's fields or above them."""
     try:
         return action()
-    except UserError as error:
+    except SlipwayError as error:
         fields = error.params.get("fields", [])
         placed = [problem for problem in fields if problem["field"] in form.fields]
         for problem in placed:

@@ -4,9 +4,11 @@ from functools import cache
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import inline_serializer
+from pydantic import TypeAdapter
 from rest_framework import serializers
 
 
@@ -21,7 +23,34 @@ def _paged(row: type[serializers.Serializer[Any]]) -> type[serializers.Serialize
         "results": row(many=True),
         "next": serializers.URLField(allow_null=True, help_text="Address of the following page."),
     }
-    return type(inline_serializer(f"Paged{row.__name__.removesuffix('Out')}", fields))
+    return type(inline_serializer(f"Paged{row.__name__.removesuffix('Out').removesuffix('Serializer')}", fields))
+
+
+class Contract(serializers.Field[Any, Any, Any, Any]):
+    """A part of a reply whose shape is a type of workers/contracts, as pydantic dumps it."""
+
+    def __init__(self, shape: Any, **options: Any) -> None:
+        super().__init__(read_only=True, **options)
+        self.shape = shape
+
+    def to_representation(self, value: Any) -> Any:
+        return TypeAdapter(self.shape).dump_python(value, mode="json")
+
+
+class ContractShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """How the schema describes it: by the JSON Schema that pydantic makes, its models among the components."""
+
+    target_class = "apps.core.schema.Contract"
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        # As a list's items, a model too is told by its name.
+        adapter = TypeAdapter(list[self.target.shape])  # type: ignore[name-defined]
+        found = adapter.json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+        for name, part in found.get("$defs", {}).items():
+            auto_schema.registry.register_on_missing(
+                ResolvedComponent(name=name, type=ResolvedComponent.SCHEMA, schema=part, object=name)
+            )
+        return dict(found["items"])
 
 
 ERROR = {

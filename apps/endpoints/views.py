@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from apps.core.forms import attempt
 from apps.core.pages import SignedInRequest, go, page
 from apps.endpoints import actions, examples, explanations, playground, snippets, status
 from apps.endpoints.access import endpoint_for
@@ -43,13 +44,9 @@ def new(request: SignedInRequest, project_id: str) -> HttpResponse:
     initial = {"model": wanted.pk, "name": project.name} if wanted else {"name": project.name}
     form = EndpointForm(request.POST or None, models=models, initial=initial)
     if request.method == "POST" and form.is_valid():
-        try:
-            made = actions.create_endpoint(
-                actor=request.user, project=project, name=form.cleaned_data["name"], model=form.chosen()
-            )
-        except SlipwayError as error:
-            form.add_error(None, error.message)
-        else:
+        asked = {"name": form.cleaned_data["name"], "model": form.chosen()}
+        made = attempt(form, lambda: actions.create_endpoint(actor=request.user, project=project, **asked))
+        if made:
             return go(request, reverse("endpoints:endpoint", args=[made.pk]))
     code = 422 if form.errors else 200
     return page(request, "endpoints/new.html", project=project, form=form, models=models, status=code)

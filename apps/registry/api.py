@@ -12,17 +12,20 @@ from rest_framework.response import Response
 
 from apps.core.api import page, read_query
 from apps.core.downloads import download
+from apps.core.schema import paged
 from apps.projects.access import project_for
 from apps.registry.access import model_for
 from apps.registry.models import ModelVersion
-from apps.registry.serializers import ModelPageSerializer, ModelSerializer
+from apps.registry.serializers import ModelBriefSerializer, ModelSerializer
 from apps.teams.authentication import actor_of
+from workers.contracts.manifest import Certificate
+from workers.contracts.report import read_report
 
 
 @extend_schema(
     operation_id="models_list",
     parameters=[OpenApiParameter("project", str), OpenApiParameter("page", int)],
-    responses=ModelPageSerializer,
+    responses=paged(ModelBriefSerializer),
 )
 @api_view(["GET"])
 def models(request: Request) -> Response:
@@ -41,7 +44,7 @@ def models(request: Request) -> Response:
 def model(request: Request, model_id: str) -> Response:
     """A model version with its metrics, report and parity certificate."""
     found = model_for(actor_of(request), model_id)
-    return Response({**_brief(found), "report": found.report})
+    return Response({**_brief(found), "report": read_report(found.report).model_dump(mode="json")})
 
 
 @extend_schema(
@@ -75,7 +78,7 @@ def _brief(found: ModelVersion) -> dict[str, Any]:
         "dataset_version": found.dataset_version.number,
         "job": found.job_id,
         "metrics": found.metrics,
-        "certificate": found.certificate,
+        "certificate": Certificate.model_validate(found.certificate).model_dump(),
         "deployable": found.is_deployable,
         "bundle": {"sha256": found.bundle_sha256, "bytes": found.bundle_bytes},
         "created": found.created,

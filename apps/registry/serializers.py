@@ -4,17 +4,10 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.core.schema import Contract
 from apps.datasets.models import Kind
-
-
-class CertificateSerializer(serializers.Serializer[Any]):
-    examples = serializers.IntegerField()
-    label_flips = serializers.IntegerField()
-    max_abs_difference = serializers.FloatField()
-    tolerance = serializers.FloatField()
-    passed = serializers.BooleanField()
-    split = serializers.CharField()
-    provider = serializers.CharField()
+from workers.contracts.manifest import Certificate
+from workers.contracts.report import Report
 
 
 class BundleSerializer(serializers.Serializer[Any]):
@@ -35,16 +28,11 @@ class ModelBriefSerializer(serializers.Serializer[Any]):
     dataset_version = serializers.IntegerField()
     job = serializers.CharField()
     metrics = serializers.DictField(help_text="metrics per split: {validation: {…}, test: {…}}")
-    certificate = CertificateSerializer()
+    certificate = Contract(Certificate)
     deployable = serializers.BooleanField()
     bundle = BundleSerializer()
     created = serializers.DateTimeField()
 
 
 class ModelSerializer(ModelBriefSerializer):
-    report = serializers.DictField()
-
-
-class ModelPageSerializer(serializers.Serializer[Any]):
-    results = ModelBriefSerializer(many=True)
-    next = serializers.URLField(allow_null=True)
+    report = Contract(Report)

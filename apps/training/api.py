@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.core.api import page, positive_int, read, read_query
+from apps.core.schema import paged
 from apps.datasets.access import dataset_for
 from apps.datasets.models import DatasetVersion
 from apps.projects.access import project_for
@@ -22,7 +23,6 @@ from apps.training import trials as searched
 from apps.training.access import job_for
 from apps.training.models import Job
 from apps.training.serializers import (
-    JobPageSerializer,
     JobSerializer,
     NewJobSerializer,
     RetrySerializer,
@@ -52,7 +52,7 @@ def task_templates(request: Request) -> Response:
     operation_id="jobs_list",
     parameters=[OpenApiParameter(name, str) for name in ("project", "dataset", "kind", "state")]
     + [OpenApiParameter("page", int)],
-    responses=JobPageSerializer,
+    responses=paged(JobSerializer),
 )
 @extend_schema(
     methods=["POST"],

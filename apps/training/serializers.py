@@ -5,8 +5,10 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.core.schema import Contract
 from apps.datasets.models import Kind
 from apps.training.models import Job, Trial
+from workers.contracts.errors import ErrorCard
 from workers.task_templates.base import PRESETS
 
 
@@ -49,14 +51,6 @@ class RetrySerializer(serializers.Serializer[Any]):
     parameters = serializers.DictField(default=dict, help_text="parameters to replace, for example from `error.repair`")
 
 
-class ErrorCardSerializer(serializers.Serializer[Any]):
-    code = serializers.CharField()
-    message = serializers.CharField()
-    hint = serializers.CharField()
-    evidence = serializers.CharField()
-    repair = serializers.DictField(allow_null=True)
-
-
 class JobSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     kind = serializers.ChoiceField(Job.Kind.choices)
@@ -83,16 +77,11 @@ class JobSerializer(serializers.Serializer[Any]):
     cost = serializers.DecimalField(max_digits=12, decimal_places=4, allow_null=True)
     metrics = serializers.DictField()
     model = serializers.CharField(allow_null=True)
-    error = ErrorCardSerializer(allow_null=True)
+    error = Contract(ErrorCard, allow_null=True)
     cancel_requested = serializers.BooleanField()
     created = serializers.DateTimeField()
     started = serializers.DateTimeField(allow_null=True)
     ended = serializers.DateTimeField(allow_null=True)
-
-
-class JobPageSerializer(serializers.Serializer[Any]):
-    results = JobSerializer(many=True)
-    next = serializers.URLField(allow_null=True)
 
 
 class SeriesSerializer(serializers.Serializer[Any]):

@@ -210,6 +210,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Slipway control API",
     "DESCRIPTION": "Datasets, training jobs, models and endpoints of a Slipway installation.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "/static/vendor/swagger-ui",
     "SWAGGER_UI_FAVICON_HREF": None,

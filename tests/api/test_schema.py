@@ -1,11 +1,13 @@
 """The OpenAPI schema: complete, free of warnings, and true, as a foreign program finds by trying."""
 
 import json
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import hypothesis
+import jsonschema_rs
 import pytest
 import requests
 import schemathesis
@@ -14,12 +16,24 @@ from django.db import transaction
 from django.test import Client
 from hypothesis import HealthCheck, Phase, given
 from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
 from schemathesis import APIOperation, Case
 
+from apps.registry.models import ModelVersion
+from apps.teams.models import User
 from tests.access.matrix import ARGUMENTS
 from tests.access.routes import fill, routes
 from tests.access.scene import make_scene
 from tests.cast import Cast, make_token
+from workers.contracts.report import (
+    ClassificationReport,
+    ClassificationSplit,
+    Interval,
+    RankingSplit,
+    RecommendationReport,
+)
+
+Login = Callable[[User | None], APIClient]
 
 
 def _schema(folder: Path) -> dict[str, object]:
@@ -40,6 +54,29 @@ def test_it_builds_without_a_warning_and_names_every_route(tmp_path: Path) -> No
     for path, route in there.items():
         if path in described:
             assert {method.upper() for method in described[path]} == route.methods - {"HEAD"}, path
+
+
+@pytest.mark.django_db
+def test_a_models_report_is_described_to_its_figures(api_of: Login, cast: Cast, tmp_path: Path) -> None:
+    schema: Any = _schema(tmp_path)
+    content = schema["paths"]["/api/v1/models/{model_id}"]["get"]["responses"]["200"]["content"]
+    shape = jsonschema_rs.Draft202012Validator(
+        content["application/json"]["schema"] | {"components": schema["components"]}
+    )
+    interval = {"low": 0.4, "high": 0.6}
+    judged = ClassificationSplit(rows=2, metrics={"accuracy": 0.5}, intervals={"accuracy": Interval(**interval)})
+    ranked = RankingSplit(users=1, users_without_history=0, held_out=1, held_out_unknown_items=0, already_seen=0)
+    for report in (
+        ClassificationReport(labels=["a", "b"], splits={"test": judged}),
+        RecommendationReport(splits={"test": ranked}),
+    ):
+        ModelVersion.objects.filter(pk=cast.ours.model.pk).update(report=report.model_dump(mode="json"))
+        told = api_of(cast.victor).get(f"/api/v1/models/{cast.ours.model.pk}").json()
+        shape.validate(told)
+        split = told["report"]["splits"]["test"]
+        for wrong in ({"metrics": {"accuracy": "good"}}, {"intervals": {"accuracy": {"low": 0.4}}}, {"surprise": 1}):
+            report_of_another_shape = told["report"] | {"splits": {"test": split | wrong}}
+            assert not shape.is_valid(told | {"report": report_of_another_shape}), wrong
 
 
 class _Names(dict[str, str]):

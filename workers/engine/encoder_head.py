@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from workers.engine.encoder import ENCODER_SETTINGS
 from workers.engine.examples import Examples
 from workers.engine.loop import fit
 from workers.engine.run import Run
@@ -85,11 +86,6 @@ def head_settings(run: Run, rows: int) -> Settings:
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=rate,
-        optimizer="adamw",
-        schedule="cosine",
-        weight_decay=0.01,
-        clip_norm=1.0,
-        l1=0.0,
-        ema=0.0,
         patience=max(params.patience, 8),
+        **ENCODER_SETTINGS,
     )

@@ -9,7 +9,9 @@ from torch import nn
 
 from workers.engine.classification import training_labels
 from workers.engine.encoder import (
+    ENCODER_SETTINGS,
     Source,
+    encoder_batch,
     find_encoder,
     layer_groups,
     load_body,
@@ -133,7 +135,7 @@ def train_on_encoder(run: Run, params: ImageParams) -> TrainedImages:
 
 
 def _settings(run: Run, params: ImageParams, rows: int) -> Settings:
-    batch_size = params.batch_size or (32 if rows >= 2_000 else 16 if rows >= 300 else 8)
+    batch_size = params.batch_size or encoder_batch(rows)
     epochs = params.epochs or min(40, max(_EPOCHS, math.ceil(_LEAST_STEPS / math.ceil(rows / batch_size))))
     run.choose(epochs=epochs, batch_size=batch_size)
     return Settings.of(
@@ -141,12 +143,7 @@ def _settings(run: Run, params: ImageParams, rows: int) -> Settings:
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=params.encoder_learning_rate or _RATE,
-        optimizer="adamw",
-        schedule="cosine",
         warmup=0.1,
-        weight_decay=0.01,
-        clip_norm=1.0,
-        l1=0.0,
-        ema=0.0,
         precision=training_precision(run, params),
+        **ENCODER_SETTINGS,
     )

@@ -13,7 +13,9 @@ from workers.contracts.errors import JobError
 from workers.engine.calibration import Tempered, fit_temperature, tempered
 from workers.engine.classification import training_labels
 from workers.engine.encoder import (
+    ENCODER_SETTINGS,
     Source,
+    encoder_batch,
     find_encoder,
     freeze_embeddings,
     layer_groups,
@@ -261,9 +263,7 @@ def _fine_tune(
     name: str,
 ) -> None:
     # The preset's batch size is that of the small networks.
-    batch_size = run.train.parameters.get("batch_size") or (
-        32 if len(train) >= 2_000 else 16 if len(train) >= 300 else 8
-    )
+    batch_size = run.train.parameters.get("batch_size") or encoder_batch(len(train))
     steps_per_epoch = math.ceil(len(train) / batch_size)
     # Few examples: more rounds, or there would be too few steps to learn anything.
     epochs = params.epochs or min(20, max(course.epochs, math.ceil(_LEAST_STEPS / steps_per_epoch)))
@@ -273,14 +273,9 @@ def _fine_tune(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=rate,
-        optimizer="adamw",
-        schedule="cosine",
         warmup=0.1,
-        weight_decay=0.01,
-        clip_norm=1.0,
-        l1=0.0,
-        ema=0.0,
         precision=training_precision(run, params),
+        **ENCODER_SETTINGS,
     )
     run.choose(encoder_epochs=epochs, encoder_batch_size=batch_size, encoder_max_tokens=course.max_tokens)
     run.log(

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
+from workers.contracts.events import Pace
 from workers.engine.ledger import Ledger
 from workers.engine.run import Run
 
@@ -88,21 +89,13 @@ class Part(Run):
         """Since this part began, in this attempt."""
         return self.clock() - self._started
 
-    def progress(
-        self,
-        fraction: float,
-        phase: str,
-        *,
-        eta_seconds: float | None = None,
-        step: int | None = None,
-        steps: int | None = None,
-    ) -> None:
+    def progress(self, fraction: float, phase: str, **pace: Unpack[Pace]) -> None:
         """How far the job is, by how far this part is."""
-        if eta_seconds is not None:
-            eta_seconds = round(eta_seconds + self._span.later(self.seconds + eta_seconds), 1)
+        if (left := pace.get("eta_seconds")) is not None:
+            pace["eta_seconds"] = round(left + self._span.later(self.seconds + left), 1)
         place = self._span.low + (self._span.high - self._span.low) * min(1.0, fraction)
         phase = f"{self._title}: {phase}" if self._title else phase
-        super().progress(place, phase[:80], eta_seconds=eta_seconds, step=step, steps=steps)
+        super().progress(place, phase[:80], **pace)
 
     def metric(self, step: int, values: dict[str, float]) -> None:
         """Kept to itself by a quiet part."""

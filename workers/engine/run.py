@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
+from workers.contracts.events import Pace
 from workers.contracts.job import JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import Certificate, Variant
@@ -80,18 +81,10 @@ class Run:
         self.log(message)
         self.notes.append(message)
 
-    def progress(
-        self,
-        fraction: float,
-        phase: str,
-        *,
-        eta_seconds: float | None = None,
-        step: int | None = None,
-        steps: int | None = None,
-    ) -> None:
+    def progress(self, fraction: float, phase: str, **pace: Unpack[Pace]) -> None:
         """Say how far the job is."""
         if self.world.rank == 0:
-            self.job_dir.progress(fraction, phase, eta_seconds=eta_seconds, step=step, steps=steps)
+            self.job_dir.progress(fraction, phase, **pace)
 
     def metric(self, step: int, values: dict[str, float]) -> None:
         """Say what was measured at a step."""

@@ -4,8 +4,9 @@ A resumed run begins the same stages again. One that was through finds its end i
 every checkpoint of a later stage names those files too.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
+from workers.contracts.events import Pace
 from workers.engine.checkpoints import CheckpointStore
 from workers.engine.run import Run
 
@@ -44,20 +45,12 @@ class Stage(Run):
         """See Run."""
         return self._whole.mask(name)
 
-    def progress(
-        self,
-        fraction: float,
-        phase: str,
-        *,
-        eta_seconds: float | None = None,
-        step: int | None = None,
-        steps: int | None = None,
-    ) -> None:
+    def progress(self, fraction: float, phase: str, **pace: Unpack[Pace]) -> None:
         """How far the run is. What a later stage will take is guessed by its share."""
-        if eta_seconds is not None:
-            eta_seconds = round(eta_seconds * (1 - self._low) / (self._high - self._low), 1)
+        if (left := pace.get("eta_seconds")) is not None:
+            pace["eta_seconds"] = round(left * (1 - self._low) / (self._high - self._low), 1)
         place = self._low + (self._high - self._low) * min(1.0, fraction)
-        self._whole.progress(place, phase, eta_seconds=eta_seconds, step=step, steps=steps)
+        self._whole.progress(place, phase, **pace)
 
     def metric(self, step: int, values: dict[str, float]) -> None:
         """Told as of a step of the whole run."""
