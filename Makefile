@@ -62,6 +62,7 @@ bench: install
 	@$(if $(wildcard $(DATA)/sms.csv),$(BIN)/python benchmarks/ingest/measure.py $(DATA)/sms.csv text,echo "No $(DATA)/sms.csv: ingest is not measured")
 
 bench-training: install
+	@$(BIN)/python benchmarks/training/startup.py
 	@$(if $(wildcard $(DATA)/sms.csv),,echo "No $(DATA)/sms.csv: training is not measured" && exit 1)
 	@$(BIN)/python benchmarks/training/throughput.py --data $(DATA)
 	@$(BIN)/python benchmarks/training/text.py --data $(DATA) --seeds $(SEEDS)

@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -56,13 +57,21 @@ CASES = {
 }
 
 
-def run_job(
-    template: str, data: Path, preset: str, seed: int, parameters: dict[str, Any], folder: Path
-) -> dict[str, Any]:
-    """One run of the engine in a process of its own, as a runner starts it; its accuracy and what it took.
+class Done(NamedTuple):
+    """A job that is over: its folder, when it was started (time.time), seconds, and what the kernel says it took."""
 
-    wall, cpu, first_progress in seconds; peak_rss_gb in 10⁹ bytes; flips; bundle_mb.
-    """
+    job_dir: JobDir
+    started: float
+    wall: float
+    usage: resource.struct_rusage
+
+    def events(self) -> list[dict[str, Any]]:
+        """What it told, in order."""
+        return [json.loads(line) for line in self.job_dir.events_path.read_text().splitlines()]
+
+
+def run_engine(template: str, data: Path, preset: str, seed: int, parameters: dict[str, Any], folder: Path) -> Done:
+    """One run of the engine in a process of its own, as a runner starts it."""
     (folder / "inputs").mkdir(parents=True)
     (folder / "inputs" / "data.parquet").symlink_to(data)
     with data.open("rb") as file:
@@ -81,24 +90,34 @@ def run_job(
     )
     job = JobSpec(job="benchmark", attempt=1, team="benchmark", kind="train", inputs=[], output_prefix="-", train=spec)
     job_dir = JobDir.create(folder, job)
-    started = time.monotonic()
+    started = time.time()
     command = [sys.executable, "-m", "workers.engine", str(folder)]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     # Not process.wait(): the kernel tells what this one process took.
     _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - started
+    wall = time.time() - started
     if status:
         raise SystemExit(job_dir.events_path.read_text()[-2000:])
-    result = json.loads(job_dir.result_path.read_text())
-    events = [json.loads(line) for line in job_dir.events_path.read_text().splitlines()]
-    first = next(event["time"] for event in events if event["type"] == "progress")
+    return Done(job_dir, started, wall, usage)
+
+
+def run_job(
+    template: str, data: Path, preset: str, seed: int, parameters: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """A classifier's run: its accuracy and what it took.
+
+    wall, cpu, first_progress in seconds; peak_rss_gb in 10⁹ bytes; flips; bundle_mb.
+    """
+    done = run_engine(template, data, preset, seed, parameters, folder)
+    result, usage = json.loads(done.job_dir.result_path.read_text()), done.usage
+    first = next(event["time"] for event in done.events() if event["type"] == "progress")
     return {
         "preset": preset,
         "accuracy": result["metrics"]["test"]["accuracy"],
         "macro_f1": result["metrics"]["test"]["macro_f1"],
-        "wall": round(wall, 2),
+        "wall": round(done.wall, 2),
         "cpu": round(usage.ru_utime + usage.ru_stime, 2),
-        "first_progress": round(first - (events[-1]["time"] - wall), 2),
+        "first_progress": round(first - done.started, 2),
         "flips": result["certificate"]["label_flips"],
         "bundle_mb": result["files"]["bundle.zip"]["bytes"] / 1e6,
         "peak_rss_gb": round(usage.ru_maxrss * 1024 / 1e9, 3),

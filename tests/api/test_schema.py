@@ -60,11 +60,10 @@ def test_it_builds_without_a_warning_and_names_every_route(tmp_path: Path) -> No
 def test_a_models_report_is_described_to_its_figures(api_of: Login, cast: Cast, tmp_path: Path) -> None:
     schema: Any = _schema(tmp_path)
     content = schema["paths"]["/api/v1/models/{model_id}"]["get"]["responses"]["200"]["content"]
-    shape = jsonschema_rs.Draft202012Validator(
-        content["application/json"]["schema"] | {"components": schema["components"]}
-    )
-    interval = {"low": 0.4, "high": 0.6}
-    judged = ClassificationSplit(rows=2, metrics={"accuracy": 0.5}, intervals={"accuracy": Interval(**interval)})
+    model = content["application/json"]["schema"] | {"components": schema["components"]}
+    shape = jsonschema_rs.Draft202012Validator(model)
+    interval = Interval(low=0.4, high=0.6)
+    judged = ClassificationSplit(rows=2, metrics={"accuracy": 0.5}, intervals={"accuracy": interval})
     ranked = RankingSplit(users=1, users_without_history=0, held_out=1, held_out_unknown_items=0, already_seen=0)
     for report in (
         ClassificationReport(labels=["a", "b"], splits={"test": judged}),
@@ -75,8 +74,8 @@ def test_a_models_report_is_described_to_its_figures(api_of: Login, cast: Cast, 
         shape.validate(told)
         split = told["report"]["splits"]["test"]
         for wrong in ({"metrics": {"accuracy": "good"}}, {"intervals": {"accuracy": {"low": 0.4}}}, {"surprise": 1}):
-            report_of_another_shape = told["report"] | {"splits": {"test": split | wrong}}
-            assert not shape.is_valid(told | {"report": report_of_another_shape}), wrong
+            changed = told["report"] | {"splits": {"test": split | wrong}}
+            assert not shape.is_valid(told | {"report": changed}), wrong
 
 
 class _Names(dict[str, str]):
