@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 _WORDS = {
-    "weather": "rain sun cloud storm wind snow thunder fog frost heat drizzle hail",
-    "food": "bread soup cheese apple pasta rice salad butter honey curry garlic lemon",
-    "travel": "train ticket airport hotel luggage passport ferry harbour taxi border station map",
+    label: words.split()
+    for label, words in {
+        "weather": "rain sun cloud storm wind snow thunder fog frost heat drizzle hail",
+        "food": "bread soup cheese apple pasta rice salad butter honey curry garlic lemon",
+        "travel": "train ticket airport hotel luggage passport ferry harbour taxi border station map",
+    }.items()
 }
 _FILLERS = "the a we had some with and then for today my our very nice about there"
 _COLOURS = {"red": (200, 40, 40), "green": (40, 190, 60), "blue": (50, 60, 210)}
@@ -33,7 +36,7 @@ def write_toy_texts(path: Path, seed: int) -> None:
     for row in range(360):
         label = random_source.choice(sorted(_WORDS))
         words = random_source.choices(_FILLERS.split(), k=random_source.randint(3, 9))
-        words += random_source.sample(_WORDS[label].split(), 2)
+        words += random_source.sample(_WORDS[label], 2)
         random_source.shuffle(words)
         text = " ".join(words)
         digest = hashlib.sha256(text.encode()).hexdigest()[:32]
