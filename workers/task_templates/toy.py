@@ -14,7 +14,24 @@ _WORDS = {
         "travel": "train ticket airport hotel luggage passport ferry harbour taxi border station map",
     }.items()
 }
-_FILLERS = "the a we had some with and then for today my our very nice about there"
+_FILLERS = [
+    "the",
+    "a",
+    "we",
+    "had",
+    "some",
+    "with",
+    "and",
+    "then",
+    "for",
+    "today",
+    "my",
+    "our",
+    "very",
+    "nice",
+    "about",
+    "there",
+]
 _COLOURS = {"red": (200, 40, 40), "green": (40, 190, 60), "blue": (50, 60, 210)}
 
 
@@ -35,7 +52,7 @@ def write_toy_texts(path: Path, seed: int) -> None:
     rows = []
     for row in range(360):
         label = random_source.choice(sorted(_WORDS))
-        words = random_source.choices(_FILLERS.split(), k=random_source.randint(3, 9))
+        words = random_source.choices(_FILLERS, k=random_source.randint(3, 9))
         words += random_source.sample(_WORDS[label], 2)
         random_source.shuffle(words)
         text = " ".join(words)
