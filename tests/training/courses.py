@@ -14,6 +14,9 @@ from tests.runner.bench import until
 from tests.runner.worker import Worker
 from workers.contracts import names
 
+# An image classifier that trains step by quick step: small, no look at whether its images may be mirrored.
+SMALL: dict[str, Any] = {"width": 8, "image_size": 16, "batch_size": 16, "flip": "off"}
+
 
 class Course:
     """A job, and the recorder that follows it."""

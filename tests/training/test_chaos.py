@@ -14,12 +14,12 @@ from apps.training import reaper
 from apps.training.models import Job
 from tests.runner.bench import is_gone, until
 from tests.runner.worker import Worker
-from tests.training.courses import Course, engine_of
+from tests.training.courses import SMALL, Course, engine_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 KILLS = 10
-SLOW = {"epochs": 40, "patience": 40, "width": 8, "image_size": 16, "batch_size": 16}
+SLOW = SMALL | {"epochs": 40, "patience": 40}
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from apps.training.models import Job
 from tests.cast import Cast
 from tests.runner.bench import is_gone, until
 from tests.runner.worker import Worker
-from tests.training.courses import Course, engine_of
+from tests.training.courses import SMALL, Course, engine_of
 from workers.contracts import names
 from workers.task_templates import TEMPLATES
 
@@ -29,15 +29,15 @@ def settled_redis(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def course(begin: Callable[..., Course]) -> Course:
-    """A queued training of 500 steps."""
-    return begin("image-classification", epochs=50, patience=50, width=8, image_size=16, batch_size=16)
+    """A queued training of 300 steps."""
+    return begin("image-classification", epochs=30, patience=30, **SMALL)
 
 
 @pytest.mark.parametrize("template", sorted(TEMPLATES))
 def test_every_template_trains_through_the_queue(
     begin: Callable[..., Course], workers: Callable[..., Worker], template: str
 ) -> None:
-    course = begin(template, **({"epochs": 2} if template == "image-classification" else {}))
+    course = begin(template, **({"epochs": 2} if "epochs" in TEMPLATES[template].params.model_fields else {}))
     workers()
     course.ends_well()
     assert course.job.device.startswith("cpu (")
@@ -83,7 +83,7 @@ def test_a_runner_of_another_host_finishes_what_one_began(
 ) -> None:
     """The hosts share nothing but Redis and a bucket."""
     settings.SLIPWAY_STORAGE = s3_bucket
-    course = begin("image-classification", epochs=50, patience=50, width=8, image_size=16, batch_size=16)
+    course = begin("image-classification", epochs=20, patience=20, **SMALL)
     first = workers("runner-1", "host-1")
     checkpoint = course.until(lambda job: job.checkpoint, "a checkpoint")
     first.stop(signal.SIGKILL)
