@@ -4,6 +4,10 @@ from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models.expressions import RawSQL
+
+from apps.core.ids import IdField
+from workers.contracts import names
 
 
 class StreamPosition(models.Model):
@@ -53,6 +57,11 @@ class LedgerEntry(models.Model):
     latency_us = models.PositiveBigIntegerField()
     bytes_in = models.PositiveBigIntegerField()
     bytes_out = models.PositiveBigIntegerField()
+    # Which process made the record and its number there (see UsageRecord); empty and 0 where it was not numbered.
+    process = models.CharField(max_length=40, blank=True, default="")
+    number = models.PositiveIntegerField(default=0)
+    # The order in which entries were recorded: one recorder works at a time, so a later one has a higher number.
+    sequence = models.BigIntegerField(db_default=RawSQL("nextval('usage_ledger_sequence')", []), editable=False)
 
     class Meta:
         indexes: ClassVar = [
@@ -95,3 +104,98 @@ class MinuteRollup(models.Model):
 
     def __str__(self) -> str:
         return f"{self.minute} {self.endpoint_id} {self.status}: {self.requests}"
+
+
+class GatewayCount(models.Model):
+    """How many records of a team a serving process says to have made in a minute, and how many it could not write."""
+
+    id = models.BigAutoField(primary_key=True)
+    process = models.CharField(max_length=40)
+    team_id = models.CharField(max_length=32)
+    minute = models.DateTimeField()
+    numbered = models.PositiveIntegerField()
+    unwritten = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team_id", "minute", "process"], name="one_count_per_process_and_minute")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.process} {self.minute}: {self.numbered}"
+
+
+class LedgerHour(models.Model):
+    """How many ledger entries a team has in an hour, and how many of them are in files."""
+
+    id = models.BigAutoField(primary_key=True)
+    team_id = models.CharField(max_length=32)
+    hour = models.DateTimeField()
+    entries = models.PositiveBigIntegerField()
+    exported = models.PositiveBigIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["team_id", "hour"], name="one_ledger_hour")]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["hour"], condition=~models.Q(entries=models.F("exported")), name="ledger_hours_to_export"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.team_id} {self.hour}: {self.exported} of {self.entries}"
+
+
+class LedgerFile(models.Model):
+    """A Parquet file in storage with the ledger of a team's hour; part 2 and later hold what came late.
+
+    Its entries are those up to `through` (LedgerEntry.sequence) that no earlier part holds: fixed before it is written,
+    so that writing it again gives the same file.
+    """
+
+    id = IdField("usf")
+    team_id = models.CharField(max_length=32)
+    hour = models.DateTimeField()
+    part = models.PositiveIntegerField()
+    through = models.BigIntegerField()
+    # Known when the file is in storage.
+    rows = models.PositiveBigIntegerField(null=True)
+    bytes = models.PositiveBigIntegerField(null=True)
+    sha256 = models.CharField(max_length=64, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["team_id", "hour", "part"], name="one_file_per_part")]
+
+    def __str__(self) -> str:
+        return self.filename
+
+    @property
+    def key(self) -> str:
+        """Where it is in storage."""
+        return names.usage_key(self.team_id, self.hour, self.part)
+
+    @property
+    def filename(self) -> str:
+        """What it is called when it is downloaded."""
+        addition = "" if self.part == 1 else f"-{self.part}"
+        return f"usage-{self.hour:%Y-%m-%d-%H}{addition}.parquet"
+
+
+class QuotaNotice(models.Model):
+    """A warning that a team has used a share of its monthly requests: given once per month, share and limit."""
+
+    id = models.BigAutoField(primary_key=True)
+    team = models.ForeignKey("teams.Team", on_delete=models.CASCADE, related_name="+")
+    month = models.DateField()
+    percent = models.PositiveSmallIntegerField()
+    limit = models.PositiveBigIntegerField()
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["team", "month", "percent", "limit"], name="one_notice_per_share")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.team_id} {self.month}: {self.percent} %"

@@ -1,6 +1,7 @@
 """Every name that two processes must agree on: queues, Redis keys and streams, storage keys, Celery tasks."""
 
 import re
+from datetime import datetime
 from typing import Final
 
 # Celery queues of the worker hosts. The control plane's own tasks use the queue "control".
@@ -85,6 +86,12 @@ def upload_key(team: str, upload: str) -> str:
 def version_prefix(team: str, version: str) -> str:
     """The folder of a dataset version: data.parquet, errors.csv."""
     return f"teams/{_checked(team)}/versions/{_checked(version)}"
+
+
+def usage_key(team: str, hour: datetime, part: int) -> str:
+    """The ledger of a team's hour (UTC) as Parquet; parts after the first hold what came late."""
+    addition = "" if part == 1 else f"-{int(part)}"
+    return f"teams/{_checked(team)}/usage/{hour:%Y/%m/%d/%H}{addition}.parquet"
 
 
 def job_spec_key(job: str) -> str:

@@ -76,6 +76,15 @@ class RunnerStatus(_Published):
     time: float
 
 
+class GatewayCount(_Published):
+    """A process's own count of a team's records in a minute (of the epoch): numbered, and of these not written."""
+
+    team: str
+    minute: int
+    numbered: Annotated[int, Field(ge=0)]
+    unwritten: Annotated[int, Field(ge=0)] = 0
+
+
 class ServingStatus(_Published):
     """What a serving process says of itself every second: revision id → "loading", "ready" or "failed: why"."""
 
@@ -83,3 +92,5 @@ class ServingStatus(_Published):
     version: int
     revisions: dict[str, str]
     time: float
+    # Of the last minutes; the records' own numbers say the same, but for those that were lost last.
+    counts: list[GatewayCount] = Field(default_factory=list)

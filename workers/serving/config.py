@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from workers.contracts.kinds import KINDS
+from workers.serving import spool
 
 # Bytes of a request's body, by kind of endpoint.
 MAX_BODY: Final[dict[str, int]] = {name: kind.max_body for name, kind in KINDS.items()}
@@ -26,8 +27,6 @@ MAX_BATCH: Final = 64
 DEADLINE_S: Final = 10.0
 # The longest time that a client may say it waits.
 MAX_TIMEOUT_MS: Final = 600_000
-# Seconds without word from Redis after which nobody is let in: keys may have been revoked meanwhile.
-STALE_AFTER_S: Final = 3.0
 POLL_S: Final = 0.4
 
 
@@ -49,6 +48,12 @@ class Config:
     redis_url: str
     storage: str
     cache: Path
+    # What Redis cannot take goes here, so many bytes at most, and to the disk itself by one of spool.FSYNC.
+    spool: Path
+    spool_bytes: int
+    spool_fsync: str
+    # How long routes and keys that Redis no longer confirms are believed, in seconds.
+    offline_s: float
     access_log: str  # "all", "errors" or "off"
     drain_s: float
     headers_timeout_s: float
@@ -72,6 +77,10 @@ class Config:
             redis_url=_needed(env, "REDIS_URL"),
             storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
             cache=home / "serving",
+            spool=home / "spool",
+            spool_bytes=_number(env, "SLIPWAY_SERVING_SPOOL_BYTES", str(2**30), 0, 2**50),
+            spool_fsync=_choice(env, "SLIPWAY_SERVING_SPOOL_FSYNC", spool.FSYNC),
+            offline_s=_number(env, "SLIPWAY_SERVING_OFFLINE_S", "3600", 3, 30 * 86_400),
             access_log=_choice(env, "SLIPWAY_SERVING_ACCESS_LOG", ("errors", "all", "off")),
             traces=any(env.get(name) for name in _TRACES) and env.get("OTEL_SDK_DISABLED", "").lower() != "true",
             metrics_token=_token(env, "SLIPWAY_METRICS_TOKEN"),

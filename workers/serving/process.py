@@ -22,7 +22,7 @@ from workers.serving.loader import Models
 from workers.serving.metering import Meter
 from workers.serving.observer import Observer
 from workers.serving.replays import Replays
-from workers.serving.snapshot import Directory, Watch
+from workers.serving.snapshot import Directory, Kept, Watch
 from workers.storage import open_storage
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Process:
         self.config = config
         self.name = f"srv-{secrets.token_hex(4)}"
         self.redis = Redis.from_url(config.redis_url, socket_timeout=2.0, socket_connect_timeout=1.0)
-        self.directory = Directory()
-        self.watch = Watch(self.redis, self.directory, self._on_snapshot)
+        self.directory = Directory(config.offline_s)
+        self.watch = Watch(self.redis, self.directory, Kept(config.cache / "snapshot.json"), self._on_snapshot)
         self.limits = Limits()
         self.meter = Meter(config.redis_url)
         self.models = Models(open_storage(config.storage), config.cache)
@@ -75,7 +75,7 @@ class Process:
 
         The first look comes before the first request: nobody is told that keys are unknown which are merely unread.
         """
-        await self.watch.look()
+        await self.watch.begin()
         for work in (self.watch.run(), self.models.run(), self._tell()):
             task = asyncio.create_task(work)
             task.add_done_callback(_complain)
@@ -90,7 +90,7 @@ class Process:
         if self.draining:
             return "shutting down"
         if not self.directory.is_fresh:
-            return "Redis has no current routes and keys"
+            return "there are no current routes and keys"
         # Only at the start: a model that is added later must not take the others out of service.
         self._ready_once = self._ready_once or self.models.settled
         return None if self._ready_once else "loading models"

@@ -1,9 +1,15 @@
-"""What the control plane has published: who may ask, and what answers. Kept current by pub/sub and by polling."""
+"""What the control plane has published: who may ask, and what answers. Kept current by pub/sub and by polling.
+
+The last one is also kept on disk: a process that starts while Redis is away serves what it says.
+"""
 
 import asyncio
 import contextlib
+import os
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
@@ -12,15 +18,23 @@ from redis.exceptions import RedisError
 
 from workers.contracts import names
 from workers.contracts.snapshot import KeyEntry, Route, Snapshot
-from workers.serving.config import POLL_S, STALE_AFTER_S
+from workers.serving.config import POLL_S
 
 log = structlog.get_logger(__name__)
 
+# How often the file says that its snapshot is still current, in seconds.
+_TOUCH_S = 10.0
+
 
 class Directory:
-    """The snapshot, indexed. `seen` is the monotonic second in which it was last known to be current."""
+    """The snapshot, indexed. `seen` is the monotonic second in which it was last known to be current.
 
-    def __init__(self) -> None:
+    It is believed for `offline_s` seconds more while Redis is silent. Meanwhile no key can be revoked: whoever tries is
+    told so.
+    """
+
+    def __init__(self, offline_s: float) -> None:
+        self._offline_s = offline_s
         self.version = 0
         self.seen = 0.0
         self.snapshot = Snapshot(version=0, published=0.0, routes=[], keys={})
@@ -29,8 +43,8 @@ class Directory:
 
     @property
     def is_fresh(self) -> bool:
-        """False when Redis has been silent for so long that a key may have been revoked unheard."""
-        return self.version > 0 and time.monotonic() - self.seen < STALE_AFTER_S
+        """False when there is no snapshot, or Redis has been silent for too long to believe it."""
+        return self.version > 0 and time.monotonic() - self.seen < self._offline_s
 
     def install(self, snapshot: Snapshot) -> None:
         """Use a snapshot from now on."""
@@ -40,15 +54,60 @@ class Directory:
         self.keys = snapshot.keys
 
 
+class Kept:
+    """The last snapshot on disk. Its modification time is when it was last known to be current."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._touched = 0.0
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Replace the file as a whole. A disk that is full costs a later start without Redis, nothing now."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".snapshot-")  # mode 600
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(snapshot.model_dump_json().encode())
+            os.replace(temporary, self._path)
+        except OSError as error:
+            log.warning("snapshot not kept", reason=str(error)[:200])
+        self._touched = time.monotonic()
+
+    def confirm(self) -> None:
+        """It is still current."""
+        if time.monotonic() - self._touched > _TOUCH_S:
+            self._touched = time.monotonic()
+            with contextlib.suppress(OSError):
+                os.utime(self._path)
+
+    def read(self) -> tuple[Snapshot, float] | None:
+        """The snapshot, and how many seconds ago it was current; None where there is none."""
+        try:
+            age = max(0.0, time.time() - self._path.stat().st_mtime)
+            return Snapshot.model_validate_json(self._path.read_bytes()), age
+        except (OSError, ValidationError):
+            return None
+
+
 class Watch:
     """Keeps a Directory current. `on_change` is called with each new snapshot."""
 
-    def __init__(self, redis: Redis, directory: Directory, on_change: Callable[[Snapshot], None]) -> None:
+    def __init__(self, redis: Redis, directory: Directory, kept: Kept, on_change: Callable[[Snapshot], None]) -> None:
         self._redis = redis
         self._directory = directory
+        self._kept = kept
         self._on_change = on_change
         self._told = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Look for the first time; where Redis is away, take what was last known."""
+        await self.look()
+        if not self._directory.version and (found := self._kept.read()):
+            snapshot, age = found
+            self._install(snapshot)
+            self._directory.seen = time.monotonic() - age
+            log.warning("snapshot from disk", version=snapshot.version, age_s=round(age))
 
     async def run(self) -> None:
         """Watch until cancelled. Redis may come and go."""
@@ -91,10 +150,15 @@ class Watch:
                 return
             snapshot = Snapshot.model_validate_json(text)
             if snapshot.version != self._directory.version:
-                self._directory.install(snapshot)
-                self._on_change(snapshot)
+                self._install(snapshot)
+                self._kept.save(snapshot)
                 log.info("snapshot", version=snapshot.version, routes=len(snapshot.routes), keys=len(snapshot.keys))
         self._directory.seen = asked
+        self._kept.confirm()
+
+    def _install(self, snapshot: Snapshot) -> None:
+        self._directory.install(snapshot)
+        self._on_change(snapshot)
 
     async def _listen(self) -> None:
         while True:
