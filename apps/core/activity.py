@@ -10,6 +10,8 @@ WORDS: dict[str, str | Promise] = {
     "team.created": _("created the team %(name)s"),
     "team.renamed": _("renamed the team to %(name)s"),
     "team.limits_changed": _("changed the limits of %(name)s"),
+    "team.quota_nearly_used_up": _("noted that %(name)s has used most of this month's requests"),
+    "team.quota_used_up": _("noted that %(name)s has used all of this month's requests"),
     "invitation.created": _("invited %(name)s"),
     "invitation.withdrawn": _("withdrew the invitation of %(name)s"),
     "invitation.accepted": _("joined the team by the invitation of %(name)s"),

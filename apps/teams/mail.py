@@ -5,7 +5,7 @@ from django.core.mail import send_mail
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 
-from apps.teams.models import Invitation
+from apps.teams.models import Invitation, Role, Team, User
 
 log = structlog.get_logger(__name__)
 
@@ -18,7 +18,26 @@ def send_invitation(invitation: Invitation, token: str, *, url: str) -> None:
         "teams/mail/invitation.txt",
         {"invitation": invitation, "inviter": inviter, "link": f"{url}/invitations/{token}"},
     )
+    _send(subject, text, invitation.email)
+
+
+def send_quota_notice(team: Team, *, percent: int, limit: int, link: str) -> None:
+    """Tell the owners and admins of a team how much of the month's requests is used."""
+    values = {"team": team.name, "percent": percent}
+    if percent >= 100:
+        subject = _("%(team)s has used all of this month's requests") % values
+    else:
+        subject = _("%(team)s has used %(percent)s %% of this month's requests") % values
+    text = render_to_string(
+        "teams/mail/quota.txt", {"team": team, "percent": percent, "limit": limit, "link": link, "all": percent >= 100}
+    )
+    in_charge = team.memberships.filter(role__in=[Role.OWNER, Role.ADMIN], user__is_active=True)
+    for email in User.objects.filter(memberships__in=in_charge).values_list("email", flat=True):
+        _send(subject, text, email)
+
+
+def _send(subject: str, text: str, email: str) -> None:
     try:
-        send_mail(" ".join(subject.split()), text, None, [invitation.email])
+        send_mail(" ".join(subject.split()), text, None, [email])
     except OSError as error:
-        log.warning("invitation_not_mailed", invitation=invitation.pk, error=type(error).__name__)
+        log.warning("not_mailed", subject=subject, error=type(error).__name__)

@@ -82,7 +82,7 @@ def compute_time(request: Request) -> Response:
         attempts = attempts.filter(job__project__team=team_for(actor_of(request), query["team"]))
     if "project" in query:
         attempts = attempts.filter(job__project=project_for(actor_of(request), query["project"]))
-    times = {"ended__gte": _time(query, "from"), "ended__lt": _time(query, "to")}
+    times = {"ended__gte": moment(query, "from"), "ended__lt": moment(query, "to")}
     attempts = attempts.filter(**{name: value for name, value in times.items() if value})
     rows = [{**row, "cost": None if row["cost"] is None else str(row["cost"])} for row in compute.report(attempts)]
     return Response({"results": rows, "next": None})
@@ -117,12 +117,16 @@ def _asked(request: Request) -> tuple[list[dict[str, Any]], str | None]:
     query = api.read_query(request, _NAMES)
     by, group = query.get("by", "day"), query.get("group")
     if by not in reports.STEPS:
-        raise _invalid("by", f"one of {', '.join(reports.STEPS)}")
+        raise invalid("by", f"one of {', '.join(reports.STEPS)}")
     if group is not None and group not in reports.GROUPS:
-        raise _invalid("group", f"one of {', '.join(reports.GROUPS)}")
+        raise invalid("group", f"one of {', '.join(reports.GROUPS)}")
     rows = _scope(actor_of(request), query)
-    times = {"minute__gte": _time(query, "from"), "minute__lt": _time(query, "to")}
+    times = {"minute__gte": moment(query, "from"), "minute__lt": moment(query, "to")}
     rows = rows.filter(**{name: value for name, value in times.items() if value})
+    steps = reports.count_steps(rows, by)
+    if steps > reports.MAX_STEPS:
+        most = f"at most {reports.MAX_STEPS:,} steps at once, not {steps:,}"
+        raise invalid("by", most, "Say a shorter time by `from` and `to`, or ask by the hour or day.")
     return reports.usage(rows, by=by, group=group), group
 
 
@@ -145,21 +149,22 @@ def _scope(actor: User, query: dict[str, str]) -> QuerySet[MinuteRollup]:
     return rows.filter(team_id__in=Membership.objects.filter(user=actor).values("team_id"))
 
 
-def _time(query: dict[str, str], name: str) -> datetime | None:
-    """A moment, UTC where no zone is given; a date is its midnight."""
+def moment(query: dict[str, str], name: str) -> datetime | None:
+    """A moment of the query, UTC where no zone is given; a date is its midnight. Raises UserError."""
     text = query.get(name)
     if text is None:
         return None
     try:
-        moment = parse_datetime(text)
-        day = None if moment else parse_date(text)
+        found = parse_datetime(text)
+        day = None if found else parse_date(text)
     except ValueError:
-        moment = day = None
-    if moment is None and day is None:
-        raise _invalid(name, "a date or time by ISO 8601")
-    found = moment or datetime.combine(day, datetime.min.time())  # type: ignore[arg-type]
+        found = day = None
+    if found is None and day is None:
+        raise invalid(name, "a date or time by ISO 8601")
+    found = found or datetime.combine(day, datetime.min.time())  # type: ignore[arg-type]
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _invalid(field: str, message: str) -> UserError:
-    return UserError("invalid", fields=[{"field": field, "message": message}])
+def invalid(field: str, message: str, hint: str = "") -> UserError:
+    """The refusal of one parameter."""
+    return UserError("invalid", fields=[{"field": field, "message": message}], hint=hint or None)

@@ -2,10 +2,13 @@
 
 from django.urls import path
 
-from apps.usage import api
+from apps.usage import api, ledger_api
 
 urlpatterns = [
     path("usage", api.usage, name="usage"),
     path("usage/compute", api.compute_time, name="compute"),
+    path("usage/reconciliation", ledger_api.reconciliation, name="reconciliation"),
+    path("usage/files", ledger_api.files, name="files"),
+    path("usage/files/<str:file_id>", ledger_api.file, name="file"),
     path("usage.csv", api.usage_csv, name="csv"),
 ]

@@ -36,3 +36,23 @@ class SpanForm(forms.Form):
     @property
     def endpoint_id(self) -> str:
         return self.cleaned_data.get("endpoint") or ""
+
+
+class PeriodForm(forms.Form):
+    """GET form of the reconciliation; whatever is missing or wrong falls back to the last day."""
+
+    days = forms.ChoiceField(
+        label=_("Time"),
+        choices=[("1", _("Last 24 hours")), ("7", _("Last 7 days")), ("30", _("Last 30 days"))],
+        required=False,
+    )
+
+    def __init__(self, data: Any) -> None:
+        super().__init__({"days": "1", **data.dict()})
+        self.is_valid()
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        """From and to."""
+        end = timezone.now()
+        return end - timedelta(days=int(self.cleaned_data.get("days") or 1)), end

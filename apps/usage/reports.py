@@ -1,17 +1,20 @@
 """Sums of usage over time and by group: what the usage pages, the API and the CSV all show."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import Aggregate, BigIntegerField, Q, QuerySet, Sum
+from django.db.models import Aggregate, BigIntegerField, Max, Min, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour, TruncMinute
 
 from apps.usage.histogram import percentile_ms
 from apps.usage.models import MinuteRollup
 
 STEPS: Final = {"minute": TruncMinute, "hour": TruncHour, "day": TruncDay}
+_WIDTHS: Final = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
+# The most that one answer holds: a week by the minute, more than a year by the hour.
+MAX_STEPS: Final = 7 * 24 * 60
 GROUPS: Final = {"endpoint": "endpoint_id", "key": "key_id", "model": "model_id", "status": "status"}
 _ERROR = Q(status__gte=400)
 
@@ -33,6 +36,12 @@ def rollups(
     rows = MinuteRollup.objects.all()
     wanted = {"team_id": team, "project_id": project, "endpoint_id": endpoint, "minute__gte": start, "minute__lt": end}
     return rows.filter(**{name: value for name, value in wanted.items() if value is not None})
+
+
+def count_steps(rows: QuerySet[MinuteRollup], by: str) -> int:
+    """The steps of time from the first to the last of the rollups."""
+    ends = rows.aggregate(first=Min("minute"), last=Max("minute"))
+    return 0 if ends["first"] is None else (ends["last"] - ends["first"]) // _WIDTHS[by] + 1
 
 
 def usage(rows: QuerySet[MinuteRollup], *, by: str | None = None, group: str | None = None) -> list[dict[str, Any]]:

@@ -120,9 +120,10 @@ def by_status(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def quota_left(team: Team) -> dict[str, int] | None:
-    """What is left of the team's monthly requests; None where they are not limited."""
-    if team.monthly_requests is None:
+def quota_left(team: Team) -> dict[str, int | None] | None:
+    """What is left of the team's monthly requests, and the share that it is warned of; None where there is no limit."""
+    limit = team.monthly_requests
+    if limit is None:
         return None
     used = quota.used_this_month([team.pk]).get(team.pk, 0)
-    return {"limit": team.monthly_requests, "left": max(0, team.monthly_requests - used)}
+    return {"limit": limit, "used": used, "left": max(0, limit - used), "reached": quota.reached(used, limit)}

@@ -3,23 +3,44 @@
 from datetime import timedelta
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
-from apps.usage.models import DeadLetter, LedgerEntry
+from apps.endpoints.status import serving_processes
+from apps.usage import export, gateway, quota
+from apps.usage.models import DeadLetter, GatewayCount, LedgerEntry, LedgerHour
 
-# The sums stay; single requests are forgotten.
-KEEP_DAYS = 90
 _CHUNK = 10_000
+
+
+@shared_task(name="usage.count_gateways")
+def count_gateways() -> None:
+    """Remember what the serving processes say that they have counted."""
+    gateway.note_told(serving_processes())
+
+
+@shared_task(name="usage.export")
+def export_hours() -> int:
+    """Write the ledger of every hour that is over to storage; how many files."""
+    return export.export_hours()
+
+
+@shared_task(name="usage.warn")
+def warn() -> int:
+    """Warn the teams that have used most of their month's requests; how many warnings."""
+    return quota.warn()
 
 
 @shared_task(name="usage.retention")
 def retention() -> int:
-    """Forget ledger entries and dead letters older than KEEP_DAYS; the number of entries.
+    """Forget ledger entries, and what belongs to them, older than SLIPWAY_LEDGER_DAYS; the number of entries.
 
-    In chunks, so that no single statement holds locks for long.
+    In chunks, so that no single statement holds locks for long. The files of exported hours stay.
     """
-    before = timezone.now() - timedelta(days=KEEP_DAYS)
+    before = timezone.now() - timedelta(days=settings.SLIPWAY_LEDGER_DAYS)
     DeadLetter.objects.filter(created__lt=before).delete()
+    GatewayCount.objects.filter(minute__lt=before).delete()
+    LedgerHour.objects.filter(hour__lt=before).delete()
     forgotten = 0
     while True:
         chunk = LedgerEntry.objects.filter(time__lt=before).values("pk")[:_CHUNK]

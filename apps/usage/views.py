@@ -1,4 +1,4 @@
-"""Pages of usage: of a team and of a project."""
+"""Pages of usage: of a team and of a project, and of the ledger behind both."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -6,18 +6,24 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
-from apps.core.pages import SignedInRequest, page
+from apps.core.downloads import download
+from apps.core.pages import SignedInRequest, page, paginate
 from apps.endpoints.models import Endpoint
 from apps.projects.access import project_for
 from apps.teams.access import team_for
 from apps.training import compute
 from apps.training.models import Attempt
 from apps.usage import reports, summary
-from apps.usage.forms import SpanForm
+from apps.usage.access import ledger_file_for
+from apps.usage.forms import PeriodForm, SpanForm
+from apps.usage.ledger_api import PARQUET
+from apps.usage.models import LedgerFile
+from apps.usage.reconciliation import reconcile
 
 
 @login_required
@@ -36,6 +42,32 @@ def project(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The usage of a project's endpoints."""
     found = project_for(request.user, project_id)
     return _page(request, found.endpoints.all(), {"project": found.pk}, {"job__project": found}, project=found)
+
+
+@login_required
+@require_GET
+def ledger(request: SignedInRequest, team_id: str) -> HttpResponse:
+    """Whether gateway, ledger and rollups agree, and the ledger's files."""
+    found = team_for(request.user, team_id)
+    form = PeriodForm(request.GET)
+    start, end = form.span
+    files = LedgerFile.objects.filter(team_id=found.pk, rows__isnull=False).order_by("-hour", "-part")
+    return page(
+        request,
+        "usage/ledger.html",
+        team=found,
+        form=form,
+        found=reconcile(found.pk, start, end),
+        files=paginate(request, files),
+    )
+
+
+@login_required
+@require_GET
+def ledger_file(request: SignedInRequest, file_id: str) -> HttpResponseBase:
+    """Download an hour of the ledger."""
+    found = ledger_file_for(request.user, file_id)
+    return download(request, key=found.key, filename=found.filename, content_type=PARQUET, etag=found.sha256)
 
 
 def _page(

@@ -246,6 +246,9 @@ CELERY_BEAT_SCHEDULE = {
     "reap lost jobs": {"task": "training.reap", "schedule": 5.0},
     "publish routes and keys": {"task": "endpoints.publish_snapshot", "schedule": 5.0},
     "forget expired uploads": {"task": "datasets.forget_uploads", "schedule": crontab(minute="41")},
+    "ask serving processes for their counts": {"task": "usage.count_gateways", "schedule": 5.0},
+    "warn of used up quotas": {"task": "usage.warn", "schedule": 30.0},
+    "export the ledger": {"task": "usage.export", "schedule": crontab(minute="7")},
     "forget old usage records": {"task": "usage.retention", "schedule": crontab(hour="3", minute="17")},
 }
 # A beat that was away does not send what it missed twice: each task expires before its next turn.

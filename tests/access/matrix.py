@@ -77,6 +77,7 @@ ARGUMENTS: Final[dict[str, Callable[[Scene], str]]] = {
     "model_id": lambda s: s.cast.ours.model.pk,
     "endpoint_id": lambda s: s.cast.ours.endpoint.pk,
     "key_id": lambda s: s.cast.ours.key.pk,
+    "file_id": lambda s: s.file.pk,
     "slug": lambda s: s.cast.ours.endpoint.slug,
     "uidb36": lambda s: s.cast.bob.pk,
     "key": lambda s: "unknown",
@@ -215,6 +216,9 @@ API: Final = [
     Line("GET", V1 + "usage", everybody()),
     Line("GET", V1 + "usage/compute", everybody()),
     Line("GET", V1 + "usage.csv", everybody()),
+    Line("GET", V1 + "usage/reconciliation", readers(), query=lambda s: {"team": s.cast.ours.team.pk}),
+    Line("GET", V1 + "usage/files", admins(200), query=lambda s: {"team": s.cast.ours.team.pk}),
+    Line("GET", V1 + "usage/files/<str:file_id>", admins(200)),
 ]
 
 PAGES: Final = [
@@ -237,6 +241,8 @@ PAGES: Final = [
     Line("POST", "teams/<str:team_id>/keys", page(admins(200)), just(name="New")),
     Line("POST", "keys/<str:key_id>/revoke", page(admins(303))),
     Line("GET", "teams/<str:team_id>/usage", page(readers())),
+    Line("GET", "teams/<str:team_id>/usage/ledger", page(readers())),
+    Line("GET", "usage/files/<str:file_id>", page(admins(200))),
     # Whoever holds the link sees who invites; accepting is for the invited alone, and never by GET.
     Line("GET", "invitations/<str:token>", public()),
     Line("POST", "invitations/<str:token>", (403, 403, 403, 403, 403, 200)),

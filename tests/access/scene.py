@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from django.utils import timezone
 
 from apps.core import audit
 from apps.core.artifacts import storage
@@ -16,6 +17,7 @@ from apps.projects.models import Comment, Milestone
 from apps.teams import actions as team_actions
 from apps.teams.models import Invitation, Membership, PersonalToken, User
 from apps.training.models import Job
+from apps.usage.models import LedgerFile
 from tests.cast import CANARY, Belongings, Cast, make_endpoint, make_job, make_model, make_version
 
 
@@ -34,6 +36,7 @@ class Scene:
     failed: Job
     photos: Dataset
     second: Endpoint
+    file: LedgerFile
 
 
 def make_scene(cast: Cast) -> Scene:
@@ -60,6 +63,7 @@ def make_scene(cast: Cast) -> Scene:
         failed=make_job(ours.version, name="Failed", state=Job.State.FAILED, error=_card("fine")),
         photos=photos,
         second=_second(ours),
+        file=_file(ours),
     )
 
 
@@ -71,6 +75,14 @@ def _fill(belongings: Belongings, owner: User, word: str) -> None:
     make_job(belongings.version, name=f"{word} failed", state=Job.State.FAILED, error=_card(word))
     _store(belongings.version, _texts(word))
     _upload(owner, belongings, filename=f"{word}.csv")
+
+
+def _file(ours: Belongings) -> LedgerFile:
+    """An hour of the ledger that has been exported."""
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    file = LedgerFile.objects.create(team_id=ours.team.pk, hour=hour, part=1, through=1, rows=1, bytes=4, sha256="0")
+    storage().put_bytes(b"rows", file.key)
+    return file
 
 
 def _second(ours: Belongings) -> Endpoint:

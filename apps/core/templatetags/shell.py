@@ -8,6 +8,7 @@ from django.template.context import RequestContext
 
 from apps.core.pages import current_team
 from apps.teams.models import Membership
+from apps.usage import quota
 
 register = template.Library()
 
@@ -37,3 +38,10 @@ def sidebar(context: RequestContext) -> dict[str, Any]:
         "part": _PROJECT_PARTS.get(match.namespace, "overview") if match and project else "",
         "view_name": match.view_name if match else "",
     }
+
+
+@register.inclusion_tag("components/quota.html", takes_context=True)
+def quota_notice(context: RequestContext) -> dict[str, Any]:
+    """The warning that the page's team has used most or all of its month's requests."""
+    team = context.get("team")
+    return {"team": team, "notice": quota.notice_of(team) if team else None}
