@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import redis
 
+from slipway import embedded
 from tests.serving import bundles
 from tests.stack import ROOT, free_ports
 from workers.contracts import keys, names
@@ -136,6 +137,39 @@ class Serving:
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
         return self.process.wait(20)
+
+
+class Broker:
+    """A Redis of the test's own, which may be killed and started again on its data."""
+
+    def __init__(self, home: Path) -> None:
+        (self._server,) = embedded.prepare(home, postgres=False)
+        self._log = home / "redis.log"
+        self.url = self._server.url
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with self._log.open("ab") as out:
+            options = embedded.spawn_arguments(self._server)
+            self.process = subprocess.Popen(self._server.command, stdout=out, stderr=out, **options)
+        embedded.wait_ready(self._server, lambda: self.process.poll() is None)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End it at once."""
+        self.process.send_signal(number)
+        self.process.wait(20)
+
+
+@contextlib.contextmanager
+def broker(home: Path) -> Iterator[Broker]:
+    """A Redis while the block runs."""
+    running = Broker(home)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.kill(signal.SIGTERM)
 
 
 @contextlib.contextmanager

@@ -3,68 +3,19 @@
 U1: received ⊆ ledger, with its status. U2: ledger − received ⊆ broken connections. U3: the sums equal the ledger.
 """
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
-from django.conf import settings
 
-from apps.usage.models import LedgerEntry, StreamPosition
-from slipway import embedded
+from apps.usage.models import LedgerEntry
 from tests.serving.clients import asking
 from tests.serving.conftest import Stage, staged
+from tests.serving.recording import caught_up, recording
 from tests.serving.running import serving, until
-from tests.stack import ROOT
 from tests.usage.checkers import check_ledger, check_sums
-from workers.contracts import names
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Recording:
-    """`manage.py record` on the test database; may be killed and started again."""
-
-    def __init__(self, redis_url: str, log: Path) -> None:
-        name = settings.DATABASES["default"]["NAME"]
-        database_url = os.environ["DATABASE_URL"].rpartition("/")[0] + f"/{name}"
-        self._environ = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
-        self._environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'platform'}"
-        self._log = log
-        self.start()
-
-    def start(self) -> None:
-        """Start it."""
-        with self._log.open("ab") as out:
-            command = [sys.executable, str(ROOT / "manage.py"), "record"]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=self._environ, stdout=out, stderr=out)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it; the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(20)
-
-
-@contextlib.contextmanager
-def recording(redis_url: str, log: Path) -> Iterator[Recording]:
-    """A recorder while the block runs."""
-    recorder = Recording(redis_url, log)
-    try:
-        yield recorder
-    finally:
-        if recorder.process.poll() is None:
-            recorder.stop()
-
-
-def caught_up(client: "redis.Redis[bytes]") -> bool:
-    """Whether everything in the stream has been applied."""
-    newest = client.xinfo_stream(names.STREAM_USAGE)["last-generated-id"].decode()
-    return StreamPosition.objects.filter(stream=names.STREAM_USAGE, position=newest).exists()
 
 
 def test_the_recorder_is_killed_again_and_again(own_stage: Stage, redis_server: str, tmp_path: Path) -> None:
@@ -121,30 +72,6 @@ def test_serving_ends_cleanly_under_load(tmp_path: Path, redis_server: str, bund
         until(lambda: caught_up(stage.control.client), 60)
     assert set(seen.statuses()) == {200} and answered > 300
     check_ledger(seen.answers)
-    check_sums()
-
-
-def test_nothing_uncounted_leaves_while_redis_is_away(tmp_path: Path, bundle_folder: Path, redis_server: str) -> None:
-    """A Redis of its own is killed and started again on its data."""
-    home = tmp_path / "redis-home"
-    (server,) = embedded.prepare(home, postgres=False)
-    with contextlib.ExitStack() as stack:
-        first = stack.enter_context(contextlib.ExitStack())
-        url = first.enter_context(embedded.running(server, tmp_path / "redis.log"))
-        stage = stack.enter_context(staged(tmp_path, url, bundle_folder))
-        with asking(stage.serving.port, "reviews", stage.key, clients=4) as seen:
-            until(lambda: len(seen.answers) > 200)
-            first.close()
-            until(lambda: seen.uncounted > 20)
-            away = len(seen.answers)
-            again = stack.enter_context(embedded.running(server, tmp_path / "redis.log"))
-            assert again == url
-            until(lambda: [status for _, status in seen.answers[-100:]] == [200] * 100 and len(seen.answers) > away)
-        recorder = stack.enter_context(recording(url, tmp_path / "log"))
-        until(lambda: caught_up(stage.control.client), 60)
-        assert recorder.stop() == 0
-    assert set(seen.statuses()) == {200} and not seen.broken
-    check_ledger(seen.answers, broken=seen.uncounted)
     check_sums()
 
 

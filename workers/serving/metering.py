@@ -4,12 +4,17 @@ One connection: whatever has gathered while the last write was on its way goes i
 acknowledged by Redis's own reply to it; what had no reply when the connection broke is written again on the next one,
 and the ledger drops the repeats. Callbacks of the event loop do all of it: a task per write would cost more than the
 write.
+
+While Redis is away, records go to the spool on disk, which is as good. When it is back, the spool is delivered in
+order; only then do new records go straight to Redis again.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import hiredis
@@ -18,26 +23,37 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 
 from workers.contracts.errors import InfraError
+from workers.serving.spool import Damaged, Spool, files, left_behind
 
 log = structlog.get_logger(__name__)
 
-# How long a record is tried to be written. Writing twice is harmless: the ledger knows each request id once.
-PATIENCE_S: Final = 2.0
+# How long Redis is waited for. Then the record is spooled; writing it twice is harmless: the ledger knows each request
+# id once.
+PATIENCE_S: Final = 0.5
 # Records that wait for the writer; one more is refused at once.
 MAX_WAITING: Final = 20_000
 _PIPELINE: Final = 500
 _RETRY_S: Final = 0.05
+# How often Redis is tried while it is away; with "everysec", the disk has the spool as often.
+_AWAY_S: Final = 0.5
 
-# Told once: None when Redis has the entry, or why it has not.
+# Told once: None when Redis or the spool has the entry, or why neither has.
 Done = Callable[[InfraError | None], None]
-_Entry = tuple[bytes, Done]
+# Stream, record, whether it comes late, and whom to tell.
+_Entry = tuple[str, bytes, bool, Done]
 _Lost = Callable[[str], None]
 
 
 class Meter:
     """Appends to Redis streams and says when the entries are there."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, spool: Spool) -> None:
+        self._spool = spool
+        # While Redis is away: brings the spool there when it is back.
+        self._delivery: asyncio.Task[None] | None = None
+        # With fsync "always": what the spool has and the disk not yet.
+        self._unsynced: list[_Entry] = []
+        self._syncing: asyncio.Task[None] | None = None
         # protocol=2: nothing but replies may come.
         self._pool = ConnectionPool.from_url(redis_url, socket_timeout=None, socket_connect_timeout=1.0, protocol=2)
         self._loop = asyncio.get_running_loop()
@@ -51,38 +67,58 @@ class Meter:
         self._timer: asyncio.TimerHandle | None = None
         self._since = 0.0
 
-    def write(self, stream: str, record: bytes, done: Done) -> None:
-        """Append one entry with the field `r`, and tell `done`. Raises InfraError `unavailable` when too many wait."""
+    def write(self, stream: str, record: bytes, done: Done, *, late: bool = False) -> None:
+        """Append one entry with the field `r`, and tell `done`. Raises InfraError `unavailable` when too many wait.
+
+        `late` adds the field `t`, when it is sent: its record is from before.
+        """
         if len(self._waiting) >= MAX_WAITING:
             raise InfraError("unavailable", retry_after=2)
-        packed: bytes = hiredis.pack_command(("XADD", stream, "*", "r", record))  # type: ignore[arg-type]
-        self._waiting.append((packed, done))
+        self._waiting.append((stream, record, late, done))
         if not self._flushing and not self._sent:
             self._flushing = True
             # Not at once: whoever else has been predicted in this turn of the loop joins.
             self._loop.call_soon(self._flush)
 
-    def append(self, stream: str, record: bytes) -> "asyncio.Future[None]":
-        """`write`, as a future: Redis has the entry, or InfraError `unavailable`."""
+    def append(self, stream: str, record: bytes, *, late: bool = False) -> "asyncio.Future[None]":
+        """`write`, as a future: the entry is safe, or InfraError `unavailable`."""
         written: asyncio.Future[None] = self._loop.create_future()
-        self.write(stream, record, partial(_settle, written))
+        self.write(stream, record, partial(_settle, written), late=late)
         return written
 
+    async def take_over(self, folder: Path) -> None:
+        """Deliver what processes that are gone have left in the spool's folder. Raises InfraError."""
+        for path in files(folder):
+            with left_behind(path) as chunks:
+                count = 0
+                for entries in chunks or ():
+                    await asyncio.gather(*(self.append(stream, record, late=True) for stream, record in entries))
+                    count += len(entries)
+                if chunks is not None:
+                    log.info("spool taken over", file=path.name, records=count)
+
     async def close(self) -> None:
-        """Write what is waiting and hang up."""
-        # No longer than the patience: nothing new comes at the end of the process.
-        while self._waiting or self._sent:  # noqa: ASYNC110 (an event would be set for every batch, and read once)
+        """Write what is waiting and hang up. What is in the spool is left to the next process."""
+        while self._waiting or self._sent or self._unsynced:  # noqa: ASYNC110 (an event would be set for every batch)
             await asyncio.sleep(0.01)
         if self._opening is not None:
             await asyncio.wait([self._opening])
+        if self._delivery is not None:
+            self._delivery.cancel()
+            await asyncio.wait([self._delivery])
         if self._timer is not None:
             self._timer.cancel()
         self._hang_up()
+        self._spool.close()
 
     def _flush(self) -> None:
         """Send what waits, if nothing is on its way."""
         self._flushing = False
         if self._sent or not self._waiting:
+            return
+        if self._delivery is not None:
+            entries, self._waiting = self._waiting, []
+            self._keep(entries)
             return
         if self._timer is None:
             self._since = self._loop.time()
@@ -92,15 +128,14 @@ class Meter:
                 self._opening = self._loop.create_task(self._open())
             return
         self._sent, self._waiting = self._waiting[:_PIPELINE], self._waiting[_PIPELINE:]
-        self._link.send(self._sent)
+        self._link.send([(stream, record, late) for stream, record, late, _ in self._sent])
 
     def _replied(self) -> None:
         """Redis has everything that was sent."""
         done, self._sent = self._sent, []
         self._since = self._loop.time()
         self._flush()
-        for _, tell in done:
-            _tell(tell, None)
+        _tell(done, None)
 
     def _lost(self, reason: str) -> None:
         """The connection is gone, or has refused a record: from the first one without a reply on, again."""
@@ -117,15 +152,87 @@ class Meter:
         if left > 0:
             self._timer = self._loop.call_later(left, self._check_patience)
             return
-        failed, self._sent, self._waiting = self._sent + self._waiting, [], []
-        log.warning("usage records not written", records=len(failed))
+        entries, self._sent, self._waiting = self._sent + self._waiting, [], []
+        log.warning("Redis is away: records are spooled", records=len(entries))
         self._hang_up()
-        for _, tell in failed:
-            _tell(tell, InfraError("unavailable", retry_after=2))
+        self._delivery = self._loop.create_task(self._deliver())
+        self._keep(entries)
+
+    # --- While Redis is away ---
+
+    def _keep(self, entries: list[_Entry]) -> None:
+        """Put entries into the spool, and tell."""
+        try:
+            self._spool.write([(stream, record) for stream, record, *_ in entries])
+        except InfraError as error:
+            _tell(entries, error)
+            return
+        if self._spool.fsync != "always":
+            _tell(entries, None)
+            return
+        self._unsynced += entries
+        if self._syncing is None or self._syncing.done():
+            self._syncing = self._loop.create_task(self._sync())
+
+    async def _sync(self) -> None:
+        """Have the disk hold what was spooled, then tell: all that came during one turn share the next."""
+        while self._unsynced:
+            entries, error = list(self._unsynced), None
+            try:
+                await asyncio.to_thread(self._spool.sync)
+            except OSError as failure:
+                log.error("spool not synced", reason=str(failure)[:200])
+                error = InfraError("unavailable", retry_after=5)
+            del self._unsynced[: len(entries)]
+            _tell(entries, error)
+
+    async def _deliver(self) -> None:
+        """Try Redis until it has taken the whole spool; then records go straight to it again."""
+        while True:
+            link: _Link | None = None
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    connection = self._pool.make_connection()
+                    await connection.connect()
+                link = _Link(connection)
+                while (found := self._spool.read())[0]:
+                    entries, size = found
+                    await self._send_late(link, entries)
+                    self._spool.delivered(size)
+            except Damaged as error:
+                log.error("spool damaged", reason=str(error))
+                self._spool.set_aside()
+            except (RedisError, OSError, TimeoutError):
+                await asyncio.sleep(_AWAY_S)
+                if self._spool.fsync == "everysec":
+                    with contextlib.suppress(OSError):
+                        await asyncio.to_thread(self._spool.sync)
+            else:
+                log.info("Redis is back: the spool is delivered")
+                link.listen(self._replied, self._lost)
+                self._link, link, self._delivery = link, None, None
+                self._flush()
+                return
+            finally:
+                if link is not None:
+                    link.close()
+
+    async def _send_late(self, link: "_Link", entries: list[tuple[str, bytes]]) -> None:
+        """Write spooled entries. Raises OSError, TimeoutError: then they have to be written again."""
+        replied: asyncio.Future[None] = self._loop.create_future()
+
+        def lost(reason: str) -> None:
+            if not replied.done():
+                replied.set_exception(ConnectionError(reason))
+
+        link.listen(lambda: replied.set_result(None), lost)
+        link.send([(stream, record, True) for stream, record in entries])
+        async with asyncio.timeout(4 * PATIENCE_S):
+            await replied
 
     async def _open(self) -> None:
         """Connect, again and again while anything waits."""
-        while self._waiting:
+        while self._waiting and self._delivery is None:
             connection = self._pool.make_connection()
             try:
                 async with asyncio.timeout(PATIENCE_S):
@@ -133,7 +240,12 @@ class Meter:
             except (RedisError, OSError, TimeoutError):
                 await asyncio.sleep(_RETRY_S)
             else:
-                self._link = _Link(connection, self._replied, self._lost)
+                link = _Link(connection)
+                if self._delivery is not None:  # it took too long
+                    link.close()
+                    return
+                link.listen(self._replied, self._lost)
+                self._link = link
                 self._flush()
                 return
 
@@ -143,11 +255,18 @@ class Meter:
             link.close()
 
 
-def _tell(done: Done, error: InfraError | None) -> None:
-    try:
-        done(error)
-    except Exception:  # one that stumbles may not keep the others from their answers
-        log.exception("unhandled")
+def _tell(entries: list[_Entry], error: InfraError | None) -> None:
+    for *_, done in entries:
+        try:
+            done(error)
+        except Exception:  # one that stumbles may not keep the others from their answers
+            log.exception("unhandled")
+
+
+def _packed(stream: str, record: bytes, late: bool) -> bytes:
+    fields = ("r", record, "t", str(time.time())) if late else ("r", record)
+    packed: bytes = hiredis.pack_command(("XADD", stream, "*", *fields))  # type: ignore[arg-type]
+    return packed
 
 
 def _settle(written: "asyncio.Future[None]", error: InfraError | None) -> None:
@@ -162,11 +281,10 @@ def _settle(written: "asyncio.Future[None]", error: InfraError | None) -> None:
 class _Link(asyncio.Protocol):
     """A connection that redis-py has opened (address, TLS, login), read without its parser: replies are counted."""
 
-    def __init__(
-        self, connection: AbstractConnection, replied: Callable[[], None], lost: Callable[[str], None]
-    ) -> None:
+    def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
-        self._replied, self._lost = replied, lost
+        self._replied: Callable[[], None] = _unasked
+        self._lost: _Lost = _nobody
         self._reader = hiredis.Reader(notEnoughData=Ellipsis)
         self._missing = 0
         writer = connection._writer
@@ -174,10 +292,14 @@ class _Link(asyncio.Protocol):
         self._transport: Any = writer.transport
         self._transport.set_protocol(self)
 
-    def send(self, entries: list[_Entry]) -> None:
+    def listen(self, replied: Callable[[], None], lost: _Lost) -> None:
+        """Who hears that a pipeline has been taken, and that the connection is gone or has refused one."""
+        self._replied, self._lost = replied, lost
+
+    def send(self, entries: list[tuple[str, bytes, bool]]) -> None:
         """Send a pipeline. There may be no other on its way."""
         self._missing = len(entries)
-        self._transport.write(b"".join([packed for packed, _ in entries]))
+        self._transport.write(b"".join([_packed(*entry) for entry in entries]))
 
     def data_received(self, data: bytes) -> None:
         """Replies: the entries' ids, or an error."""
@@ -204,6 +326,10 @@ class _Link(asyncio.Protocol):
     def _tell_lost(self, reason: str) -> None:
         lost, self._lost = self._lost, _nobody
         lost(reason)
+
+
+def _unasked() -> None:
+    """Nothing has been sent yet."""
 
 
 def _nobody(reason: str) -> None:

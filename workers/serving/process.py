@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from workers.contracts import names
+from workers.contracts.errors import InfraError
 from workers.contracts.snapshot import ServingStatus, Snapshot
 from workers.serving.access_log import AccessLog
 from workers.serving.bodies import Budget
@@ -23,6 +24,7 @@ from workers.serving.metering import Meter
 from workers.serving.observer import Observer
 from workers.serving.replays import Replays
 from workers.serving.snapshot import Directory, Kept, Watch
+from workers.serving.spool import Spool
 from workers.storage import open_storage
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _STATUS_EVERY_S = 1.0
+_TAKE_OVER_EVERY_S = 5.0
 
 
 class Process:
@@ -43,7 +46,8 @@ class Process:
         self.directory = Directory(config.offline_s)
         self.watch = Watch(self.redis, self.directory, Kept(config.cache / "snapshot.json"), self._on_snapshot)
         self.limits = Limits()
-        self.meter = Meter(config.redis_url)
+        spool = Spool(config.spool, self.name, max_bytes=config.spool_bytes, fsync=config.spool_fsync)
+        self.meter = Meter(config.redis_url, spool)
         self.models = Models(open_storage(config.storage), config.cache)
         self.observer = Observer(AccessLog(config.access_log), _tracer(config, self.name))
         self.bodies = Budget()
@@ -76,7 +80,7 @@ class Process:
         The first look comes before the first request: nobody is told that keys are unknown which are merely unread.
         """
         await self.watch.begin()
-        for work in (self.watch.run(), self.models.run(), self._tell()):
+        for work in (self.watch.run(), self.models.run(), self._tell(), self._take_over()):
             task = asyncio.create_task(work)
             task.add_done_callback(_complain)
             self._work.append(task)
@@ -115,6 +119,14 @@ class Process:
         finally:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 await self.redis.delete(key)
+
+    async def _take_over(self) -> None:
+        """Deliver what processes that were killed could not."""
+        while True:
+            if self.watch.in_touch:
+                with contextlib.suppress(InfraError):
+                    await self.meter.take_over(self.config.spool)
+            await asyncio.sleep(_TAKE_OVER_EVERY_S)
 
     async def stop(self) -> None:
         """Write what is left and hang up."""

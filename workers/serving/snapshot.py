@@ -97,6 +97,8 @@ class Watch:
         self._directory = directory
         self._kept = kept
         self._on_change = on_change
+        # Whether Redis answered when it was last asked.
+        self.in_touch = False
         self._told = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
@@ -142,7 +144,9 @@ class Watch:
     async def refresh(self) -> None:
         """Compare versions; read and install the snapshot when they differ."""
         asked = time.monotonic()
+        self.in_touch = False
         version = await self._redis.get(names.SNAPSHOT_VERSION)
+        self.in_touch = True
         if version is None or int(version) != self._directory.version:
             text = await self._redis.get(names.SNAPSHOT)
             if text is None:

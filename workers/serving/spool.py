@@ -25,10 +25,11 @@ Entry = tuple[str, bytes]
 
 _HEAD: Final = struct.Struct("<II")
 # The largest content of a frame: a longer one is damage.
-_MAX_FRAME: Final = 1 << 20
+_MAX_FRAME: Final = 1 << 17
 # Bytes that are read at once: at least a frame.
 _CHUNK: Final = 2 * _MAX_FRAME
 _SUFFIX: Final = ".spool"
+_DAMAGED: Final = ".damaged"
 FSYNC: Final = ("everysec", "always", "never")
 
 
@@ -43,7 +44,7 @@ def packed(entries: Sequence[Entry]) -> bytes:
 
 
 def unpacked(data: bytes) -> tuple[list[Entry], int]:
-    """The whole frames at the beginning of `data`, and how many bytes they are. Raises Damaged.
+    """The whole frames at the beginning of `data`, and how many bytes they are. Raises Damaged at a bad first one.
 
     A frame that is cut off at the end is left: nobody has been told that it was written.
     """
@@ -51,13 +52,13 @@ def unpacked(data: bytes) -> tuple[list[Entry], int]:
     at = 0
     while at + _HEAD.size <= len(data):
         length, crc = _HEAD.unpack_from(data, at)
-        if length > _MAX_FRAME:
-            raise Damaged(f"a frame of {length} bytes")
         content = data[at + _HEAD.size : at + _HEAD.size + length]
-        if len(content) < length:
+        if length <= _MAX_FRAME and len(content) < length:
             break
-        if zlib.crc32(content) != crc:
-            raise Damaged(f"a wrong checksum of {length} bytes")
+        if length > _MAX_FRAME or zlib.crc32(content) != crc:
+            if entries:
+                break
+            raise Damaged(f"a frame of {length} bytes is not what was written")
         stream, _, record = content.partition(b"\n")
         entries.append((stream.decode(), record))
         at += _HEAD.size + length
@@ -120,6 +121,13 @@ class Spool:
             os.ftruncate(self._file, 0)
             self._written = self._delivered = self._synced = 0
 
+    def set_aside(self) -> None:
+        """Begin anew, and keep the file for a person to look at."""
+        self._path.rename(self._path.with_suffix(_DAMAGED))
+        if self._file is not None:
+            os.close(self._file)
+        self._file, self._written, self._delivered, self._synced = None, 0, 0, 0
+
     def close(self) -> None:
         """Let go of the file. What is in it is left to the next process."""
         file, self._file = self._file, None
@@ -165,7 +173,7 @@ def left_behind(path: Path) -> Iterator[Iterator[list[Entry]] | None]:
             yield _frames(file)
         except Damaged as error:
             log.error("spool damaged", file=path.name, reason=str(error))
-            os.replace(path, path.with_suffix(".damaged"))
+            os.replace(path, path.with_suffix(_DAMAGED))
         else:
             path.unlink(missing_ok=True)
     finally:

@@ -1,0 +1,81 @@
+"""Twenty SIGKILLs of serving, recorder and Redis at random moments under load: how many answers are miscounted?
+
+    python benchmarks/serving/kills.py [--kills 20] [--seed 1] [--clients 8]
+
+Everything is real and of its own: Postgres, Redis, the recorder, a serving process with a small text model. Exits with
+1 where an answer that a client received is missing from the ledger, or counted twice.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
+
+from slipway import embedded  # noqa: E402
+
+
+def main() -> int:
+    """Print a line per kill, and the sums."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--clients", type=int, default=8)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="slipway-kills-") as folder, contextlib.ExitStack() as stack:
+        home = Path(folder)
+        (server,) = embedded.prepare(home, redis=False)
+        os.environ["DATABASE_URL"] = stack.enter_context(embedded.running(server, home / "postgres.log"))
+        os.environ |= {"SLIPWAY_HOME": folder, "SLIPWAY_EMBEDDED_DATABASE": "1", "REDIS_URL": "redis://127.0.0.1:1"}
+        os.environ |= {"DJANGO_SETTINGS_MODULE": "slipway.settings"}
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:2])}
+        subprocess.run([sys.executable, str(ROOT / "manage.py"), "migrate", "-v0"], env=environ, check=True)
+        return measure(home, options)
+
+
+def measure(home: Path, options: argparse.Namespace) -> int:
+    """Kill, and count. The exit code."""
+    import django
+
+    django.setup()
+    from tests.serving import bundles
+    from tests.serving.clients import asking
+    from tests.serving.conftest import staged
+    from tests.serving.killing import Killer, all_recorded, result
+    from tests.serving.recording import recording
+    from tests.serving.running import broker
+
+    for name in ("text", "image", "ranking"):
+        getattr(bundles, f"{name}_bundle")(home / f"{name}.zip")
+    started = time.monotonic()
+    with (
+        broker(home / "redis-home") as redis,
+        staged(home, redis.url, home) as stage,
+        recording(redis.url, home / "recorder.log") as recorder,
+    ):
+        with asking(stage.serving.port, "reviews", stage.key, clients=options.clients) as seen:
+            killer = Killer(stage, recorder, redis, seen, random.Random(options.seed))
+            print(
+                f"{'#':>3}  {'killed':<20} {'answers before':>14} {'well again, s':>13} {'answered':>9} {'broken':>7}"
+            )
+            for number, kill in enumerate(killer.kills(options.kills), 1):
+                killed = " + ".join(kill.killed)
+                figures = f"{kill.answers:>14,} {kill.away_s:>13.2f} {kill.answers_meanwhile:>9,} {kill.broken:>7,}"
+                print(f"{number:>3}  {killed:<20} {figures}", flush=True)
+        all_recorded(stage)
+        found = result(seen)
+    print(f"\n{found.received:,} answers received in {time.monotonic() - started:.0f} s, {options.kills} kills")
+    print(f"lost {found.lost}, double {found.double}")
+    print(f"recorded and not received {found.unreceived} (connections that broke: {found.broken:,})")
+    return 0 if found.exact else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
