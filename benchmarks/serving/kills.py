@@ -1,4 +1,4 @@
-"""Twenty SIGKILLs of serving, recorder and Redis at random moments under load: how many answers are miscounted?
+"""SIGKILLs of serving, recorder, Redis and Postgres at random moments under load: is any answer miscounted?
 
     python benchmarks/serving/kills.py [--kills 20] [--seed 1] [--clients 8]
 
@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
 
-from slipway import embedded  # noqa: E402
+from tests.serving.running import OwnServer, own_server  # noqa: E402
 
 
 def main() -> int:
@@ -31,37 +31,38 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="slipway-kills-") as folder, contextlib.ExitStack() as stack:
         home = Path(folder)
-        (server,) = embedded.prepare(home, redis=False)
-        os.environ["DATABASE_URL"] = stack.enter_context(embedded.running(server, home / "postgres.log"))
+        database = stack.enter_context(own_server(home, "postgres"))
+        os.environ["DATABASE_URL"] = database.url
         os.environ |= {"SLIPWAY_HOME": folder, "SLIPWAY_EMBEDDED_DATABASE": "1", "REDIS_URL": "redis://127.0.0.1:1"}
         os.environ |= {"DJANGO_SETTINGS_MODULE": "slipway.settings"}
         environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path[:2])}
         subprocess.run([sys.executable, str(ROOT / "manage.py"), "migrate", "-v0"], env=environ, check=True)
-        return measure(home, options)
+        return measure(home, database, options)
 
 
-def measure(home: Path, options: argparse.Namespace) -> int:
+def measure(home: Path, database: OwnServer, options: argparse.Namespace) -> int:
     """Kill, and count. The exit code."""
     import django
 
     django.setup()
+    from django.db import connections
+
     from tests.serving import bundles
     from tests.serving.clients import asking
     from tests.serving.conftest import staged
     from tests.serving.killing import Killer, all_recorded, result
     from tests.serving.recording import recording
-    from tests.serving.running import broker
 
     for name in ("text", "image", "ranking"):
         getattr(bundles, f"{name}_bundle")(home / f"{name}.zip")
-    started = time.monotonic()
+    started, rng = time.monotonic(), random.Random(options.seed)
     with (
-        broker(home / "redis-home") as redis,
+        own_server(home / "redis-home", "redis") as redis,
         staged(home, redis.url, home) as stage,
         recording(redis.url, home / "recorder.log") as recorder,
     ):
         with asking(stage.serving.port, "reviews", stage.key, clients=options.clients) as seen:
-            killer = Killer(stage, recorder, redis, seen, random.Random(options.seed))
+            killer = Killer(stage, recorder, {"redis": redis, "postgres": database}, seen, rng)
             print(
                 f"{'#':>3}  {'killed':<20} {'answers before':>14} {'well again, s':>13} {'answered':>9} {'broken':>7}"
             )
@@ -69,6 +70,7 @@ def measure(home: Path, options: argparse.Namespace) -> int:
                 killed = " + ".join(kill.killed)
                 figures = f"{kill.answers:>14,} {kill.away_s:>13.2f} {kill.answers_meanwhile:>9,} {kill.broken:>7,}"
                 print(f"{number:>3}  {killed:<20} {figures}", flush=True)
+        connections.close_all()  # Postgres was killed under them
         all_recorded(stage)
         found = result(seen)
     print(f"\n{found.received:,} answers received in {time.monotonic() - started:.0f} s, {options.kills} kills")

@@ -1,9 +1,9 @@
-"""SIGKILL of serving, recorder and Redis at random moments under load; then every answer is looked for."""
+"""SIGKILL of serving, recorder, Redis and Postgres at random moments under load; then every answer is looked for."""
 
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,10 +13,9 @@ from apps.usage.models import LedgerEntry, MinuteRollup
 from tests.serving.clients import Seen
 from tests.serving.conftest import Stage
 from tests.serving.recording import Recording, caught_up
-from tests.serving.running import Broker, until
+from tests.serving.running import OwnServer, until
 from workers.serving import spool
 
-PROCESSES: Final = ("serving", "recorder", "redis")
 # Two at once, now and then.
 _BOTH: Final = 0.2
 
@@ -52,22 +51,22 @@ class Result:
 
 @dataclass
 class Killer:
-    """Kills and starts the three again."""
+    """Kills processes, and starts them again. `servers` are those of "redis" and "postgres" that may be killed."""
 
     stage: Stage
     recorder: Recording
-    broker: Broker
+    servers: dict[str, OwnServer]
     seen: Seen
     rng: random.Random
 
     def kills(self, count: int) -> Iterator[Kill]:
-        """Kill so many times: each process at least once in three."""
-        turns: list[str] = []
+        """Kill so many times: each process in its turn, in a new order each round."""
+        processes, turns = ["serving", "recorder", *self.servers], list[str]()
         for _ in range(count):
-            turns = turns or self.rng.sample(PROCESSES, 3)
+            turns = turns or self.rng.sample(processes, len(processes))
             names = [turns.pop()]
             if self.rng.random() < _BOTH:
-                names.append(self.rng.choice([name for name in PROCESSES if name not in names]))
+                names.append(self.rng.choice([name for name in processes if name not in names]))
             self._answers(self.rng.randint(50, 600))
             yield self._kill(names)
 
@@ -91,12 +90,12 @@ class Killer:
         )
 
     def _end(self, name: str) -> None:
-        ends: dict[str, Callable[[], object]] = {
-            "serving": lambda: self.stage.serving.stop(signal.SIGKILL),
-            "recorder": lambda: self.recorder.stop(signal.SIGKILL),
-            "redis": self.broker.kill,
-        }
-        ends[name]()
+        if name == "serving":
+            self.stage.serving.stop(signal.SIGKILL)
+        elif name == "recorder":
+            self.recorder.stop(signal.SIGKILL)
+        else:
+            self.servers[name].kill()
 
     def _start(self, name: str) -> None:
         if name == "serving":
@@ -104,7 +103,7 @@ class Killer:
         elif name == "recorder":
             self.recorder.start()
         else:
-            self.broker.start()
+            self.servers[name].start()
 
     def _answers(self, more: int) -> None:
         """Wait until clients have got so many more answers."""

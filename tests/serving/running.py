@@ -139,21 +139,26 @@ class Serving:
         return self.process.wait(20)
 
 
-class Broker:
-    """A Redis of the test's own, which may be killed and started again on its data."""
+class OwnServer:
+    """A Redis or Postgres of the test's own, which may be killed and started again on its data."""
 
-    def __init__(self, home: Path) -> None:
-        (self._server,) = embedded.prepare(home, postgres=False)
-        self._log = home / "redis.log"
-        self.url = self._server.url
+    def __init__(self, server: embedded.Server, log: Path) -> None:
+        self._server, self._log = server, log
+        self.url = server.url
         self.start()
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers. A killed Postgres' children may take a moment to go: once more, then."""
+        until(self._starts)
+
+    def _starts(self) -> bool:
         with self._log.open("ab") as out:
             options = embedded.spawn_arguments(self._server)
             self.process = subprocess.Popen(self._server.command, stdout=out, stderr=out, **options)
-        embedded.wait_ready(self._server, lambda: self.process.poll() is None)
+        with contextlib.suppress(embedded.EmbeddedError):
+            embedded.wait_ready(self._server, lambda: self.process.poll() is None)
+            return True
+        return False
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """End it at once."""
@@ -162,14 +167,15 @@ class Broker:
 
 
 @contextlib.contextmanager
-def broker(home: Path) -> Iterator[Broker]:
-    """A Redis while the block runs."""
-    running = Broker(home)
+def own_server(home: Path, name: str) -> Iterator[OwnServer]:
+    """A "redis" or "postgres" while the block runs."""
+    (server,) = embedded.prepare(home, postgres=name == "postgres", redis=name == "redis")
+    running = OwnServer(server, home / f"{name}.log")
     try:
         yield running
     finally:
         if running.process.poll() is None:
-            running.kill(signal.SIGTERM)
+            running.kill(server.stop_signal)
 
 
 @contextlib.contextmanager

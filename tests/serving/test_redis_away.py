@@ -13,7 +13,7 @@ from apps.usage.models import LedgerEntry
 from tests.serving.clients import asking
 from tests.serving.conftest import staged
 from tests.serving.recording import caught_up, recording
-from tests.serving.running import Broker, broker, until
+from tests.serving.running import OwnServer, own_server, until
 from tests.usage.checkers import check_ledger, check_sums
 from workers.contracts import names
 from workers.contracts.errors import InfraError
@@ -24,15 +24,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[Broker]:
+def own_redis(tmp_path: Path) -> Iterator[OwnServer]:
     """A Redis that the test may kill."""
-    with broker(tmp_path / "redis-home") as running:
+    with own_server(tmp_path / "redis-home", "redis") as running:
         yield running
 
 
 @pytest.mark.parametrize("fsync", ["everysec", "always"])
 def test_predictions_go_on_and_are_counted_once(
-    tmp_path: Path, bundle_folder: Path, own_redis: Broker, fsync: str
+    tmp_path: Path, bundle_folder: Path, own_redis: OwnServer, fsync: str
 ) -> None:
     with staged(tmp_path, own_redis.url, bundle_folder, SLIPWAY_SERVING_SPOOL_FSYNC=fsync) as stage:
         with asking(stage.serving.port, "reviews", stage.key, clients=4) as seen:
@@ -56,7 +56,7 @@ def test_predictions_go_on_and_are_counted_once(
 
 
 def test_a_process_that_starts_without_redis_serves_and_delivers(
-    tmp_path: Path, bundle_folder: Path, own_redis: Broker
+    tmp_path: Path, bundle_folder: Path, own_redis: OwnServer
 ) -> None:
     """The first is killed with a full spool. The next knows routes and keys from disk, and models from its cache."""
     with staged(tmp_path, own_redis.url, bundle_folder) as stage:
@@ -87,7 +87,7 @@ def test_a_process_that_starts_without_redis_serves_and_delivers(
     assert LedgerEntry.objects.filter(status=401).count() == 1
 
 
-def test_a_full_spool_refuses_and_recovers(tmp_path: Path, bundle_folder: Path, own_redis: Broker) -> None:
+def test_a_full_spool_refuses_and_recovers(tmp_path: Path, bundle_folder: Path, own_redis: OwnServer) -> None:
     with staged(tmp_path, own_redis.url, bundle_folder, SLIPWAY_SERVING_SPOOL_BYTES="20000") as stage:
         own_redis.kill()
         replies = [stage.predict(["good film"]) for _ in range(80)]
