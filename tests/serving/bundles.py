@@ -109,9 +109,9 @@ def text_bundle(
     return _write(path, files, {**manifest, **changes}, ["good film", "bad film"])
 
 
-def image_bundle(path: Path, *, dear: int = 0, **changes: Any) -> Path:
-    """An image bundle at `path`."""
-    files = {"model.onnx": image_model(dear=dear).SerializeToString()}
+def image_bundle(path: Path, *, dear: int = 0, model: onnx.ModelProto | None = None, **changes: Any) -> Path:
+    """An image bundle at `path`. `changes` replace fields of the manifest."""
+    files = {"model.onnx": (model or image_model(dear=dear)).SerializeToString()}
     manifest = _manifest("image", "image-labels", IMAGE_LABELS, {"height": IMAGE_SIZE, "width": IMAGE_SIZE})
     images = [{"image": base64.b64encode(png(*colours)).decode()} for colours in ((255, 0), (0, 255))]
     return _write(path, files, {**manifest, **changes}, images)

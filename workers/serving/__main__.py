@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from workers.serving import bodies
 from workers.serving.app import App
 from workers.serving.config import Config, ConfigError
 from workers.serving.exposition import Exposition
@@ -44,7 +46,7 @@ async def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     process = Process(config)
     exposition = Exposition(process, config.cache / "metrics")
-    Protocol.headers_timeout_s = config.headers_timeout_s
+    Protocol.headers_timeout_s, bodies.timeout_s = config.headers_timeout_s, config.body_timeout_s
     server = Server(
         uvicorn.Config(
             App(process, exposition),
@@ -105,6 +107,13 @@ def _log_json() -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
+def _allow_connections() -> None:
+    """As many open files as this process may have: the usual 1,024 are too few for idle connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main() -> int:
     """Run; 2 where the environment is not usable."""
     _log_json()
@@ -114,6 +123,7 @@ def main() -> int:
         print(f"serving cannot start: {error}", file=sys.stderr)
         return 2
     gc.set_threshold(*_GC_THRESHOLDS)
+    _allow_connections()
     return uvloop.run(serve(config))
 
 

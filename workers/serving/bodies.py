@@ -11,13 +11,16 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from workers.contracts.errors import InfraError, UserError
 from workers.serving import compression
-from workers.serving.config import BODY_TIMEOUT_S, MAX_BODIES, MAX_INPUTS
+from workers.serving.config import MAX_BODIES, MAX_INPUTS
 from workers.serving.replies import Receive
 
 # Parsing more than this would keep the event loop from the sockets for milliseconds.
 _PARSE_IN_THREAD = 2**20
 _MAX_BOUNDARY = 70  # RFC 2046
 _MAX_PART_HEADERS = 4096
+
+# How long a client may take to send a body. The process says (SLIPWAY_SERVING_BODY_TIMEOUT_MS).
+timeout_s = 30.0
 
 
 class ClientGone(Exception):
@@ -62,10 +65,10 @@ async def read(receive: Receive, limit: int, sink: Callable[[bytes], None] | Non
             sink(body)
         return body
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             return await _read_rest(receive, message, limit, sink)
     except TimeoutError:
-        raise UserError("bad_request", f"The body did not arrive within {BODY_TIMEOUT_S:.0f} seconds.") from None
+        raise UserError("bad_request", f"The body did not arrive within {timeout_s:g} seconds.") from None
 
 
 async def _read_rest(receive: Receive, message: Any, limit: int, sink: Callable[[bytes], None] | None) -> bytes:

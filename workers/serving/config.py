@@ -17,8 +17,6 @@ MAX_FEEDBACK_BODY: Final = 16 * 2**10
 MAX_INPUTS: Final[dict[str, int]] = {name: kind.max_inputs for name, kind in KINDS.items()}
 # Bytes of bodies that one process holds at once; a body beyond it is answered 503.
 MAX_BODIES: Final = 512 * 2**20
-# Seconds that a client has to send a body.
-BODY_TIMEOUT_S: Final = 30.0
 # Inputs that wait for one model or are being predicted by it; one more is answered 503.
 MAX_WAITING: Final = 1024
 # Inputs that are predicted in one run of the model.
@@ -57,6 +55,7 @@ class Config:
     access_log: str  # "all", "errors" or "off"
     drain_s: float
     headers_timeout_s: float
+    body_timeout_s: float
     traces: bool  # whether an OpenTelemetry exporter is configured, by its own variables
     metrics_token: str  # who reads the metrics from elsewhere sends it; "" is nobody
     published: bool  # whether others than this machine know the address: something stands in front of it
@@ -86,6 +85,7 @@ class Config:
             metrics_token=_token(env, "SLIPWAY_METRICS_TOKEN"),
             published=public not in (None, *_LOOPBACK),
             headers_timeout_s=_number(env, "SLIPWAY_SERVING_HEADERS_TIMEOUT_MS", "15000", 100, 600_000) / 1000,
+            body_timeout_s=_number(env, "SLIPWAY_SERVING_BODY_TIMEOUT_MS", "30000", 100, 600_000) / 1000,
             drain_s=_number(env, "SLIPWAY_SERVING_DRAIN_MS", "1000", 0, 60_000) / 1000,
         )
 

@@ -1,0 +1,198 @@
+"""Clients that crawl, fall silent, send half of a request or far too much: all others are served."""
+
+import contextlib
+import gzip
+import random
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from tests.serving.clients import Seen, asking
+from tests.serving.conftest import Stage
+from tests.serving.running import Serving, serving, until
+from tests.serving.test_metrics import scrape, value
+from tests.serving.test_statuses import PREDICT
+from workers.contracts.kinds import KINDS
+
+PATIENCE_MS = "700"
+
+
+@dataclass
+class Target:
+    """A process with little patience, and the head of a request to it."""
+
+    serving: Serving
+    key: str
+
+    def head(self, *lines: str) -> bytes:
+        """Of a predict request."""
+        first = [f"POST {PREDICT} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {self.key}"]
+        return ("\r\n".join([*first, "Content-Type: application/json", *lines]) + "\r\n\r\n").encode()
+
+    def connect(self) -> socket.socket:
+        """A fresh connection."""
+        return socket.create_connection(("127.0.0.1", self.serving.port), timeout=10)
+
+    def room(self) -> float:
+        """Bytes that the process would still take for bodies."""
+        return value(scrape(self.serving.url), "slipway_body_bytes_free")
+
+    @contextlib.contextmanager
+    def others_are_served(self) -> Iterator[Seen]:
+        """Clients that ask meanwhile get nothing but 200, and get it until the end."""
+        with asking(self.serving.port, "reviews", self.key, clients=2) as seen:
+            yield seen
+            count = len(seen.answers)
+            until(lambda: len(seen.answers) > count + 20)
+        assert (set(seen.statuses()), seen.broken, seen.wrong) == ({200}, 0, 0)
+        assert self.serving.process.poll() is None
+
+
+@pytest.fixture(scope="module")
+def target(stage: Stage, redis_server: str) -> Iterator[Target]:
+    """A process of this module, on the home of the stage."""
+    patience = {"SLIPWAY_SERVING_HEADERS_TIMEOUT_MS": PATIENCE_MS, "SLIPWAY_SERVING_BODY_TIMEOUT_MS": PATIENCE_MS}
+    with serving(stage.serving.log.parent, redis_server, **patience) as running:
+        yield Target(running, stage.key)
+
+
+def crawl(connections: list[socket.socket], sent: bytes) -> list[bytes]:
+    """Send byte by byte on all connections until the server has closed each; what each was answered."""
+    answers, open_still = dict.fromkeys(connections, b""), set(connections)
+    end = time.monotonic() + 20
+    for number in range(len(sent)):
+        assert time.monotonic() < end, f"{len(open_still)} connections are still open"
+        for connection in list(open_still):
+            with contextlib.suppress(OSError):
+                connection.send(sent[number : number + 1])
+        readable, _, _ = select.select(list(open_still), [], [], 0.02)
+        for connection in readable:
+            try:
+                piece = connection.recv(65_536)
+            except OSError:
+                piece = b""
+            answers[connection] += piece
+            if not piece:
+                open_still.discard(connection)
+        if not open_still:
+            break
+    assert not open_still, f"{len(open_still)} connections were never closed"
+    return list(answers.values())
+
+
+def test_headers_that_come_byte_by_byte_are_cut_off(target: Target) -> None:
+    with contextlib.ExitStack() as stack, target.others_are_served():
+        crawlers = [stack.enter_context(target.connect()) for _ in range(100)]
+        assert set(crawl(crawlers, target.head("X-Long: " + "a" * 20_000))) == {b""}
+
+
+def test_bodies_that_come_byte_by_byte_are_cut_off(target: Target) -> None:
+    room = target.room()
+    lengths = ("Content-Length: 20000", "Content-Length: 200000", "Transfer-Encoding: chunked")
+    with contextlib.ExitStack() as stack, target.others_are_served():
+        crawlers = [stack.enter_context(target.connect()) for _ in range(99)]
+        for number, crawler in enumerate(crawlers):
+            crawler.sendall(target.head(lengths[number % 3]))
+        answers = crawl(crawlers, b"1000\r\n" + b"a" * 20_000)
+    assert {answer[:12] for answer in answers} == {b"HTTP/1.1 400"}
+    assert all(b"did not arrive" in answer and b"connection: close" in answer for answer in answers)
+    assert target.room() == room
+
+
+def test_half_sent_bodies_leave_nothing_behind(target: Target) -> None:
+    room = target.room()
+    left = value(scrape(target.serving.url), "slipway_disconnects_total", endpoint="reviews")
+    with target.others_are_served():
+        for _ in range(50):
+            with target.connect() as client:
+                client.sendall(target.head("Content-Length: 100000") + b'{"inputs": ["go')
+        until(lambda: value(scrape(target.serving.url), "slipway_disconnects_total", endpoint="reviews") == left + 50)
+    assert target.room() == room
+
+
+def test_bodies_that_never_end_are_refused_at_their_limit(target: Target) -> None:
+    limit, room, answers = KINDS["text"].max_body, target.room(), []
+
+    def flood() -> None:
+        sent, piece = 0, b"10000\r\n" + b" " * 65_536 + b"\r\n"
+        with target.connect() as client:
+            client.sendall(target.head("Transfer-Encoding: chunked"))
+            answer = b""
+            with contextlib.suppress(OSError):
+                while sent < limit * 2 and not select.select([client], [], [], 0)[0]:
+                    client.sendall(piece)
+                    sent += 65_536
+            with contextlib.suppress(OSError):
+                while more := client.recv(65_536):
+                    answer += more
+            answers.append((sent, answer))
+
+    with target.others_are_served():
+        threads = [threading.Thread(target=flood) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with target.connect() as client:  # its length alone is enough
+            client.sendall(target.head("Content-Length: 1000000000000"))
+            assert client.recv(4096).startswith(b"HTTP/1.1 413")
+    assert len(answers) == 8
+    assert all(sent < limit * 2 for sent, _ in answers)
+    # A reset may swallow an answer, but most get theirs.
+    assert sum(answer.startswith(b"HTTP/1.1 413") for _, answer in answers) >= 4
+    until(lambda: target.room() == room)
+
+
+def test_bodies_of_any_bytes_are_refused_by_name(target: Target) -> None:
+    rng = random.Random(0)
+    good = b'{"inputs": ["good"]}'
+    bodies = [
+        b"",
+        b"{",
+        b"null",
+        b"[" * 100_000,
+        b'{"inputs": ' + b"[" * 5000,
+        b'"\xff\xfe"',
+        b'{"inputs": ["\\ud800"]}',
+    ]
+    bodies += [rng.randbytes(rng.randrange(1, 2000)) for _ in range(50)]
+    bodies += [good[:cut] for cut in range(1, len(good))]
+    headers = {"Authorization": f"Bearer {target.key}", "Content-Type": "application/json"}
+    with target.others_are_served(), httpx.Client(base_url=target.serving.url, trust_env=False) as client:
+        for body in bodies:
+            reply = client.post(PREDICT, content=body, headers=headers)
+            assert reply.status_code in (400, 422) and reply.json()["error"]["code"] != "internal_error", body[:50]
+        for packed in (good, gzip.compress(good)[:-6], gzip.compress(b" " * 50_000_000)):
+            reply = client.post(PREDICT, content=packed, headers={**headers, "Content-Encoding": "gzip"})
+            assert reply.status_code in (400, 413), reply.text
+
+
+def test_a_thousand_idle_connections_stay_and_cost_nobody_an_answer(target: Target) -> None:
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(target.connect()) for _ in range(1000)]
+        for connection in idle:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for connection in idle:
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        with target.others_are_served():
+            assert value(scrape(target.serving.url), "process_open_fds") > 1000
+        assert not select.select(idle[:500], [], [], 0)[0] and not select.select(idle[500:], [], [], 0)[0]
+
+
+def test_who_asks_without_reading_the_answers_holds_up_nobody(target: Target) -> None:
+    body = b'{"inputs": [' + b", ".join([b'"good"'] * 500) + b"]}"
+    request = target.head(f"Content-Length: {len(body)}") + body
+    with contextlib.ExitStack() as stack, target.others_are_served():
+        for _ in range(20):
+            deaf = stack.enter_context(target.connect())
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.settimeout(0.2)
+            with contextlib.suppress(TimeoutError):
+                for _ in range(50):
+                    deaf.sendall(request)
