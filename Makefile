@@ -53,12 +53,13 @@ format: install
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# Serving needs nothing; the others run where the data is. Training beside its peers takes some hours, and SEEDS=1 a
-# third of them.
+# Serving needs nothing, and PEERS=1 installs other servers to stand beside it; the others run where the data is.
+# Training beside its peers takes some hours, and SEEDS=1 a third of them.
 DATA ?= ../shared/data
 SEEDS ?= 3
 bench: install
-	@$(BIN)/python benchmarks/serving/run.py
+	@$(BIN)/python benchmarks/serving/run.py $(if $(PEERS),--peers)
+	@for name in image steady memory start swap idle; do $(BIN)/python benchmarks/serving/$$name.py || exit 1; done
 	@$(if $(wildcard $(DATA)/sms.csv),$(BIN)/python benchmarks/ingest/measure.py $(DATA)/sms.csv text,echo "No $(DATA)/sms.csv: ingest is not measured")
 
 bench-training: install

@@ -67,15 +67,17 @@ def against_bare(ours: Slipway, servers: list[Server], seconds: float, rounds: i
         )
 
 
-def against_peers(ours: Slipway, our_server: Server, bundle: Path, seconds: float, rounds: int) -> None:
+def against_peers(
+    ours: Slipway, our_server: Server, bundle: Path, names: list[str], seconds: float, rounds: int
+) -> None:
     """Requests per second beside those of each peer, which is started alone; Slipway is measured next to each."""
     title = "Text model against other servers (Slipway measured in turn with each; p99 in ms)"
     table = Table(
         title, "server             ", "connections", "theirs/s", "slipway/s", "times", "p99", "p99 slipway", "errors"
     )
     best: dict[int, list[float]] = {connections: [] for connections in PEER_CONNECTIONS}
-    for name, (_, _, _, batches) in PEERS.items():
-        for batch in batches:
+    for name in names:
+        for batch in PEERS[name].batches:
             try:
                 context = peer(name, batch, bundle)
                 with context as theirs:
@@ -107,18 +109,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", action="store_true", help="also BentoML, LitServe, MLServer and PyTriton")
-    parser.add_argument("--peers-only", action="store_true")
+    parser.add_argument("--only", choices=sorted(PEERS), action="append", help="nothing but this peer")
     options = parser.parse_args()
     print(machine())
     body = json_of(models.TEXT)
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(slipway(bench=("text", models.text_bundle)))
         server, folder = ours.server("bench", body), models.unpacked(ours.home / "bench.zip")
-        if not options.peers_only:
+        if not options.only:
             with bare(folder, body) as plain, constant(body) as ceiling:
                 against_bare(ours, [ceiling, plain, server], options.seconds, options.rounds)
-        if options.peers or options.peers_only:
-            against_peers(ours, server, folder, options.seconds, options.rounds)
+        if options.peers or options.only:
+            names = options.only or list(PEERS)
+            against_peers(ours, server, folder, names, options.seconds, options.rounds)
 
 
 if __name__ == "__main__":

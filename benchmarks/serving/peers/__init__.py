@@ -8,8 +8,10 @@ import contextlib
 import json
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.serving.models import TEXT
 from benchmarks.serving.servers import ROOT, Server, json_of, started
@@ -20,17 +22,27 @@ ENVIRONMENTS = ROOT / "var" / "peers"
 
 _V2 = json.dumps({"inputs": [{"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [TEXT]}]}).encode()
 _PORTS = ["{port}", "{spare1}", "{spare2}"]
-# Name → (command in its environment, path, body of a request, batch sizes to try).
-PEERS: dict[str, tuple[list[str], str, bytes, tuple[int, ...]]] = {
-    "bentoml": (
+
+
+class Peer(NamedTuple):
+    """A command in its environment, the path and body of a request, the batch sizes to try."""
+
+    command: list[str]
+    path: str
+    body: bytes
+    batches: tuple[int, ...]
+
+
+PEERS: dict[str, Peer] = {
+    "bentoml": Peer(
         ["{bin}/bentoml", "serve", "on_bentoml:Text", "--host=127.0.0.1", "--port={port}", f"--working-dir={HERE}"],
         "/predict",
         json.dumps({"texts": [TEXT]}).encode(),
         (1, 64),
     ),
-    "litserve": (["{bin}/python", f"{HERE}/on_litserve.py", "{port}"], "/predict", json_of(TEXT), (1, 64)),
-    "mlserver": (["{bin}/python", f"{HERE}/on_mlserver.py", *_PORTS], "/v2/models/text/infer", _V2, (1, 64)),
-    "pytriton": (["{bin}/python", f"{HERE}/on_pytriton.py", *_PORTS], "/v2/models/text/infer", _V2, (64,)),
+    "litserve": Peer(["{bin}/python", f"{HERE}/on_litserve.py", "{port}"], "/predict", json_of(TEXT), (1, 64)),
+    "mlserver": Peer(["{bin}/python", f"{HERE}/on_mlserver.py", *_PORTS], "/v2/models/text/infer", _V2, (1, 64)),
+    "pytriton": Peer(["{bin}/python", f"{HERE}/on_pytriton.py", *_PORTS], "/v2/models/text/infer", _V2, (64,)),
 }
 
 
@@ -54,5 +66,7 @@ def peer(name: str, batch: int, bundle: Path) -> Iterator[Server]:
     binaries = install(name) / "bin"
     filled = [part.replace("{bin}", str(binaries)) for part in command]
     variables = {"BUNDLE": str(bundle), "BATCH": str(batch), "BENTOML_DO_NOT_TRACK": "True"}
+    # PyTriton's backend looks for a libpython: it has to be the one of this Python.
+    variables["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR") or ""
     with started(f"{name} (batch {batch})", filled, path, body, **variables) as server:
         yield server
