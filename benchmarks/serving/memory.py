@@ -2,10 +2,11 @@
 
     python benchmarks/serving/memory.py [--requests 1000000]
 
-Texts of 1 to 2,000 characters, one to eight of them in a request: shapes that hardly ever repeat.
+Texts of one word to some hundreds, one to eight of them in a request: batches whose shapes hardly ever repeat.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import random
@@ -22,6 +23,7 @@ from benchmarks.serving.servers import Table, machine, on_core, request_of, slip
 
 CONNECTIONS = 64
 STEPS = 20
+TOKENS = 256
 
 
 def bodies(count: int) -> list[bytes]:
@@ -30,7 +32,7 @@ def bodies(count: int) -> list[bytes]:
     found = []
     for _ in range(count):
         texts = [
-            " ".join(rng.choices(words, k=max(1, int(rng.lognormvariate(2.5, 1)))))[:999]
+            " ".join(rng.choices(words, k=max(1, int(rng.lognormvariate(2.5, 1)))))[: 20 * TOKENS]
             for _ in range(rng.choices((1, 2, 8), (8, 2, 1))[0])
         ]
         found.append(json.dumps({"inputs": texts}).encode())
@@ -42,7 +44,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1_000_000)
     options = parser.parse_args()
     print(machine())
-    with slipway(bench=("text", models.text_bundle)) as ours:
+    with slipway(bench=("text", functools.partial(models.text_bundle, tokens=TOKENS))) as ours:
         server, path = ours.server("bench", b""), "/v1/endpoints/bench/predict"
         requests = itertools.cycle([request_of(server.port, path, body, ours.key) for body in bodies(20_000)])
         table = Table(

@@ -1,5 +1,6 @@
 """The models that serving is measured with: as small as they come, so that what is seen is the server."""
 
+import functools
 import io
 import zipfile
 from pathlib import Path
@@ -18,15 +19,22 @@ VOCABULARY, WIDTH = 8000, 64
 IMAGE_SIZE = 32
 
 
-def text_bundle(path: Path, *, seed: int = 0) -> Path:
-    """BPE tokenizer, embedding bag, linear layer: the text model of the baselines."""
-    rng = np.random.default_rng(seed)
+@functools.cache
+def tokenizer() -> Tokenizer:
+    """BPE on made-up words, and on TEXT."""
+    rng = np.random.default_rng(0)
     syllables = ["ba", "do", "fi", "gu", "ka", "lo", "mi", "nu", "pe", "ra", "si", "to", "ve", "wo", "xi", "za"]
     corpus = [" ".join("".join(rng.choice(syllables, rng.integers(1, 5))) for _ in range(20)) for _ in range(2000)]
-    tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    made = Tokenizer(models.BPE(unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=["[PAD]", "[UNK]"], show_progress=False)
-    tokenizer.train_from_iterator([*corpus, *[TEXT] * 50], trainer)
+    made.train_from_iterator([*corpus, *[TEXT] * 50], trainer)
+    return made
+
+
+def text_bundle(path: Path, *, seed: int = 0, tokens: int = 64) -> Path:
+    """BPE tokenizer, embedding bag, linear layer: the text model of the baselines. Longer texts are cut."""
+    rng = np.random.default_rng(seed)
     nodes = [
         helper.make_node("Gather", ["embedding", "token_ids"], ["words"], axis=0),
         helper.make_node("ReduceMean", ["words", "axis"], ["text"], keepdims=0),
@@ -39,7 +47,8 @@ def text_bundle(path: Path, *, seed: int = 0) -> Path:
         "axis": np.array([1], dtype=np.int64),
     }
     model = _model(nodes, weights, ("token_ids", TensorProto.INT64, ["batch", "length"]), 2)
-    return bundles.text_bundle(path, model=model, tokenizer=tokenizer)
+    limits = {"max_chars": 20 * tokens, "max_tokens": tokens}
+    return bundles.text_bundle(path, model=model, tokenizer=tokenizer(), preprocessing=limits)
 
 
 def image_bundle(path: Path, *, width: int = 32) -> Path:

@@ -1,8 +1,9 @@
-"""Deploys under full load: two model versions take turns while 64 connections ask without a pause.
+"""Deploys under full load: one model version after another while 64 connections ask without a pause.
 
     python benchmarks/serving/swap.py [--swaps 20]
 
-Prints how long each took from its publication until the new version answers, and every answer that was not a 200.
+Prints how long each took from its publication until it answers, with loading and warm-up, and every answer that was not
+a 200.
 """
 
 import argparse
@@ -32,7 +33,6 @@ def main() -> None:
     with slipway(bench=("text", models.text_bundle)) as ours:
         control, (route,) = ours.control, ours.control.routes
         server = ours.server("bench", json_of(models.TEXT))
-        bundles = [ours.home / "bench.zip", models.text_bundle(ours.home / "other.zip", seed=1)]
         command = [sys.executable, str(HERE / "load.py"), "127.0.0.1", str(server.port), "64", "1e9"]
         client = httpx.Client(
             base_url=ours.serving.url, headers={"Authorization": f"Bearer {ours.key}"}, trust_env=False, timeout=30
@@ -52,7 +52,10 @@ def main() -> None:
         for number in range(2, options.swaps + 2):
             if loading.poll() is not None:
                 break
-            control.replace(route, revisions=[control.revision(bundles[number % 2], number=number)])
+            # As the product deploys: the one that answered so far stays until the new one is loaded.
+            old, bundle = control.routes[0].revisions[-1], models.text_bundle(ours.home / "new.zip", seed=number)
+            new = control.revision(bundle, number=number)
+            control.replace(route, revisions=[old.model_copy(update={"traffic": 0}), new])
             published = time.perf_counter()
             control.publish()
             until(lambda number=number: answering() == number)
