@@ -19,13 +19,10 @@ from workers.serving.app import App
 from workers.serving.config import Config, ConfigError
 from workers.serving.exposition import Exposition
 from workers.serving.process import Process
-from workers.serving.protocol import Protocol
-from workers.serving.replies import DEFAULT_HEADERS
+from workers.serving.protocol import Connection
 
 log = structlog.get_logger("workers.serving")
 
-# Idle connections of clients that come again are cheap to keep, and closing one under a request costs that request.
-_KEEP_ALIVE_S = 75
 _SHUTDOWN_S = 15
 
 
@@ -46,14 +43,14 @@ async def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     process = Process(config)
     exposition = Exposition(process, config.cache / "metrics")
-    Protocol.headers_timeout_s, bodies.timeout_s = config.headers_timeout_s, config.body_timeout_s
+    Connection.headers_timeout_s, bodies.timeout_s = config.headers_timeout_s, config.body_timeout_s
     server = Server(
         uvicorn.Config(
             App(process, exposition),
             host=config.host,
             port=config.port,
             interface="asgi3",
-            http=Protocol,
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -61,9 +58,7 @@ async def serve(config: Config) -> int:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            headers=DEFAULT_HEADERS,
             backlog=2048,
-            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_SHUTDOWN_S,
         )
     )

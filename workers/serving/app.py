@@ -1,10 +1,11 @@
-"""The ASGI application: which address does what."""
+"""The application: which address does what."""
 
 import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,11 +16,12 @@ from workers.contracts.usage import FeedbackRecord
 from workers.serving import bodies, describe, oip
 from workers.serving.auth import authenticate, route_for
 from workers.serving.config import MAX_FEEDBACK_BODY
+from workers.serving.cycle import Cycle
 from workers.serving.exchange import new_request_id
 from workers.serving.exposition import Exposition, check_reader
 from workers.serving.predict import Predict
 from workers.serving.process import Process
-from workers.serving.replies import Receive, Send, error_body, error_headers, send_body, send_json
+from workers.serving.replies import CLOSE, JSON, error_body, error_headers, send_body
 
 log = structlog.get_logger(__name__)
 
@@ -31,17 +33,17 @@ Answer = Callable[["Request"], Awaitable[None]]
 class Request:
     """A request of an address that is not metered."""
 
-    __slots__ = ("client", "headers", "receive", "request_id", "send", "slug")
+    __slots__ = ("client", "cycle", "headers", "receive", "request_id", "slug")
 
-    def __init__(
-        self, headers: dict[bytes, bytes], receive: Receive, send: Send, slug: str, client: tuple[str, int] | None
-    ) -> None:
-        self.headers, self.receive, self.send, self.slug, self.client = headers, receive, send, slug, client
+    def __init__(self, cycle: Cycle, slug: str) -> None:
+        self.cycle, self.slug = cycle, slug
+        self.headers, self.receive = cycle.headers, cycle.receive
+        self.client = cycle.client
         self.request_id = new_request_id()
 
     async def reply(self, value: Any, status: int = 200) -> None:
         """Send a JSON value."""
-        await send_json(self.send, value, self.request_id, status)
+        send_body(self.cycle, status, orjson.dumps(value), self.request_id, [JSON])
 
 
 class Feedback(BaseModel):
@@ -77,23 +79,20 @@ class App:
             ("v2", "ready"): ("GET", self._model_ready),
         }
 
-    def __call__(self, scope: Any, receive: Receive, send: Send) -> Awaitable[None]:
-        """Answer one HTTP request. No coroutine itself: each that waits for another costs at every turn."""
-        raw: list[tuple[bytes, bytes]] = scope["headers"]
-        headers = dict(raw)
-        path, method = scope["path"], scope["method"]
-        if len(raw) > _MAX_HEADERS or not self._process.knows_host(headers.get(b"host", b"")):
-            return self._refuse(send, UserError("bad_request", "The Host or the headers are not acceptable."))
+    def __call__(self, cycle: Cycle) -> Awaitable[None] | None:
+        """Begin to answer one HTTP request; the rest of it, if it has to wait for something."""
+        headers, path = cycle.headers, cycle.path
+        if len(headers) > _MAX_HEADERS or not self._process.knows_host(headers.get(b"host", b"")):
+            return self._refuse(cycle, UserError("bad_request", "The Host or the headers are not acceptable."))
         parts = path.split("/", 4)
-        if len(parts) == 5 and method == "POST":
+        if len(parts) == 5 and cycle.method == "POST":
             if parts[4] == "predict" and parts[1] == "v1" and parts[2] == "endpoints":
-                return self._predict.serve(headers, receive, send, parts[3], is_oip=False)
+                return self._predict.serve(cycle, parts[3], is_oip=False)
             if parts[4] == "infer" and parts[1] == "v2" and parts[2] == "models":
-                return self._predict.serve(headers, receive, send, parts[3], is_oip=True)
-        return self._route(scope, headers, receive, send)
+                return self._predict.serve(cycle, parts[3], is_oip=True)
+        return self._route(cycle, path)
 
-    async def _route(self, scope: Any, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        path, method = scope["path"], scope["method"]
+    async def _route(self, cycle: Cycle, path: str) -> None:
         is_oip = path.startswith("/v2")
         found, slug = self._fixed.get(path), ""
         if found is None and (match := _ADDRESS.match(path)):
@@ -103,29 +102,28 @@ class App:
             else:
                 found = self._by_slug.get((version, rest))
         if found is None:
-            return await self._refuse(send, UserError("not_found"), is_oip=is_oip)
+            return await self._refuse(cycle, UserError("not_found"), is_oip=is_oip)
         allowed, answer = found
-        if method != allowed:
-            return await self._refuse(send, UserError("method_not_allowed", allow=allowed), is_oip=is_oip)
-        request = Request(headers, receive, send, slug, scope["client"])
+        if cycle.method != allowed:
+            return await self._refuse(cycle, UserError("method_not_allowed", allow=allowed), is_oip=is_oip)
+        request = Request(cycle, slug)
         try:
             await answer(request)
         except bodies.ClientGone:
             return None
         except SlipwayError as error:
-            await self._refuse(send, error, is_oip=is_oip, request_id=request.request_id)
+            await self._refuse(cycle, error, is_oip=is_oip, request_id=request.request_id)
         except Exception:
             log.exception("unhandled", request_id=request.request_id)
-            await self._refuse(send, None, is_oip=is_oip, request_id=request.request_id)
+            await self._refuse(cycle, None, is_oip=is_oip, request_id=request.request_id)
 
     async def _refuse(
-        self, send: Send, error: SlipwayError | None, *, is_oip: bool = False, request_id: str | None = None
+        self, cycle: Cycle, error: SlipwayError | None, *, is_oip: bool = False, request_id: str | None = None
     ) -> None:
         """Send an error of a request that is not metered, and hang up: a body may still be on its way."""
         request_id = request_id or new_request_id()
-        headers = [*error_headers(error), (b"connection", b"close")]
         body = error_body(error, request_id, oip=is_oip)
-        await send_body(send, error.status if error else 500, body, request_id, headers)
+        send_body(cycle, error.status if error else 500, body, request_id, [*error_headers(error), CLOSE])
 
     # --- Health ---
 
@@ -143,7 +141,7 @@ class App:
     async def _metrics(self, request: Request) -> None:
         check_reader(self._process.config, request.headers, request.client)
         text, content_type = await self._exposition.text(request.headers.get(b"accept", b"").decode("latin-1"))
-        await send_body(request.send, 200, text, request.request_id, [(b"content-type", content_type.encode())])
+        send_body(request.cycle, 200, text, request.request_id, [(b"content-type", content_type.encode())])
 
     # --- Endpoints ---
 

@@ -11,10 +11,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+import structlog
+
 from workers.contracts.errors import InfraError, SlipwayError
 from workers.inference.core import InputError
 from workers.serving.config import DEADLINE_S, MAX_BATCH, MAX_WAITING
 from workers.serving.metrics import SIZE_BOUNDS, TIME_BOUNDS_US, Histogram
+
+log = structlog.get_logger(__name__)
 
 # A full batch that takes longer would keep the event loop from the sockets: such models run in a thread, which
 # costs about 0.1 ms each way. Measured at warm-up; a model that turns out to be far dearer on real inputs moves later.
@@ -23,23 +27,52 @@ _FAR_DEARER = 4
 
 Predictions = list[dict[str, Any]]
 Predict = Callable[[Sequence[Any]], Predictions]
+Then = Callable[["Job", Predictions | Exception], None]
 
 
 class Job:
-    """The inputs of one request on their way through a batch."""
+    """The inputs of one request on their way through a batch. `then` is told the result."""
 
-    __slots__ = ("compute_us", "count", "enqueued", "future", "items", "patience_s", "queue_us")
+    __slots__ = ("compute_us", "count", "enqueued", "items", "patience_s", "queue_us", "then")
 
-    def __init__(self, items: Sequence[Any], future: "asyncio.Future[Predictions]", patience_s: float) -> None:
+    def __init__(self, items: Sequence[Any], then: Then, patience_s: float) -> None:
         self.items = items
+        self.then = then
         # How long it may wait before its prediction begins.
         self.patience_s = patience_s
         self.count = len(items)
-        self.future = future
         self.enqueued = time.perf_counter()
         # Microseconds in the queue, and this job's share of its batch's computing.
         self.queue_us = 0
         self.compute_us = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        return False
+
+
+class Awaited(Job):
+    """A job whose result is awaited as a future, which may be cancelled."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, items: Sequence[Any], future: "asyncio.Future[Predictions]", patience_s: float) -> None:
+        super().__init__(items, self._resolve, patience_s)
+        self.future = future
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits for the result any more."""
+        return self.future.done()
+
+    def _resolve(self, job: Job, result: "Predictions | Exception") -> None:
+        if self.future.done():
+            return
+        if isinstance(result, Exception):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
 
 
 class Batcher:
@@ -65,6 +98,7 @@ class Batcher:
         self._queue: deque[Job] = deque()
         self._busy = False
         self._held = 0
+        self._afterwards: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self.on_loop = typical_s <= LOOP_BUDGET_S
         # Inputs per batch, and microseconds of computing.
@@ -91,19 +125,30 @@ class Batcher:
         """Give places back."""
         self._held -= count
 
-    def submit(self, items: Sequence[Any], patience_s: float | None = None) -> Job:
+    def submit(self, items: Sequence[Any], patience_s: float | None = None) -> Awaited:
         """Queue the inputs of a request. `job.future` gets one prediction per input, or the error.
 
         A client that waits less long than the queue may take says so by `patience_s`.
         """
         patience = self._deadline_s if patience_s is None else min(patience_s, self._deadline_s)
-        job = Job(items, self._loop.create_future(), patience)
+        job = Awaited(items, self._loop.create_future(), patience)
+        self._queue_up(job)
+        return job
+
+    def submit_then(self, items: Sequence[Any], then: Then) -> None:
+        """`submit`, with a callback instead of the future: it costs no turn of the event loop."""
+        self._queue_up(Job(items, then, self._deadline_s))
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """For a callback: what to do once, when all of its batch have been told."""
+        self._afterwards = work
+
+    def _queue_up(self, job: Job) -> None:
         self._queue.append(job)
         if not self._busy:
             self._busy = True
             # Not at once: every socket that is ready in this turn of the loop may still join.
             self._loop.call_soon(self._run_next)
-        return job
 
     def _take(self) -> list[Job]:
         """The next jobs: as many as fit into a batch, at least one. Whoever has left or is too late is passed over."""
@@ -111,7 +156,7 @@ class Batcher:
         now, count = time.perf_counter(), 0
         while self._queue and (not batch or count + self._queue[0].count <= self._max_batch):
             job = self._queue.popleft()
-            if job.future.done():
+            if job.is_over:
                 continue
             waited = now - job.enqueued
             if waited > job.patience_s:
@@ -142,13 +187,16 @@ class Batcher:
             self._finish(batch, *done.result())
 
     def _finish(self, batch: list[Job], results: "list[Predictions | Exception]", elapsed_s: float) -> None:
-        """The one place where a batch's futures are settled."""
+        """The one place where a batch is settled."""
         count = sum(job.count for job in batch)
         self.sizes.add(count)
         self.runs.add(int(elapsed_s * 1e6))
         for job, result in zip(batch, results, strict=True):
             job.compute_us = int(elapsed_s * 1e6 * job.count / count)
             _settle(job, result)
+        if self._afterwards is not None:
+            work, self._afterwards = self._afterwards, None
+            work()
         # Slowly, so that a moment in which the machine is busy makes no model dear.
         self._typical_s += 0.05 * (elapsed_s - self._typical_s)
         if self._typical_s > _FAR_DEARER * LOOP_BUDGET_S:
@@ -189,12 +237,10 @@ class Batcher:
 
 
 def _settle(job: Job, result: "Predictions | Exception") -> None:
-    if job.future.done():
-        return
-    if isinstance(result, Exception):
-        job.future.set_exception(result)
-    else:
-        job.future.set_result(result)
+    try:
+        job.then(job, result)
+    except Exception:  # one that stumbles may not keep the others from their answers
+        log.exception("unhandled")
 
 
 def _as_exception(error: BaseException | None) -> Exception:

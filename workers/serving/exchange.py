@@ -1,9 +1,8 @@
 """One request that is metered: from its arrival to its answer, which leaves only after its usage record."""
 
-import asyncio
 import random
 import time
-from concurrent.futures import Executor
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -11,10 +10,10 @@ import orjson
 from workers.contracts import names
 from workers.contracts.errors import InfraError, SlipwayError
 from workers.contracts.snapshot import KeyEntry, Route, RouteRevision
-from workers.serving.compression import PACKED, pack, wants_packed
+from workers.serving.cycle import Cycle, Headers
 from workers.serving.metering import Meter
 from workers.serving.replays import Call
-from workers.serving.replies import Headers, Receive, Send, error_body, error_headers, send_body
+from workers.serving.replies import error_body, error_headers, send_body, send_last
 
 
 def new_request_id() -> str:
@@ -36,6 +35,7 @@ class Exchange:
         "call",
         "code",
         "compute_us",
+        "cycle",
         "headers",
         "is_replay",
         "items",
@@ -43,23 +43,20 @@ class Exchange:
         "moments",
         "oip",
         "queue_us",
-        "receive",
         "recorded",
         "remaining",
         "request_id",
         "revision",
         "route",
-        "send",
         "started",
         "status",
     )
 
-    def __init__(self, headers: dict[bytes, bytes], receive: Receive, send: Send, *, oip: bool) -> None:
+    def __init__(self, cycle: Cycle, *, oip: bool) -> None:
         self.started = time.perf_counter()
         self.request_id = new_request_id()
-        self.headers = headers
-        self.receive = receive
-        self.send = send
+        self.cycle = cycle
+        self.headers = cycle.headers
         self.oip = oip
         self.key: KeyEntry | None = None
         self.route: Route | None = None
@@ -79,22 +76,30 @@ class Exchange:
         # Where requests are traced: when the steps on its way began and ended.
         self.moments: dict[str, float] | None = None
 
-    async def answer(self, meter: Meter, pool: Executor, body: bytes, headers: Headers) -> None:
-        """Record the request as answered, then send the predictions, packed if the client takes that."""
-        if wants_packed(self.headers, len(body)):
-            body, headers = await pack(body, pool), [*headers, *PACKED]
-        self.status, self.bytes_out = 200, len(body)
-        try:
-            await self._append(meter)
-        except InfraError as error:
-            await self._fail(error)
-            return
-        await self._send(200, body, headers)
+    def answer(self, meter: Meter, body: bytes, headers: Headers, then: Callable[["Exchange"], None]) -> None:
+        """Record the request as answered; when that is done, send the predictions, and call `then`.
 
-    async def repeat(self, body: bytes, headers: Headers) -> None:
+        Nobody waits for it here: the record's arrival in Redis sends the answer, after the meter's next `flush`.
+        """
+        self.status, self.bytes_out = 200, len(body)
+        self._note()
+
+        def recorded(error: InfraError | None) -> None:
+            if error is None:
+                self._send(200, body, headers)
+            else:
+                self._send(error.status, self._unrecorded(error), error_headers(error))
+            then(self)
+
+        try:
+            meter.put(names.STREAM_USAGE, self.record(), recorded)
+        except InfraError as error:
+            recorded(error)
+
+    def repeat(self, body: bytes, headers: Headers) -> None:
         """Send an earlier call's answer again. It was recorded then."""
         self.status, self.bytes_out = 200, len(body)
-        await self._send(200, body, [*headers, (b"idempotency-replayed", b"true")])
+        self._send(200, body, [*headers, (b"idempotency-replayed", b"true")])
 
     async def refuse(self, meter: Meter, error: SlipwayError | None, *, close: bool) -> None:
         """Record the refusal, if it can be said whose it is, then send it. None is a bug.
@@ -108,24 +113,25 @@ class Exchange:
         try:
             # Nobody's (neither key nor endpoint is known), or refused because nothing can be counted: no record.
             if (self.route or self.key) and self.code != "unavailable":
-                await self._append(meter)
+                self._note()
+                await meter.append(names.STREAM_USAGE, self.record())
         except InfraError as failure:
-            await self._fail(failure, close=close)
-            return
-        await self._send_error(error, body, close=close)
+            error, body = failure, self._unrecorded(failure)
+        headers = error_headers(error)
+        if close:
+            await send_last(self.cycle, self.status, body, self.request_id, [*headers, self._remaining()])
+        else:
+            self._send(self.status, body, headers)
 
-    async def _fail(self, error: InfraError, *, close: bool = False) -> None:
-        """Say that the request could not be recorded."""
+    def _unrecorded(self, error: InfraError) -> bytes:
+        """The body that says that the request could not be recorded."""
         body = error_body(error, self.request_id, oip=self.oip)
         self.status, self.code, self.bytes_out, self.items, self.recorded = error.status, error.code, len(body), 0, None
-        await self._send_error(error, body, close=close)
+        return body
 
-    def _append(self, meter: Meter) -> "asyncio.Future[None]":
-        """Begin to write the usage record."""
-        self.recorded = self.record()
+    def _note(self) -> None:
         if self.moments is not None:
             self.moments["recording"] = time.perf_counter()
-        return meter.append(names.STREAM_USAGE, self.recorded)
 
     def record(self) -> bytes:
         """The usage record (workers.contracts.usage.UsageRecord) as JSON."""
@@ -137,7 +143,7 @@ class Exchange:
             team, project, endpoint = route.team, route.project, route.endpoint
         elif key is not None:
             team = key.team
-        return orjson.dumps(
+        self.recorded = orjson.dumps(
             {
                 "request_id": self.request_id,
                 "time": time.time(),
@@ -157,18 +163,15 @@ class Exchange:
                 "bytes_out": self.bytes_out,
             }
         )
+        return self.recorded
 
-    async def _send(self, status: int, body: bytes, headers: Headers, linger: Receive | None = None) -> None:
+    def _send(self, status: int, body: bytes, headers: Headers) -> None:
+        send_body(self.cycle, status, body, self.request_id, [*headers, self._remaining()])
+
+    def _remaining(self) -> tuple[bytes, bytes]:
         if self.moments is not None:
             self.moments["recorded"] = time.perf_counter()
-        remaining = (b"x-ratelimit-remaining", b"%d" % self.remaining)
-        await send_body(self.send, status, body, self.request_id, [*headers, remaining], linger)
-
-    async def _send_error(self, error: SlipwayError | None, body: bytes, *, close: bool) -> None:
-        headers = error_headers(error)
-        if close:
-            headers.append((b"connection", b"close"))
-        await self._send(error.status if error else 500, body, headers, linger=self.receive if close else None)
+        return (b"x-ratelimit-remaining", b"%d" % self.remaining)
 
 
 def predictions_body(revision: RouteRevision, predictions: list[dict[str, Any]], request_id: str) -> bytes:

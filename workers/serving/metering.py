@@ -67,23 +67,24 @@ class Meter:
         self._timer: asyncio.TimerHandle | None = None
         self._since = 0.0
 
-    def write(self, stream: str, record: bytes, done: Done, *, late: bool = False) -> None:
-        """Append one entry with the field `r`, and tell `done`. Raises InfraError `unavailable` when too many wait.
+    def put(self, stream: str, record: bytes, done: Done, *, late: bool = False) -> None:
+        """Append one entry with the field `r` at the next `flush`, and tell `done`.
 
-        `late` adds the field `t`, when it is sent: its record is from before.
+        Raises InfraError `unavailable` when too many wait. `late` adds the field `t`, when it is sent: its record is
+        from before.
         """
         if len(self._waiting) >= MAX_WAITING:
             raise InfraError("unavailable", retry_after=2)
         self._waiting.append((stream, record, late, done))
-        if not self._flushing and not self._sent:
-            self._flushing = True
-            # Not at once: whoever else has been predicted in this turn of the loop joins.
-            self._loop.call_soon(self._flush)
 
     def append(self, stream: str, record: bytes, *, late: bool = False) -> "asyncio.Future[None]":
-        """`write`, as a future: the entry is safe, or InfraError `unavailable`."""
+        """Append one entry. The future: it is safe, or InfraError `unavailable`."""
         written: asyncio.Future[None] = self._loop.create_future()
-        self.write(stream, record, partial(_settle, written), late=late)
+        self.put(stream, record, partial(_settle, written), late=late)
+        if not self._flushing and not self._sent:
+            self._flushing = True
+            # Not at once: whoever else has something to say in this turn of the loop joins.
+            self._loop.call_soon(self.flush)
         return written
 
     async def take_over(self, folder: Path) -> None:
@@ -111,8 +112,8 @@ class Meter:
         self._hang_up()
         self._spool.close()
 
-    def _flush(self) -> None:
-        """Send what waits, if nothing is on its way."""
+    def flush(self) -> None:
+        """Send what waits, if nothing is on its way; if something is, its replies will."""
         self._flushing = False
         if self._sent or not self._waiting:
             return
@@ -134,7 +135,7 @@ class Meter:
         """Redis has everything that was sent."""
         done, self._sent = self._sent, []
         self._since = self._loop.time()
-        self._flush()
+        self.flush()
         _tell(done, None)
 
     def _lost(self, reason: str) -> None:
@@ -142,7 +143,7 @@ class Meter:
         log.warning("usage records not written yet", records=len(self._sent), reason=reason[:200])
         self._sent, self._waiting = [], self._sent + self._waiting
         self._hang_up()
-        self._loop.call_later(_RETRY_S, self._flush)
+        self._loop.call_later(_RETRY_S, self.flush)
 
     def _check_patience(self) -> None:
         self._timer = None
@@ -211,7 +212,7 @@ class Meter:
                 log.info("Redis is back: the spool is delivered")
                 link.listen(self._replied, self._lost)
                 self._link, link, self._delivery = link, None, None
-                self._flush()
+                self.flush()
                 return
             finally:
                 if link is not None:
@@ -246,7 +247,7 @@ class Meter:
                     return
                 link.listen(self._replied, self._lost)
                 self._link = link
-                self._flush()
+                self.flush()
                 return
 
     def _hang_up(self) -> None:

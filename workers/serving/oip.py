@@ -16,7 +16,8 @@ from workers.contracts.errors import UserError
 from workers.contracts.kinds import KINDS
 from workers.serving import bodies
 from workers.serving.config import MAX_INPUTS
-from workers.serving.replies import JSON, Headers, Receive
+from workers.serving.cycle import Headers, Receive
+from workers.serving.replies import JSON
 
 INPUT_NAMES: Final[dict[str, str]] = {name: kind.tensor for name, kind in KINDS.items()}
 _LENGTH: Final = b"inference-header-content-length"

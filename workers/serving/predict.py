@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -10,14 +12,16 @@ from workers.contracts.errors import InfraError, SlipwayError, UserError
 from workers.contracts.snapshot import Route, RouteRevision
 from workers.serving import bodies, explaining, oip
 from workers.serving.auth import authenticate, route_for
-from workers.serving.batcher import as_client_error
+from workers.serving.batcher import Batcher, Job, Predictions, as_client_error
 from workers.serving.bundles import Loaded
+from workers.serving.compression import PACKED, pack, wants_packed
 from workers.serving.config import MAX_BODY, MAX_TIMEOUT_MS
+from workers.serving.cycle import Cycle, Headers, Receive
 from workers.serving.exchange import Exchange, predictions_body
 from workers.serving.loader import Served
 from workers.serving.process import Process
 from workers.serving.replays import Call, question_of
-from workers.serving.replies import JSON, Headers, Receive, Send
+from workers.serving.replies import CLOSE, JSON
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +31,10 @@ _T = TypeVar("_T")
 _SMALL_BODY = 16 * 2**10
 # Refusals that a look at the newest snapshot may turn round.
 _MAYBE_NEW = frozenset({"key_invalid", "endpoint_not_found"})
+# Headers that ask for more than a prediction.
+_NOT_PLAIN = frozenset({b"idempotency-key", b"x-timeout-ms", b"content-encoding"})
+
+Admitted = tuple[Route, RouteRevision, Served]
 
 
 class Predict:
@@ -35,59 +43,98 @@ class Predict:
     def __init__(self, process: Process) -> None:
         self._process = process
 
-    async def serve(
-        self, headers: dict[bytes, bytes], receive: Receive, send: Send, slug: str, *, is_oip: bool
-    ) -> None:
-        """Answer one request, with predictions or an error."""
-        process = self._process
-        exchange = Exchange(headers, receive, send, oip=is_oip)
-        held = 0
-        if process.observer.tracer is not None:
+    def serve(self, cycle: Cycle, slug: str, *, is_oip: bool) -> Awaitable[None] | None:
+        """Begin to answer one request, with predictions or an error; the rest of it, if it has to wait for more than
+        its turn in the model's queue.
+
+        What need not wait for more is done here and by callbacks, `_predicted` and then the meter's: a task and its
+        turns of the event loop would cost a quarter of the whole.
+        """
+        exchange = Exchange(cycle, oip=is_oip)
+        if self._process.observer.tracer is not None:
             exchange.moments = {}
-        error: SlipwayError | None
         try:
+            route, revision, served = admitted = self._admit(exchange, slug)
+            batcher, body = served.batcher, cycle.body
+            if is_oip or cycle.more_body or not _is_plain(cycle) or route.kind == "image" or not batcher.on_loop:
+                return self._serve(exchange, slug, admitted)
+            raws, explain = bodies.inputs_of(bodies.json_value(body), route.kind)
+            if explain:
+                return self._serve(exchange, slug, admitted)
+            exchange.body_read, exchange.bytes_in = True, len(body)
+            count = len(raws)
+            batcher.reserve(count)
             try:
-                route, revision, served = self._admit(exchange, slug)
-            except UserError as refused:
-                if refused.code not in _MAYBE_NEW:
-                    raise
+                items = served.loaded.predictor.parse(raws)
+            except BaseException:
+                batcher.release(count)
+                raise
+            exchange.items = count
+            batcher.submit_then(items, partial(self._predicted, exchange, revision, batcher))
+        except Exception as raised:
+            if isinstance(raised, UserError) and raised.code in _MAYBE_NEW:
+                return self._serve(exchange, slug, None)
+            return self._fail(exchange, raised, slug)
+        return None
+
+    def _predicted(
+        self, exchange: Exchange, revision: RouteRevision, batcher: Batcher, job: Job, result: Predictions | Exception
+    ) -> None:
+        """The rest of `serve`, called with the result of the prediction."""
+        batcher.release(job.count)
+        if isinstance(result, Exception):
+            exchange.cycle.run(self._fail(exchange, result))
+            return
+        _note(exchange, job)
+        try:
+            body = predictions_body(revision, result, exchange.request_id)
+        except Exception as raised:
+            exchange.cycle.run(self._fail(exchange, raised))
+            return
+        if wants_packed(exchange.headers, len(body)):
+            exchange.cycle.run(self._answer(exchange, body, [JSON]))
+            return
+        self._record_and_send(exchange, body, [JSON])
+        batcher.afterwards(self._process.meter.flush)
+
+    async def _serve(self, exchange: Exchange, slug: str, admitted: Admitted | None) -> None:
+        """Answer one request that may have to wait: for a newer snapshot, its body, a thread, an explanation."""
+        process, held = self._process, 0
+        try:
+            if admitted is None:
                 await process.watch.look()
-                route, revision, served = self._admit(exchange, slug)
-            if exchange.moments is not None:
-                exchange.moments["admitted"] = time.perf_counter()
-            held = self._hold(headers, MAX_BODY[route.kind])
+                admitted = self._admit(exchange, slug)
+            route, revision, served = admitted
+            held = self._hold(exchange.headers, MAX_BODY[route.kind])
             body, reply_headers = await self._predictions(exchange, route, revision, served)
-            if exchange.call is not None:
-                process.replays.keep(exchange.call, (body, reply_headers), process.clock())
         except bodies.ClientGone:
             self._give_back(exchange)
             process.observer.left(exchange)
-            return
         except Exception as raised:
-            # Every failure is somebody's request and gets an answer.
-            error = as_client_error(raised)
-            if error is None:
-                log.exception("prediction failed", request_id=exchange.request_id, endpoint=slug)
-                error = SlipwayError("prediction_failed") if exchange.items else None
+            await self._fail(exchange, raised, slug)
         else:
-            if process.draining:
-                reply_headers.append((b"connection", b"close"))
             if exchange.is_replay:
                 self._give_back(exchange)
-                await exchange.repeat(body, reply_headers)
+                exchange.repeat(body, reply_headers)
+                process.observer.ended(exchange)
             else:
-                await exchange.answer(process.meter, process.parsing, body, reply_headers)
-            process.observer.ended(exchange)
-            return
+                await self._answer(exchange, body, reply_headers)
         finally:
             process.bodies.left += held
             if exchange.call is not None:
                 process.replays.end(exchange.call)
-        self._give_back(exchange)
-        await exchange.refuse(process.meter, error, close=self._must_close(exchange))
-        process.observer.ended(exchange)
 
-    def _admit(self, exchange: Exchange, slug: str) -> tuple[Route, RouteRevision, Served]:
+    async def _fail(self, exchange: Exchange, raised: Exception, slug: str = "") -> None:
+        """Every failure is somebody's request and gets an answer."""
+        error = as_client_error(raised)
+        if error is None:
+            log.error("prediction failed", request_id=exchange.request_id, endpoint=slug, exc_info=raised)
+            error = SlipwayError("prediction_failed") if exchange.items else None
+        self._give_back(exchange)
+        await exchange.refuse(self._process.meter, error, close=self._must_close(exchange))
+        self._process.observer.ended(exchange)
+
+    def _admit(self, exchange: Exchange, slug: str) -> Admitted:
         """Key, endpoint, limits, model: everything that can be said before the body. Raises SlipwayError."""
         process = self._process
         directory = process.directory
@@ -101,6 +148,8 @@ class Predict:
         exchange.admitted = True
         revision, served = process.models.pick(route)
         exchange.revision = revision
+        if exchange.moments is not None:
+            exchange.moments["admitted"] = time.perf_counter()
         free = served.batcher.free
         exchange.remaining = free if remaining is None or remaining > free else remaining
         return route, revision, served
@@ -120,14 +169,14 @@ class Predict:
         """The body and headers of a 200. Raises whatever stands against it."""
         pool, kind, limit = self._process.parsing, route.kind, MAX_BODY[route.kind]
         if exchange.oip:
-            request = await oip.read(exchange.receive, exchange.headers, kind, limit, pool)
+            request = await oip.read(exchange.cycle.receive, exchange.headers, kind, limit, pool)
             exchange.body_read, exchange.bytes_in = True, request.bytes_in
             if before := self._answered_before(exchange, route, [request.raws, request.id, request.outputs]):
                 return before
             predictions = await self._run(exchange, kind, served, request.raws, explain=False)
             labels = served.loaded.predictor.labels
             return oip.answer(request, route.slug, revision.number, kind, labels, predictions)
-        asked = await bodies.read_inputs(exchange.receive, exchange.headers, kind, limit, pool)
+        asked = await bodies.read_inputs(exchange.cycle.receive, exchange.headers, kind, limit, pool)
         exchange.body_read, exchange.bytes_in = True, asked.size
         if before := self._answered_before(exchange, route, [asked.raws, asked.explain]):
             return before
@@ -164,11 +213,8 @@ class Predict:
                 items = predictor.parse(raws)
             exchange.items = count
             job = batcher.submit(items, _patience_s(exchange))
-            predictions = await (job.future if batcher.on_loop else _unless_gone(job.future, exchange.receive))
-            exchange.queue_us, exchange.compute_us = job.queue_us, job.compute_us
-            if exchange.moments is not None:
-                running = job.enqueued + job.queue_us / 1e6
-                exchange.moments |= {"queued": job.enqueued, "running": running, "predicted": time.perf_counter()}
+            predictions = await (job.future if batcher.on_loop else _unless_gone(job.future, exchange.cycle.receive))
+            _note(exchange, job)
         finally:
             batcher.release(count)
         if explain:
@@ -180,11 +226,36 @@ class Predict:
     ) -> None:
         """Add to each prediction its `explanation`. What the model answered for them counts as items."""
         work = asyncio.ensure_future(self._process.explainer.explain(loaded, items, predictions, _patience_s(exchange)))
-        explained, seconds = await _unless_gone(work, exchange.receive)
+        explained, seconds = await _unless_gone(work, exchange.cycle.receive)
         for prediction, explanation in zip(predictions, explained.explanations, strict=True):
             prediction["explanation"] = explanation
         exchange.items += explained.asked
         exchange.compute_us += int(seconds * 1e6)
+
+    async def _answer(self, exchange: Exchange, body: bytes, headers: Headers) -> None:
+        """Send predictions, packed if the client takes that, and keep them for a repeated call."""
+        process, sent, sent_headers = self._process, body, headers
+        if wants_packed(exchange.headers, len(body)):
+            sent, sent_headers = await pack(body, process.parsing), [*headers, *PACKED]
+        if exchange.call is None:
+            self._record_and_send(exchange, sent, sent_headers)
+            process.meter.flush()
+            return
+        recorded: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+        self._record_and_send(exchange, sent, sent_headers, recorded.set_result)
+        process.meter.flush()
+        await recorded
+        process.observer.ended(exchange)
+        if exchange.status == 200:
+            process.replays.keep(exchange.call, (body, headers), process.clock())
+
+    def _record_and_send(
+        self, exchange: Exchange, body: bytes, headers: Headers, then: Callable[[Exchange], None] | None = None
+    ) -> None:
+        process = self._process
+        if process.draining:
+            headers = [*headers, CLOSE]
+        exchange.answer(process.meter, body, headers, then or process.observer.ended)
 
     def _give_back(self, exchange: Exchange) -> None:
         """Only what was answered counts against the team's quota."""
@@ -197,6 +268,24 @@ class Predict:
             return False
         length = exchange.headers.get(b"content-length")
         return length is None or int(length) > _SMALL_BODY or b"expect" in exchange.headers
+
+
+def _is_plain(cycle: Cycle) -> bool:
+    """Whether a body can be read at once: little JSON, without a header that asks for more."""
+    headers = cycle.headers
+    return (
+        len(cycle.body) <= _SMALL_BODY
+        and headers.get(b"content-type") == b"application/json"
+        and headers.keys().isdisjoint(_NOT_PLAIN)
+    )
+
+
+def _note(exchange: Exchange, job: Job) -> None:
+    """What the prediction took."""
+    exchange.queue_us, exchange.compute_us = job.queue_us, job.compute_us
+    if exchange.moments is not None:
+        running = job.enqueued + job.queue_us / 1e6
+        exchange.moments |= {"queued": job.enqueued, "running": running, "predicted": time.perf_counter()}
 
 
 def _patience_s(exchange: Exchange) -> float | None:

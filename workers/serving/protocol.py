@@ -1,139 +1,260 @@
-"""uvicorn's HTTP protocol with what it lacks: bounds on a request's headers, JSON refusals, answers in one write."""
+"""HTTP/1.1 on one connection: requests are read by httptools (llhttp), bounded and in order, and given to the app.
+
+uvicorn's server listens, accepts and drains; its own protocol costs more than a prediction of a small text model
+(docs/adr/0010-callbacks-for-the-common-request.md).
+"""
 
 import asyncio
-from typing import Any
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+import httptools
+import structlog
 
 from workers.contracts.errors import UserError
+from workers.serving.cycle import Cycle
 from workers.serving.exchange import new_request_id
-from workers.serving.replies import Message, error_body
+from workers.serving.replies import JSON, error_body
 
-MAX_HEADER_BYTES = 32 * 2**10
+log = structlog.get_logger(__name__)
 
+MAX_HEADER_BYTES: Final = 32 * 2**10
+# Of a body that is not received yet; then the client has to wait.
+_HIGH_WATER: Final = 64 * 2**10
 
-class Cycle(RequestResponseCycle):
-    """One request and its answer. The answer leaves in one write: a system call instead of two."""
-
-    _start: Message | None = None
-    _body_given = False
-
-    async def receive(self) -> Any:
-        """As uvicorn's, without waiting for what is there."""
-        if self.more_body or self._body_given or self.disconnected:
-            message = await super().receive()
-            self._body_given = not message.get("more_body")
-            return message
-        self._body_given = True
-        self.message_event.clear()  # the next call waits for the client to leave
-        return {"type": "http.request", "body": bytes(self.body), "more_body": False}
-
-    async def send(self, message: Any) -> None:
-        """As uvicorn's; every answer of ours has a content-length."""
-        if message["type"] == "http.response.start":
-            self.response_started, self._start = True, message
-            return
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        data = message["body"] if self.scope["method"] != "HEAD" else b""
-        if self._start is not None:
-            data, self._start = self._head(self._start) + data, None
-        if data:
-            self.transport.write(data)
-        if not message.get("more_body"):
-            self.response_complete = True
-            self.message_event.set()
-            if not self.keep_alive:
-                self.transport.close()
-            self.on_response()
-
-    def _head(self, start: Message) -> bytes:
-        lines = [STATUS_LINE[start["status"]]]
-        for name, value in (*self.default_headers, *start["headers"]):
-            if name == b"connection":
-                self.keep_alive = False  # we say nothing but close
-            else:
-                lines += (name, b": ", value, b"\r\n")
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
+# Begins to answer; what it returns is what there is to wait for, if anything.
+App = Callable[[Cycle], Awaitable[None] | None]
 
 
-class Protocol(HttpToolsProtocol):
-    """One connection."""
+class Connection(asyncio.Protocol):
+    """One connection. It answers its requests one after the other, however they come."""
 
     # Seconds from the opening, or from the first byte of a later request, until the headers are whole.
     headers_timeout_s = 15.0
+    # Idle connections of clients that come again are cheap to keep, and closing one under a request costs that request.
+    keep_alive_s = 75.0
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # Bytes of a request whose headers are not whole yet, and the time they have left.
-        self._begun = 0
+    def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        # What uvicorn's server gives to each of its protocols.
+        self._app: App = config.loaded_app
+        self._connections: set[Connection] = server_state.connections
+        self._loop: asyncio.AbstractEventLoop = _loop or asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: Any = None
+        self.client: tuple[str, int] | None = None
+        # The request that is being answered, those that come after it, and the one whose body is being read.
+        self._current: Cycle | None = None
+        self._queue: deque[Cycle] = deque()
+        self._reading: Cycle | None = None
+        # Of the request whose headers are being read.
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._in_headers = False
+        self._header_bytes = 0
+        self._refused = self._is_paused = self._is_full = False
+        # When the connection is closed if nothing happens; one timer looks after it, now and then.
+        self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    # --- The connection ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected: it has some seconds to say what it wants."""
-        super().connection_made(transport)
-        self._timer = self.loop.call_later(self.headers_timeout_s, self._too_slow)
+        self._connections.add(self)
+        self._transport = transport
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.client = (str(peer[0]), int(peer[1]))
+        self._deadline = self._loop.time() + self.headers_timeout_s
+        self._timer = self._loop.call_later(self.headers_timeout_s, self._look_at_clock)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes from the client."""
-        cycle = self.cycle
-        if (
-            len(data) + self._begun > MAX_HEADER_BYTES
-            and (cycle is None or cycle.response_complete)
-            and b"\r\n\r\n" not in data[:MAX_HEADER_BYTES]
-        ):
-            self.send_400_response("the headers are too long")
-            return
-        super().data_received(data)
-        cycle = self.cycle
-        if cycle is not None and self.scope is cycle.scope:
-            # Nearly always: the headers of the newest request are whole.
-            if self._timer is not None:
-                self._stop_timer()
-            self._begun = 0
-            return
-        self._begun += len(data)
-        if self._timer is None:
-            self._timer = self.loop.call_later(self.headers_timeout_s, self._too_slow)
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        # uvicorn has no setting for the class of its cycles.
-        cycle.__class__ = Cycle
-        super()._start_asgi_task(cycle, app)
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in JSON."""
-        request_id = new_request_id()
-        body = error_body(UserError("bad_request", "This is not a valid HTTP request."), request_id)
-        lines = [STATUS_LINE[400]]
-        for name, value in self.server_state.default_headers:
-            lines += [name, b": ", value, b"\r\n"]
-        lines += [
-            b"content-type: application/json\r\nx-request-id: ",
-            request_id.encode(),
-            b"\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body),
-            body,
-        ]
-        if not self.transport.is_closing():
-            self.transport.write(b"".join(lines))
-            self.transport.close()
-
-    def _stop_timer(self) -> None:
+        self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        for cycle in (self._current, *self._queue):
+            if cycle is not None:
+                cycle.gone = True
+                cycle.wake()
+        self._queue.clear()
 
-    def _too_slow(self) -> None:
-        self._timer = None
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.close()
+    def shutdown(self) -> None:
+        """The server ends: close when there is nothing to answer."""
+        if self._current is None:
+            self._transport.close()
+        else:
+            self._current.keep_alive = False
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it asks: no further request is begun."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._is_full = False
+        if self._current is None and not self._transport.is_closing():
+            self._go_on()
+
+    def _look_at_clock(self) -> None:
+        left = self._deadline - self._loop.time()
+        if left <= 0:
+            self._timer = None
+            self._transport.abort()  # whatever of an answer it has not read by now
+        else:
+            # A deadline may have come nearer meanwhile, but never by more than this.
+            self._timer = self._loop.call_later(min(left, self.headers_timeout_s), self._look_at_clock)
+
+    # --- Reading ---
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._refused:
+            return
+        if (
+            len(data) + self._header_bytes > MAX_HEADER_BYTES
+            and self._reading is None
+            and b"\r\n\r\n" not in data[:MAX_HEADER_BYTES]
+        ):
+            self._refuse()
+            return
+        had_begun = self._in_headers
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # no other protocol is spoken here: the request has been taken as it is
+        except httptools.HttpParserError:
+            self._refuse()
+        # Only now: nearly always the whole body has come with the headers.
+        if self._queue:
+            if self._current is None and not self._is_full:
+                self._start(self._queue.popleft())
+            if self._queue:
+                self._pause_reading()
+        if not self._in_headers:
+            self._header_bytes = 0
+        else:
+            self._header_bytes += len(data)
+            if not had_begun and self._current is None:
+                self._deadline = self._loop.time() + self.headers_timeout_s
+
+    def on_message_begin(self) -> None:
+        """httptools: a request begins."""
+        self._url = b""
+        self._headers = {}
+        self._in_headers = True
+
+    def on_url(self, url: bytes) -> None:
+        """httptools: some of its address."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """httptools: a header, or a trailer of a chunked body, which nobody reads."""
+        if self._in_headers:
+            self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        """httptools: the headers are whole."""
+        self._in_headers = False
+        parser, url = self._parser, self._url
+        raw_path = url.partition(b"?")[0] if url.startswith(b"/") else httptools.parse_url(url).path or b""
+        path = raw_path.decode("ascii")
+        if "%" in path:
+            path = unquote(path)
+        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0" and not parser.should_upgrade()
+        cycle = Cycle(self, parser.get_method().decode("ascii"), path, self._headers, keep_alive)
+        self._reading = cycle
+        self._queue.append(cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """httptools: some of the body."""
+        cycle = self._reading
+        if cycle is None or cycle.answered:
+            return
+        cycle.body = cycle.body + body if cycle.body else body
+        if len(cycle.body) > _HIGH_WATER:
+            self._pause_reading()
+        cycle.wake()
+
+    def on_message_complete(self) -> None:
+        """httptools: the request is whole."""
+        cycle, self._reading = self._reading, None
+        if cycle is not None:
+            cycle.more_body = False
+            cycle.wake()
+
+    def _pause_reading(self) -> None:
+        if not self._is_paused and not self._transport.is_closing():
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    # --- Answering ---
+
+    def _start(self, cycle: Cycle) -> None:
+        self._current = cycle
+        self._deadline = math.inf
+        waiting = self._app(cycle)
+        if waiting is not None:
+            cycle.run(waiting)
+
+    async def guard(self, work: Awaitable[None]) -> None:
+        """Do what may not fail: a client would wait for ever."""
+        try:
+            await work
+        except Exception:
+            log.exception("unhandled")
+            self._transport.close()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of an answer."""
+        self._transport.write(data)
+
+    def resume_reading(self) -> None:
+        """Read on, where it was stopped."""
+        if self._is_paused and not self._queue and not self._transport.is_closing():
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def finished(self, cycle: Cycle) -> None:
+        """The answer has been sent whole: the next request, please."""
+        self._current = None
+        if not cycle.keep_alive:
+            self._deadline = self._loop.time() + self.keep_alive_s
+            self._transport.close()
+        elif not self._transport.is_closing():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._deadline = self._loop.time() + (self.headers_timeout_s if self._in_headers else self.keep_alive_s)
+        if self._is_full:
+            self._pause_reading()
+        elif self._queue:
+            self._start(self._queue.popleft())
+        elif self._refused:
+            self._send_refusal()
+        elif self._is_paused:
+            self.resume_reading()
+
+    def _refuse(self) -> None:
+        """What came is no HTTP: say so, after the answers that are due before."""
+        self._refused = True
+        broken, self._reading = self._reading, None
+        if broken is not None:
+            broken.gone = True
+            broken.wake()
+            if broken is self._current:
+                self._current = None
+            else:
+                self._queue.remove(broken)
+        if self._current is None and not self._queue:
+            self._send_refusal()
+
+    def _send_refusal(self) -> None:
+        request_id = new_request_id()
+        body = error_body(UserError("bad_request", "This is not a valid HTTP request."), request_id)
+        refusal = Cycle(self, "", "", {}, keep_alive=False)
+        refusal.send(400, [JSON, (b"x-request-id", request_id.encode())], body)

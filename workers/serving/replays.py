@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from workers.contracts.errors import UserError
-from workers.serving.replies import Headers
+from workers.serving.cycle import Headers
 
 _KEPT_S: Final = 600.0
 _MOST: Final = 10_000

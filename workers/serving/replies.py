@@ -2,41 +2,32 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 import orjson
 
 from workers.contracts import errors
 from workers.contracts.errors import SlipwayError
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
+from workers.serving.cycle import Cycle, Headers, Receive
 
 JSON = (b"content-type", b"application/json")
+CLOSE = (b"connection", b"close")
 _LINGER_BYTES = 2**20
 _LINGER_S = 1.0
-# The HTTP server adds these to every answer, its own 400s too.
-DEFAULT_HEADERS = [("x-content-type-options", "nosniff"), ("cache-control", "no-store")]
 
 
-async def send_body(
-    send: Send, status: int, body: bytes, request_id: str, headers: Headers, linger: Receive | None = None
-) -> None:
-    """Send a whole answer. `headers` hold the content type.
+def send_body(cycle: Cycle, status: int, body: bytes, request_id: str, headers: Headers) -> None:
+    """Send a whole answer. `headers` hold the content type."""
+    cycle.send(status, [*headers, (b"x-request-id", request_id.encode())], body)
 
-    `linger`, for answers that end the connection, reads past some of what the client is still sending: a connection
-    closed over unread bytes is reset, and many clients would never see the answer.
+
+async def send_last(cycle: Cycle, status: int, body: bytes, request_id: str, headers: Headers) -> None:
+    """Send an answer that ends the connection, and read past some of what the client is still sending.
+
+    A connection that is closed over unread bytes is reset, and many clients would never see the answer.
     """
-    start = [*headers, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode())]
-    await send({"type": "http.response.start", "status": status, "headers": start})
-    if linger is not None:
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        await _read_past(linger)
-        body = b""
-    await send({"type": "http.response.body", "body": body})
+    cycle.send(status, [*headers, (b"x-request-id", request_id.encode()), CLOSE], body, hold=True)
+    await _read_past(cycle.receive)
+    cycle.end()
 
 
 async def _read_past(receive: Receive) -> None:
@@ -48,11 +39,6 @@ async def _read_past(receive: Receive) -> None:
                 size += len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body"):
                     return
-
-
-async def send_json(send: Send, value: Any, request_id: str, status: int = 200) -> None:
-    """Send a JSON value."""
-    await send_body(send, status, orjson.dumps(value), request_id, [JSON])
 
 
 def error_body(error: SlipwayError | None, request_id: str, *, oip: bool = False) -> bytes:
