@@ -12,10 +12,11 @@ from tests.ingest.importing import as_csv, as_zip, failure, picture, pictures, r
 TABLE = as_csv(reviews()).encode()
 
 
-def workbook() -> bytes:
+def office(*names: str) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
-        archive.writestr("[Content_Types].xml", "<Types/>")
+        for name in ("[Content_Types].xml", *names):
+            archive.writestr(name, "<Types/>")
     return out.getvalue()
 
 
@@ -36,12 +37,13 @@ def workbook() -> bytes:
         (b"user,item\n" + b"u,i1\nu,i2\nu,i3\n" * 9, "recommendation", "too_few_rows"),
         (as_zip(pictures(each=4)), "image", "too_few_rows"),
         (as_csv([(str(n) + " x", f"label {n}") for n in range(10_001)]).encode(), "text", "too_many_classes"),
-        (workbook(), "text", "format_unknown"),
+        (office(), "text", "file_unreadable"),
+        (office("word/document.xml"), "text", "format_unknown"),
         (b"%PDF-1.7\n", "text", "format_unknown"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500, "text", "format_unknown"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500, "text", "file_unreadable"),
         (b"SQLite format 3\0" + b"\0" * 500, "text", "format_unknown"),
         (b"<!DOCTYPE html><html></html>", "text", "format_unknown"),
-        (b'[{"text": "a", "label": "b"}]', "text", "format_unknown"),
+        (b"[{]}]", "text", "file_unreadable"),
         (bytes(range(256)) * 40, "text", "format_unknown"),
         (picture(1), "image", "format_unknown"),
         (TABLE, "image", "format_unknown"),

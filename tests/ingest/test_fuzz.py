@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from workers.ingest.dialects import Dialect
 from workers.ingest.images import decode
 from workers.ingest.preview import preview
 from workers.ingest.readers.csv_records import parse
+from workers.ingest.readers.json_array import elements
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
@@ -109,3 +111,30 @@ def test_a_neutralised_cell_is_no_formula_and_can_be_restored(cell: str) -> None
     assert rejects.restore(safe) == cell or not safe.startswith("'")
     if safe[:1] in ("=", "+", "-", "@", "\t", "\r"):
         float(safe.replace(",", "."))
+
+
+JSON_PIECES = st.sampled_from(
+    ["[", "]", "{", "}", ",", ":", '"', "\\", "\n", "a", "好", " ", "1", '{"text": "a b", "label": "x"}']
+)
+
+
+@FUZZ
+@given(st.lists(JSON_PIECES, max_size=40).map("".join), st.integers(1, 7))
+def test_an_array_is_cut_into_the_same_elements_however_it_arrives(tail: str, size: int) -> None:
+    text = '[{"text": "a", "label": "b\\""},' + tail
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    whole, cut = list(elements(iter([text]), 1000)), list(elements(iter(pieces), 1000))
+    assert whole == cut
+    assert whole[0].text == '{"text": "a", "label": "b\\""}'
+    starts = [element.line for element in whole]
+    assert starts == sorted(starts)
+
+
+@FUZZ
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=16), st.booleans())
+def test_every_object_of_an_array_is_kept_or_told(rows: list[tuple[str, str]], is_ascii: bool) -> None:
+    sure = [(f"good text {n}", "ab"[n % 2]) for n in range(300)]
+    objects = [{"text": text, "label": label} for text, label in [*sure, *rows]]
+    done = attempt(json.dumps(objects, ensure_ascii=is_ascii, indent=1).encode(), filename="x.json")
+    assert isinstance(done, Outcome)
+    assert done.result.rows + done.result.rejected == len(objects)

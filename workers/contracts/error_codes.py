@@ -154,6 +154,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "entry_duplicate": (422, "Another entry has the same path.", "Rename one of them."),
             "entry_unreadable": (422, "The entry cannot be unpacked.", "Make the archive again with an ordinary tool."),
             "entry_ignored": (422, "System files beside the images were left out.", "Nothing to do."),
+            "file_left_out": (
+                422,
+                "Files or sheets that are no part of the table were left out.",
+                "Import them by themselves, where they hold data of use.",
+            ),
             "entry_no_class": (422, "The image lies in no class folder.", "Put it into a folder named like its class."),
             "duplicate_rows": (422, "Some items occur more than once.", "Usually fine; they never straddle splits."),
             "duplicate_conflict": (422, "The same item has different labels.", "Decide which label is right."),

@@ -174,7 +174,9 @@ def _plain(name: str) -> str:
 
 def _named(role: str, columns: list[str]) -> list[str]:
     plain = {column: _plain(column) for column in columns}
-    return [column for name in _NAMES[role] for column in columns if plain[column] == name]
+    # Of a nested field ("review.body") the whole path may tell, or its end.
+    ends = {column: _plain(column.rpartition(".")[2]) for column in columns}
+    return [column for known in (plain, ends) for name in _NAMES[role] for column in columns if known[column] == name]
 
 
 def _cells(columns: list[str], head: list[list[str]], column: str) -> list[str]:

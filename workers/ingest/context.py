@@ -41,11 +41,16 @@ class Import:
             shutil.rmtree(self._staging, ignore_errors=True)
 
     @property
-    def staged(self) -> Path:
-        """The rows as they were read, before it is known which split they belong to."""
+    def staging(self) -> Path:
+        """A folder that is gone at the end."""
         if self._staging is None:
             raise RuntimeError("an Import must be entered before it is used")
-        return self._staging / "staged.parquet"
+        return self._staging
+
+    @property
+    def staged(self) -> Path:
+        """The rows as they were read, before it is known which split they belong to."""
+        return self.staging / "staged.parquet"
 
     @property
     def data(self) -> Path:

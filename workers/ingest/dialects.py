@@ -3,6 +3,10 @@
 import csv
 from typing import Any, NamedTuple
 
+# MovieLens separates by two colons, which no reader of CSV can: they are read as this character, which no text holds.
+DOUBLE_COLON = "::"
+UNIT_SEPARATOR = "\x1f"
+
 
 class Dialect(NamedTuple):
     """`quote` None: quotes are ordinary characters. `escape`: what stands before a quote that is part of a field."""
@@ -12,6 +16,11 @@ class Dialect(NamedTuple):
     escape: str | None = None
     # Lines before the header: the "sep=;" that spreadsheets write.
     skip: int = 0
+
+    @property
+    def shown(self) -> str:
+        """The delimiter as the file has it."""
+        return DOUBLE_COLON if self.delimiter == UNIT_SEPARATOR else self.delimiter
 
     def reader_options(self) -> dict[str, Any]:
         """The options of csv.reader. Strict: a stray quote is an error to report, not a character to lose."""

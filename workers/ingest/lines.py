@@ -2,6 +2,7 @@
 
 import codecs
 import io
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from workers.ingest.records import CUT, UNDECODABLE
@@ -51,3 +52,16 @@ class Lines:
     def bytes_read(self) -> int:
         """How far the file has been read; ahead of the last line by the read buffer."""
         return self._stream.tell()
+
+
+def decoded(stream: BinaryIO, encoding: str, chars: int = 1 << 16) -> Iterator[str]:
+    """The text of a file in pieces of at most so many characters, marked like Lines, without a byte order mark."""
+    text = io.TextIOWrapper(stream, encoding=encoding, errors="mark_undecodable", newline="")
+    try:
+        piece = text.read(chars).removeprefix("\ufeff")
+        while piece:
+            yield piece
+            piece = text.read(chars)
+    finally:
+        # Else the stream, which is the caller's, would be closed with this.
+        text.detach()

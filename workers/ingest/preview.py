@@ -29,16 +29,21 @@ def preview(source: Path | bytes, filename: str) -> dict[str, Any]:
 
     Raises JobError: file_empty, format_unknown, encoding_unknown, file_unreadable, no_rows, …
     """
-    from workers.ingest import sniff
+    from workers.ingest import compression, sniff, unpack
 
     head, whole = (source[:HEAD_BYTES], len(source) < HEAD_BYTES) if isinstance(source, bytes) else _head(source)
     format = sniff.sniff(head, filename)
+    if format == "compressed":
+        inner = compression.head(head, HEAD_BYTES)
+        return preview(inner, compression.inner_name(filename)) | {"format": format}
     if format in sniff.ARCHIVES:
+        if unpack.begins_with_table(head):
+            return _answer(format, {}, [], kind="text")
         columns = [{"name": "image", "type": "image"}, {"name": "label", "type": "text"}]
         return _answer(format, {}, columns, kind="image")
-    if format == "parquet":
+    if format in ("parquet", "sheet"):
         if isinstance(source, bytes):
-            # Its columns stand at its end.
+            # What the columns are stands at the end.
             return _answer(format, {}, [], kind="text")
         return _table(source, format, filename)
     return _table(head if whole else head[: head.rfind(b"\n") + 1] or head, format, filename)

@@ -9,11 +9,12 @@ from workers.contracts.job import IngestSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.kinds import KINDS
 from workers.contracts.manifest import IngestResult
-from workers.ingest import correct, sniff
+from workers.ingest import correct, sniff, unpack
 from workers.ingest.archives import open_archive
 from workers.ingest.context import Import
 from workers.ingest.kinds import images, interactions, table, text
 from workers.ingest.readers import open_table
+from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.records import Table
 
 # Who imports a table, by the kind of data in it. A new kind is a module and a line here.
@@ -42,16 +43,29 @@ def _correct(ctx: Import) -> IngestResult:
 
 
 def _import(ctx: Import, spec: IngestSpec) -> IngestResult:
-    format = sniff.sniff(ctx.source, spec.filename)
-    is_archive = format in sniff.ARCHIVES
     if KINDS[spec.kind].archive:
-        if not is_archive:
+        format = sniff.sniff(ctx.source, spec.filename)
+        if format not in sniff.ARCHIVES:
             hint = "Put each image into a folder named like its class, and zip the folders."
             raise JobError("format_unknown", "Images come as a zip or tar of class folders.", hint=hint)
         with open_archive(ctx.source, format, spec.limits) as archive:
             return images.run(ctx, archive, format)
-    if is_archive:
-        hint = "Unpack it and upload the table itself: CSV, TSV, JSON Lines or Parquet."
-        raise JobError("format_unknown", "This is an archive, not a table.", hint=hint)
-    with closing(open_table(ctx.source, format, spec.filename, spec.limits)) as source:
+    with closing(_table(ctx, unpack.unpacked(ctx))) as source:
+        for name in source.facts.get("left_out", ()):
+            ctx.issues.add("file_left_out", "warning", line=1, value=name)
         return _TABLES[spec.kind](ctx, source)
+
+
+def _table(ctx: Import, file: unpack.File) -> Table:
+    """The table that a file is, or that the tables in an archive are together. Raises JobError."""
+    if file.format not in sniff.ARCHIVES:
+        return open_table(file.path, file.format, file.name, ctx.limits)
+    named = [(one.name, open_table(one.path, one.format, one.name, ctx.limits)) for one in unpack.tables(ctx, file)]
+    # A file beside the data, a sample submission for example, has other columns.
+    first = max(named, key=lambda one: len(one[1].columns) * len(one[1].head))[1]
+    alike = [one for one in named if set(one[1].columns) == set(first.columns)]
+    for name, other in named:
+        if set(other.columns) != set(first.columns):
+            ctx.issues.add("file_left_out", "warning", line=1, value=f"{name} has other columns")
+            other.close()
+    return alike[0][1] if len(alike) == 1 else JoinedTables(alike)

@@ -4,21 +4,21 @@ from pathlib import Path
 from typing import Literal
 
 from workers.contracts.errors import JobError
-from workers.ingest import encoding
+from workers.ingest import compression, encoding
 
-Format = Literal["csv", "jsonl", "parquet", "zip", "tar"]
+Format = Literal["csv", "jsonl", "json", "sheet", "parquet", "zip", "tar", "compressed"]
 ARCHIVES = ("zip", "tar")
 HEAD_BYTES = 1 << 18
 
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
+# How the first entry of an office document is called.
+_OFFICE = (b"[Content_Types].xml", b"mimetype", b"_rels/", b"docProps/", b"xl/", b"word/", b"customXml/")
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 # What people upload by mistake, and what to do about it.
 _STRANGERS: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF", "This is a PDF.", "Export its table as CSV."),
-    (b"\xd0\xcf\x11\xe0", "This is an old Office document.", "Open it and save it as CSV UTF-8."),
     (b"SQLite format 3", "This is an SQLite database.", "Export the table as CSV."),
     (b"Rar!", "This is a RAR archive.", "Make a zip of it."),
     (b"7z\xbc\xaf\x27\x1c", "This is a 7z archive.", "Make a zip of it."),
-    (b"\x28\xb5\x2f\xfd", "This file is compressed with zstd.", "Unpack it first."),
     (b"ARROW1", "This is an Arrow file.", "Write it as Parquet."),
     (b"\x93NUMPY", "This is a NumPy array.", "Write it as CSV or Parquet."),
     (b"\x89PNG", "This is one image.", "Put images into class folders and zip them."),
@@ -38,10 +38,14 @@ def sniff(source: Path | bytes, filename: str) -> Format:
     if head.startswith((b"PAR1", b"PARE")):
         return "parquet"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        _refuse_office(head)
-        return "zip"
-    if head.startswith(_COMPRESSED) or head[257:262] == b"ustar":
+        return _zip_format(head)
+    if compression.is_compressed(head):
+        # Images come as tar, which is read as it is unpacked; anything else is unpacked first.
+        return "tar" if _is_tar(compression.head(head, 512)) else "compressed"
+    if _is_tar(head):
         return "tar"
+    if head.startswith(_OLD_OFFICE):
+        return "sheet"
     for magic, message, hint in _STRANGERS:
         if head.startswith(magic):
             raise JobError("format_unknown", message, hint=hint)
@@ -53,11 +57,20 @@ def _head(path: Path) -> bytes:
         return stream.read(HEAD_BYTES)
 
 
-def _refuse_office(head: bytes) -> None:
-    """Spreadsheets are zips; the first entry's name tells them."""
-    first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
-    if first in (b"[Content_Types].xml", b"mimetype", b"_rels/.rels") or first.startswith(b"xl/"):
-        raise JobError("format_unknown", "This is a spreadsheet.", hint="Open it and save it as CSV UTF-8.")
+def _is_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar"
+
+
+def _zip_format(head: bytes) -> Format:
+    """Spreadsheets are zips; the first entry's name tells them. Raises JobError for other documents."""
+    length = int.from_bytes(head[26:28], "little")
+    first, content = head[30 : 30 + length], head[30 + length : 30 + length + 80]
+    if not first.startswith(_OFFICE):
+        return "zip"
+    is_sheet = b"opendocument.spreadsheet" in content if first == b"mimetype" else b"word/" not in head
+    if not is_sheet:
+        raise JobError("format_unknown", "This is a document, not a table.", hint="Save its table as CSV UTF-8.")
+    return "sheet"
 
 
 def _text_format(head: bytes, filename: str) -> Format:
@@ -70,7 +83,5 @@ def _text_format(head: bytes, filename: str) -> Format:
     if start.startswith("{"):
         return "jsonl"
     if start.startswith("[") and text[1:].lstrip()[:1] in ("{", "]"):
-        raise JobError(
-            "format_unknown", "This is one JSON array.", hint="Write one object per line, without brackets and commas."
-        )
+        return "json"
     return "csv"

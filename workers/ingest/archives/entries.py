@@ -1,9 +1,11 @@
 """What every archive yields, and the rules that hold for all: names, and how much may come out."""
 
+import io
 import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestLimits
@@ -33,11 +35,16 @@ class Entry(ABC):
         return any(part.casefold() in _JUNK or part.startswith("._") for part in self.parts)
 
     @abstractmethod
-    def read(self, limit: int) -> bytes | Problem:
-        """The content, if it has no more than `limit` bytes. Only until the next entry is asked for.
+    def write_to(self, target: BinaryIO, limit: int) -> Problem | None:
+        """Copy the content, if it has no more than `limit` bytes. Only until the next entry is asked for.
 
         Raises JobError where the archive as a whole turns out to be a trap.
         """
+
+    def read(self, limit: int) -> bytes | Problem:
+        """The content, if it has no more than `limit` bytes; see `write_to`."""
+        content = io.BytesIO()
+        return self.write_to(content, limit) or content.getvalue()
 
 
 class Archive(ABC):

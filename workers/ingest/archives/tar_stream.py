@@ -1,15 +1,12 @@
 """Tar archives, plain or compressed, read strictly forward: regular files only, nothing sparse, no links."""
 
-import bz2
-import gzip
-import lzma
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import BinaryIO
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestLimits
+from workers.ingest import compression
 from workers.ingest.archives.entries import Archive, Entry, Ledger
 from workers.ingest.records import Problem
 
@@ -20,25 +17,16 @@ _MAX_PAX = 1 << 20
 _REGULAR = (b"0", b"\0", b"7")
 _FOLDER = b"5"
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
-_DAMAGED = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 class TarArchive(Archive):
-    """A tar, gzip, bzip2 or xz around it told by its content."""
+    """A tar, plain or compressed; how is told by its content."""
 
     def __init__(self, path: Path, limits: IngestLimits) -> None:
         self._ledger = Ledger(limits)
         self._size = max(1, path.stat().st_size)
         self._raw = open(path, "rb")  # noqa: SIM115 - closed by close()
-        magic = self._raw.read(6)
-        self._raw.seek(0)
-        self._stream: IO[bytes] = self._raw
-        if magic.startswith(b"\x1f\x8b"):
-            self._stream = cast("IO[bytes]", gzip.GzipFile(fileobj=self._raw))
-        elif magic.startswith(b"BZh"):
-            self._stream = bz2.BZ2File(self._raw)
-        elif magic.startswith(b"\xfd7zXZ\x00"):
-            self._stream = lzma.LZMAFile(self._raw)  # noqa: SIM115 - only the file below it holds anything open
+        self._stream = compression.unpacking(self._raw)
         # Bytes of the present entry that have not been read yet, and what fills its last block.
         self._left = 0
         self._padding = 0
@@ -49,7 +37,7 @@ class TarArchive(Archive):
         while count > 0:
             try:
                 piece = self._stream.read(min(count, _CHUNK))
-            except _DAMAGED as error:
+            except compression.DAMAGED as error:
                 raise JobError("archive_unreadable", "The archive is damaged.", evidence=str(error)[:200]) from None
             if not piece:
                 break
@@ -139,11 +127,14 @@ class _TarEntry(Entry):
         if self.problem is None and kind not in _REGULAR:
             self.problem = Problem("entry_link", "The entry is a link, a device or another special file.")
 
-    def read(self, limit: int) -> bytes | Problem:
-        """The content. Raises JobError where the archive ends within it."""
+    def write_to(self, target: BinaryIO, limit: int) -> Problem | None:
+        """Copy the content. Raises JobError where the archive ends within it."""
         if self._size > limit:
             return Problem("image_too_large", f"The file has more than {limit:,} bytes.")
-        return self._archive.take_content(self._size)
+        left = self._size
+        while left > 0:
+            left -= target.write(self._archive.take_content(min(left, _CHUNK)))
+        return None
 
 
 def _number(field: bytes) -> int:

@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestLimits
@@ -118,14 +119,16 @@ class _ZipEntry(Entry):
         if self.problem is None:
             self.problem = _refusal(member)
 
-    def read(self, limit: int) -> bytes | Problem:
-        """The content; an entry that cannot be unpacked is one problem, an archive that lies ends the import."""
+    def write_to(self, target: BinaryIO, limit: int) -> Problem | None:
+        """Copy the content; an entry that cannot be unpacked is one problem, an archive that lies ends the import."""
         if self._member.size > limit:
             return Problem("image_too_large", f"The file has more than {limit:,} bytes.")
         try:
-            return b"".join(self._archive.chunks(self._member))
+            for piece in self._archive.chunks(self._member):
+                target.write(piece)
         except zlib.error as error:
             return Problem("entry_unreadable", f"The entry is damaged: {error}.")
+        return None
 
 
 def _refusal(member: Member) -> Problem | None:

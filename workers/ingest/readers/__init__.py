@@ -18,8 +18,18 @@ def open_table(source: Path | bytes, format: Format, filename: str, limits: Inge
         if isinstance(source, bytes):
             raise JobError("file_unreadable", "The beginning of a Parquet file does not tell what is in it.")
         return ParquetTable(source, limits.max_rows)
+    if format == "sheet":
+        from workers.ingest.readers.sheet import SheetTable
+
+        if isinstance(source, bytes):
+            raise JobError("file_unreadable", "The beginning of a spreadsheet does not tell what is in it.")
+        return SheetTable(source, limits)
     codec = encoding.detect(source)
     stream = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115 - the table closes it
+    if format == "json":
+        from workers.ingest.readers.json_array import JsonArrayTable
+
+        return JsonArrayTable(stream, codec, limits.max_field_chars)
     if format == "jsonl":
         from workers.ingest.readers.json_lines import JsonLinesTable
 

@@ -8,6 +8,7 @@ from typing import BinaryIO
 from workers.contracts.errors import JobError
 from workers.ingest import columns as column_names
 from workers.ingest import rejects
+from workers.ingest.dialects import DOUBLE_COLON, UNIT_SEPARATOR
 from workers.ingest.lines import Lines
 from workers.ingest.readers.csv_records import parse
 from workers.ingest.readers.sniff_dialect import sniff
@@ -33,11 +34,13 @@ class DelimitedTable(Table):
         self._lines = Lines(stream, encoding, 4 * max_field_chars)
         first = self._first_lines()
         dialect = sniff("".join(first), filename)
-        self.facts = {"encoding": encoding, "delimiter": dialect.delimiter}
+        self.facts = {"encoding": encoding, "delimiter": dialect.shown}
         self._skipped = dialect.skip
-        lines = itertools.chain(first[dialect.skip :], self._lines)
+        lines: Iterator[str] = itertools.chain(first[dialect.skip :], self._lines)
+        if dialect.shown == DOUBLE_COLON:
+            lines = (line.replace(DOUBLE_COLON, UNIT_SEPARATOR) for line in lines)
         self._records = parse(lines, dialect, max_field_chars)
-        self._delimiter = dialect.delimiter
+        self._delimiter = dialect.shown
         self._read_header()
         self._ahead = list(itertools.islice(self._shaped(), HEAD_RECORDS))
         self.head = [record.fields for record in self._ahead if record.problem is None]

@@ -3,17 +3,12 @@
 import itertools
 import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO
-
-import orjson
+from typing import BinaryIO
 
 from workers.contracts.errors import JobError
-from workers.ingest.cells import cell_text
 from workers.ingest.lines import Lines
-from workers.ingest.records import HEAD_RECORDS, Problem, Record, Table, printable, text_problem
-
-# Columns are the fields of the first objects, in order of appearance.
-_MAX_COLUMNS = 1000
+from workers.ingest.readers import json_objects
+from workers.ingest.records import HEAD_RECORDS, Record, Table, printable
 
 
 class JsonLinesTable(Table):
@@ -29,7 +24,7 @@ class JsonLinesTable(Table):
         self._numbered: Iterator[tuple[int, str]] = enumerate(self._lines, 1)
         self.facts = {"encoding": encoding}
         ahead = list(itertools.islice(self._numbered, HEAD_RECORDS))
-        self.columns = _columns(line for _, line in ahead)
+        self.columns = json_objects.columns(line for _, line in ahead)
         if not self.columns:
             raise JobError("file_unreadable", "No line of the file is a JSON object.", evidence=_evidence(ahead))
         self._numbered = itertools.chain(ahead, self._numbered)
@@ -39,7 +34,7 @@ class JsonLinesTable(Table):
     def _parsed(self) -> Iterator[Record]:
         for number, line in self._numbered:
             if not line.isspace():
-                yield _record(number, line, self.columns)
+                yield json_objects.record(number, line, self.columns)
 
     def records(self) -> Iterator[Record]:
         """Every object, once."""
@@ -60,38 +55,3 @@ def _evidence(numbered: list[tuple[int, str]]) -> str:
         if not line.isspace():
             return f"Line {number}: {printable(line.strip()[:200])}"
     return ""
-
-
-def _load(line: str) -> Any:
-    """The line's value; None for what is no JSON."""
-    try:
-        return orjson.loads(line)
-    except (orjson.JSONDecodeError, UnicodeEncodeError):
-        return None
-
-
-def _columns(lines: Iterator[str]) -> list[str]:
-    names: dict[str, str] = {}
-    for line in lines:
-        value = _load(line)
-        if isinstance(value, dict):
-            names.update((name, "") for name in value if "\0" not in name)
-    return list(names)[:_MAX_COLUMNS]
-
-
-def _record(number: int, line: str, columns: list[str]) -> Record:
-    raw = line.rstrip("\r\n")
-    if problem := text_problem([raw]):
-        return Record(number, [raw[:1000]], problem)
-    value = _load(raw)
-    if not isinstance(value, dict):
-        what = "The line is no valid JSON." if value is None else "The line is JSON, but no object."
-        return Record(number, [raw[:1000]], Problem("row_malformed", what, value=raw))
-    fields: list[str] = []
-    for name in columns:
-        cell = value.get(name)
-        if isinstance(cell, (dict, list)):
-            # A nested value matters only where a role is mapped to it, so it is told as text.
-            cell = orjson.dumps(cell).decode()
-        fields.append(cell_text(cell))
-    return Record(number, fields, text_problem(fields))

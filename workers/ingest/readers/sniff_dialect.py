@@ -3,7 +3,7 @@
 import itertools
 import re
 
-from workers.ingest.dialects import Dialect
+from workers.ingest.dialects import DOUBLE_COLON, UNIT_SEPARATOR, Dialect
 from workers.ingest.readers.csv_records import parse
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -18,6 +18,10 @@ def sniff(sample: str, filename: str = "") -> Dialect:
     """
     if match := _SEP_LINE.match(sample):
         return _best_quoting(sample[match.end() :], match[1])[0]._replace(skip=1)
+    if DOUBLE_COLON in sample.partition("\n")[0] and UNIT_SEPARATOR not in sample:
+        colons = Dialect(UNIT_SEPARATOR, None)
+        if _fit(sample.replace(DOUBLE_COLON, UNIT_SEPARATOR), colons)[0] == 20:
+            return colons
     preferred = "\t" if filename.lower().endswith((".tsv", ".tab")) else ","
     delimiters = sorted(_DELIMITERS, key=lambda one: one != preferred)
     # max() keeps the first among equals.

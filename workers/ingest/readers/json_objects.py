@@ -1,0 +1,113 @@
+"""JSON objects as records: nested ones by path (`review.text`), tasks of Label Studio by their answers."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+
+from workers.ingest.cells import cell_text
+from workers.ingest.records import Problem, Record, text_problem
+
+# Columns are the fields of the first objects, in order of appearance.
+_MAX_COLUMNS = 1000
+# What lies deeper is one cell, as JSON.
+_MAX_DEPTH = 5
+# Where Label Studio keeps a task's annotations; older versions called them completions.
+_ANNOTATIONS = ("annotations", "completions")
+
+
+def load(text: str) -> Any:
+    """The value of a JSON text; None for what is none."""
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return None
+
+
+def columns(texts: Iterable[str]) -> list[str]:
+    """The columns of some objects; a text that is no object has none."""
+    names: dict[str, str] = {}
+    for text in texts:
+        value = load(text)
+        if isinstance(value, dict):
+            names.update((name, "") for name in _flat(value) if "\0" not in name)
+    return list(names)[:_MAX_COLUMNS]
+
+
+def record(line: int, text: str, columns: list[str]) -> Record:
+    """The record of an object that begins on `line`, or what is wrong with its text."""
+    raw = text.strip()
+    if problem := text_problem([raw]):
+        return Record(line, [raw[:1000]], problem)
+    value = load(raw)
+    if not isinstance(value, dict):
+        what = "This is no valid JSON." if value is None else "This is JSON, but no object."
+        return Record(line, [raw[:1000]], Problem("row_malformed", what, value=raw))
+    flat = _flat(value)
+    fields = [_cell(flat.get(name)) for name in columns]
+    return Record(line, fields, text_problem(fields) or _several(flat))
+
+
+def _cell(value: Any) -> str:
+    """A nested value matters only where a role is mapped to it, so it is told as text."""
+    return orjson.dumps(value).decode() if isinstance(value, dict | list) else cell_text(value)
+
+
+def _flat(value: dict[str, Any]) -> dict[str, Any]:
+    if "data" in value and isinstance(value["data"], dict) and any(name in value for name in _ANNOTATIONS):
+        return {**_plain(value["data"]), **_answers(value)}
+    return _plain(value)
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """The object without objects in it: each of their values by its path."""
+    if not any(isinstance(inner, dict) for inner in value.values()):
+        return value
+    return dict(_paths(value, "", 1))
+
+
+def _paths(value: dict[str, Any], before: str, depth: int) -> Iterator[tuple[str, Any]]:
+    for name, inner in value.items():
+        if isinstance(inner, dict) and inner and depth < _MAX_DEPTH:
+            yield from _paths(inner, f"{before}{name}.", depth + 1)
+        else:
+            yield before + name, inner
+
+
+def _answers(task: dict[str, Any]) -> dict[str, Any]:
+    """A task's answers by the name of the question: of the reference annotation, else of the first that counts.
+
+    Format: Label Studio's JSON export, results of type choices, rating and taxonomy.
+    """
+    given: list[Any] = next((task[name] for name in _ANNOTATIONS if isinstance(task.get(name), list)), [])
+    counted = [one for one in given if isinstance(one, dict) and not one.get("was_cancelled")]
+    counted.sort(key=lambda one: not one.get("ground_truth"))
+    answers: dict[str, Any] = {}
+    for result in counted[0].get("result") or [] if counted else []:
+        value = result.get("value") if isinstance(result, dict) else None
+        if isinstance(value, dict) and (answer := _answer(value)) is not None:
+            answers[str(result.get("from_name") or "label")] = answer
+    return answers
+
+
+def _answer(value: dict[str, Any]) -> Any:
+    if "rating" in value:
+        return value["rating"]
+    chosen = value.get("choices")
+    if chosen is None and isinstance(value.get("taxonomy"), list):
+        chosen = [" / ".join(map(str, path)) for path in value["taxonomy"] if isinstance(path, list)]
+    if not isinstance(chosen, list) or not chosen:
+        return None
+    return chosen[0] if len(chosen) == 1 else Several(chosen)
+
+
+class Several(list[Any]):
+    """The answers to a question that allows more than one."""
+
+
+def _several(flat: dict[str, Any]) -> Problem | None:
+    for name, value in flat.items():
+        if isinstance(value, Several):
+            message = f"The item has {len(value)} labels; a dataset has one per item."
+            return Problem("row_malformed", message, column=name, value=", ".join(map(str, value)))
+    return None
