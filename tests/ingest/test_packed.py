@@ -95,7 +95,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_stopped(tmp_path: Path) -> No
 
 
 def test_a_tar_of_photos_compressed_by_zstd_is_read(tmp_path: Path) -> None:
-    done = import_file(tmp_path, zstd(as_tar(pictures())), kind="image", filename="photos.tar.zst")
+    done = import_file(tmp_path, zstd(as_tar(pictures(), "w")), kind="image", filename="photos.tar.zst")
     assert done.result.rows == len(pictures())
 
 
