@@ -111,9 +111,9 @@ def resolve(kind: DatasetKind, columns: list[str], head: list[list[str]], wanted
 
 
 def _find(asked: str, columns: list[str]) -> str | None:
-    for plain in (cells.name, _plain):
+    for form in (cells.name, plain):
         for column in columns:
-            if plain(column) == plain(asked):
+            if form(column) == form(asked):
                 return column
     return None
 
@@ -126,7 +126,7 @@ def guess(
     for role in (*KINDS[kind].needed, *KINDS[kind].optional):
         if role in mapping:
             continue
-        for column in _named(role, columns):
+        for column in named(role, columns):
             if column not in mapping.values() and _fits(role, _cells(columns, head, column)):
                 mapping[role] = column
                 break
@@ -167,16 +167,18 @@ def _guess_label(mapping: dict[str, str], columns: list[str], head: list[list[st
             return
 
 
-def _plain(name: str) -> str:
-    plain = re.sub(r"[\s_\-.]+", "", unicodedata.normalize("NFKC", name).casefold())
-    return plain[:-2] if len(plain) > 3 and plain.endswith("id") and plain not in ("asid",) else plain
+def plain(name: str) -> str:
+    """A name as names are compared: without case, spaces, "_", "-", "." and a closing "id"."""
+    bare = re.sub(r"[\s_\-.]+", "", unicodedata.normalize("NFKC", name).casefold())
+    return bare[:-2] if len(bare) > 3 and bare.endswith("id") and bare not in ("asid",) else bare
 
 
-def _named(role: str, columns: list[str]) -> list[str]:
-    plain = {column: _plain(column) for column in columns}
+def named(role: str, columns: list[str]) -> list[str]:
+    """The columns whose names are usual for a role, the best first."""
+    whole = {column: plain(column) for column in columns}
     # Of a nested field ("review.body") the whole path may tell, or its end.
-    ends = {column: _plain(column.rpartition(".")[2]) for column in columns}
-    return [column for known in (plain, ends) for name in _NAMES[role] for column in columns if known[column] == name]
+    ends = {column: plain(column.rpartition(".")[2]) for column in columns}
+    return [column for known in (whole, ends) for name in _NAMES[role] for column in columns if known[column] == name]
 
 
 def _cells(columns: list[str], head: list[list[str]], column: str) -> list[str]:

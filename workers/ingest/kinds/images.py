@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
-from workers.ingest import finish, hashing, items, layout
+from workers.ingest import finish, hashing, image_lists, items, layout
 from workers.ingest.archives.entries import Archive, Entry
 from workers.ingest.context import READ_SHARE, Import
+from workers.ingest.image_lists import Lists
 from workers.ingest.images import Decoded, decode
 from workers.ingest.layout import Folder, Place
 from workers.ingest.parquet_out import IMAGE_SCHEMA, GroupWriter, column_types
@@ -62,9 +63,9 @@ class _Kept:
 def run(ctx: Import, archive: Archive, format: str) -> IngestResult:
     """Import an archive. Raises JobError."""
     ctx.open_rejects(["name"])
-    kept = _Kept()
+    kept, lists = _Kept(), Lists(ctx.limits)
     with GroupWriter(ctx.staged, _STAGED) as staged:
-        for image in _decoded(ctx, archive):
+        for image in _decoded(ctx, archive, lists):
             if isinstance(image.found, Problem):
                 _reject(ctx, image.number, image.name, image.found)
                 continue
@@ -74,11 +75,11 @@ def run(ctx: Import, archive: Archive, format: str) -> IngestResult:
             row = (digest.hex(), image.data, image.name, width, height, image.found.format)
             staged.add(row, len(image.data) + 200)
             ctx.progress.report(READ_SHARE * archive.fraction(), "Reading images")
-    return _finish(ctx, kept, format)
+    return _finish(ctx, kept, lists, format)
 
 
-def _finish(ctx: Import, kept: _Kept, format: str) -> IngestResult:
-    labelled, keep = _label(ctx, kept)
+def _finish(ctx: Import, kept: _Kept, lists: Lists, format: str) -> IngestResult:
+    labelled, keep = _label(ctx, kept, lists)
     if len(kept.hashes) and not len(labelled):
         raise JobError("archive_no_classes", evidence=f"For example: {kept.names[0][:200]}")
     items.check(ctx, labelled)
@@ -93,6 +94,7 @@ def _finish(ctx: Import, kept: _Kept, format: str) -> IngestResult:
         what="images",
         profile={
             "format": format,
+            **({"lists": lists.names} if lists.names else {}),
             "width": summary(np.frombuffer(kept.widths, np.uint32)[keep]),
             "height": summary(np.frombuffer(kept.heights, np.uint32)[keep]),
             "bytes": summary(np.frombuffer(kept.bytes, np.int64)[keep]),
@@ -101,12 +103,12 @@ def _finish(ctx: Import, kept: _Kept, format: str) -> IngestResult:
     )
 
 
-def _decoded(ctx: Import, archive: Archive) -> Iterator[_Image]:
+def _decoded(ctx: Import, archive: Archive, lists: Lists) -> Iterator[_Image]:
     """Every file of the archive, in order. Decoding runs in a few threads (Pillow frees the GIL)."""
     workers = min(4, os.cpu_count() or 1)
     waiting: deque[Future[_Image] | _Image] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for job in _entries(ctx, archive):
+        for job in _entries(ctx, archive, lists):
             waiting.append(pool.submit(_decode, job, ctx.limits.max_image_pixels) if job.data else job)
             if len(waiting) > 2 * workers:
                 yield _result(waiting.popleft())
@@ -122,14 +124,20 @@ def _decode(job: _Image, max_pixels: int) -> _Image:
     return job._replace(found=decode(job.data, max_pixels))
 
 
-def _entries(ctx: Import, archive: Archive) -> Iterator[_Image]:
-    """The archive's files with their bytes, or with their problem and none. Junk of operating systems is left out."""
+def _entries(ctx: Import, archive: Archive, lists: Lists) -> Iterator[_Image]:
+    """The archive's files with their bytes, or with their problem and none. Junk of operating systems is left out, and
+    lists of labels go to `lists`."""
     seen: set[tuple[str, ...]] = set()
     for entry in archive:
         if entry.is_junk:
             ctx.issues.add("entry_ignored", "info", line=entry.number, value=entry.name)
             continue
-        content = entry.problem or _content(ctx, entry, seen)
+        is_list = entry.name.lower().endswith(image_lists.ENDINGS)
+        content = entry.problem or _content(
+            entry, seen, image_lists.MAX_BYTES if is_list else ctx.limits.max_image_bytes
+        )
+        if is_list and isinstance(content, bytes) and lists.take(entry.parts, content):
+            continue
         name, folder = "/".join(entry.parts) or entry.name, entry.parts[:-1]
         if isinstance(content, Problem):
             yield _Image(entry.number, name, folder, b"", content)
@@ -137,11 +145,11 @@ def _entries(ctx: Import, archive: Archive) -> Iterator[_Image]:
             yield _Image(entry.number, name, folder, content, Problem("image_unreadable", "Not decoded yet."))
 
 
-def _content(ctx: Import, entry: Entry, seen: set[tuple[str, ...]]) -> bytes | Problem:
+def _content(entry: Entry, seen: set[tuple[str, ...]], limit: int) -> bytes | Problem:
     if entry.parts in seen:
         return Problem("entry_duplicate", "Another entry has the same path.")
     seen.add(entry.parts)
-    content = entry.read(ctx.limits.max_image_bytes)
+    content = entry.read(limit)
     return content if content else Problem("image_truncated", "The file is empty.")
 
 
@@ -150,17 +158,20 @@ def _reject(ctx: Import, number: int, name: str, problem: Problem) -> None:
     ctx.reject(Record(number, [name]), shown)
 
 
-def _label(ctx: Import, kept: _Kept) -> tuple[items.Items, finish.Mask]:
-    """Labels and splits from the folders, now that all are known, and which staged images have one."""
+def _label(ctx: Import, kept: _Kept, lists: Lists) -> tuple[items.Items, finish.Mask]:
+    """Labels and splits from lists or else from folders, now that all are known, and which staged images have one."""
+    listed = lists.places(kept.names)
+    by_folder = layout.places(set(kept.folder_codes)) if listed is None else {}
     folders = list(kept.folder_codes)
-    places = layout.places(set(folders))
     labelled = items.Items()
     keep = np.ones(len(kept.hashes), np.bool_)
     for row, code in enumerate(kept.folders):
-        place = places[folders[code]]
+        place = by_folder[folders[code]] if listed is None else listed[row]
         if isinstance(place, Place):
             labelled.add(kept.hashes[row], place.label, place.split, kept.numbers[row])
         else:
             keep[row] = False
             _reject(ctx, kept.numbers[row], kept.names[row], place)
+    for name in lists.names if listed is None else ():
+        ctx.issues.add("file_left_out", "warning", line=1, value=name)
     return labelled, keep

@@ -1,0 +1,91 @@
+"""Images whose labels stand in a list beside them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.ingest.importing import Outcome, as_csv, as_tar, as_zip, import_file, picture, pictures
+
+IMAGES = {f"images/{n}.png": picture(n) for n in range(24)}
+LABELS = {f"{n}.png": ("cat", "dog")[n % 2] for n in range(24)}
+
+
+def of(done: Outcome) -> dict[str, str]:
+    return {row["name"].rpartition("/")[2]: row["label"] for row in done.rows}
+
+
+def listed(header: tuple[str, ...] = ("file_name", "label"), before: str = "") -> bytes:
+    return as_csv([(before + name, label) for name, label in LABELS.items()], header=header).encode()
+
+
+def json_line(named: tuple[str, str]) -> bytes:
+    return json.dumps({"file_name": named[0], "label": named[1]}).encode()
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"labels.csv": listed(("image", "class"), before="images/")},
+        {"labels.csv": listed(("image_id", "breed"))},
+        {"images/metadata.csv": listed()},
+        {"data/labels.tsv": listed().replace(b",", b"\t")},
+        {"labels.csv": listed(("id", "label")).replace(b".png", b"")},
+        {
+            "images/metadata.jsonl": b"\n".join(
+                json.dumps({"file_name": n, "label": v}).encode() for n, v in LABELS.items()
+            )
+        },
+    ],
+    ids=["paths", "base names", "beside them", "tabs", "without ending", "json lines"],
+)
+@pytest.mark.parametrize("archive", [as_zip, as_tar])
+def test_a_list_gives_the_labels_wherever_it_stands(tmp_path: Path, files: dict[str, bytes], archive) -> None:  # type: ignore[no-untyped-def]
+    done = import_file(tmp_path, archive({**IMAGES, **files}), kind="image")
+    assert (of(done), done.result.rejected) == (LABELS, 0)
+    assert done.result.profile["lists"] == list(files)
+
+
+def test_images_that_no_list_names_are_told(tmp_path: Path) -> None:
+    files = {**IMAGES, "images/lost.png": picture(999), "labels.csv": listed()}
+    done = import_file(tmp_path, as_zip(files), kind="image")
+    assert of(done) == LABELS
+    assert [(row["code"], row["name"]) for row in done.rejected] == [("entry_no_class", "images/lost.png")]
+
+
+def test_splits_come_from_a_column_the_lists_names_or_the_folders(tmp_path: Path) -> None:
+    splits = ["train"] * 16 + ["validation"] * 4 + ["test"] * 4
+    rows = [(name, label, split) for (name, label), split in zip(LABELS.items(), splits, strict=True)]
+    column = {**IMAGES, "labels.csv": as_csv(rows, header=("file", "label", "split")).encode()}
+    named = dict(IMAGES)
+    for split in set(splits):
+        named[f"{split}.csv"] = as_csv([row[:2] for row in rows if row[2] == split], header=("file", "label")).encode()
+    folders = {f"{split}/{name}": IMAGES[f"images/{name}"] for name, _, split in rows} | {"labels.csv": listed()}
+    for files in (column, named, folders):
+        done = import_file(tmp_path, as_zip(files), kind="image")
+        assert of(done) == LABELS
+        assert done.result.splits == {"train": 16, "validation": 4, "test": 4}
+
+
+def test_coco_gives_images_of_one_category_their_label(tmp_path: Path) -> None:
+    numbers = {"cat": 7, "dog": 9}
+    annotations = [{"image_id": n, "category_id": numbers[label]} for n, label in enumerate(LABELS.values())]
+    annotations += [dict(annotations[0]), {"image_id": 24, "category_id": 7}, {"image_id": 24, "category_id": 9}]
+    coco = {
+        "categories": [{"id": number, "name": name} for name, number in numbers.items()],
+        "images": [{"id": n, "file_name": f"{n}.png"} for n in range(25)],
+        "annotations": annotations,
+    }
+    files = {**IMAGES, "images/24.png": picture(24), "annotations/instances.json": json.dumps(coco).encode()}
+    done = import_file(tmp_path, as_zip(files), kind="image")
+    assert of(done) == LABELS
+    assert [row["name"] for row in done.rejected] == ["images/24.png"]
+
+
+def test_folders_count_where_a_table_is_no_list_of_the_images(tmp_path: Path) -> None:
+    table = as_csv([("9999.png", "x"), ("8888.png", "y")], header=("file", "label")).encode()
+    for name, content in {"other.csv": table, "sample_submission.csv": listed()}.items():
+        done = import_file(tmp_path, as_zip({**pictures(), name: content}), kind="image")
+        assert done.result.classes == {"cat": 10, "dog": 10}
+        codes = {issue["code"] for issue in done.result.issues} | {row["code"] for row in done.rejected}
+        assert codes & {"file_left_out", "image_format"}

@@ -1,0 +1,148 @@
+"""Lists of labels beside images: a table of file names and labels, or COCO's JSON, anywhere in the archive."""
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from workers.contracts.errors import JobError
+from workers.contracts.job import IngestLimits
+from workers.ingest import cells, columns, sniff
+from workers.ingest.layout import Folder, Place
+from workers.ingest.readers import open_table
+from workers.ingest.records import Problem, Table
+
+ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
+MAX_BYTES = 64 * 2**20
+_MAX_LISTS = 50
+# What the column of the images is called; compared as columns are (see columns.plain).
+_FILE_NAMES = ("filename", "file", "filepath", "path", "image", "imagepath", "imagename", "img", "name", "id")
+_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+# What competitions ask for back: its labels are made up.
+_MADE_UP = "sample"
+# Lists count where they name this share of the images; else folders do.
+_SHARE = 0.5
+
+
+class _Line(NamedTuple):
+    """What a list says of one image."""
+
+    file: str
+    label: str
+    split: str | None
+
+
+class Lists:
+    """The lists of an archive, as they turn up, and what they say of its images."""
+
+    def __init__(self, limits: IngestLimits) -> None:
+        self._limits = limits
+        self.names: list[str] = []
+        # By the whole path, by the file's name, and by that without its ending; None where lists disagree.
+        self._known: tuple[dict[str, _Line | None], ...] = ({}, {}, {})
+
+    def take(self, parts: Folder, content: bytes) -> bool:
+        """Read a file of the archive; False where it is no list of images and labels."""
+        name = parts[-1]
+        if len(self.names) >= _MAX_LISTS or name.lower().startswith(_MADE_UP):
+            return False
+        try:
+            lines = list(_coco(content) or _table(content, name, self._limits))
+        except JobError:
+            return False
+        for line in lines:
+            path = posixpath.normpath("/".join((*parts[:-1], line.file.replace("\\", "/"))))
+            for known, key in zip(self._known, _keys(path), strict=True):
+                known[key] = line if known.get(key, line) == line else None
+        if lines:
+            self.names.append("/".join(parts))
+        return bool(lines)
+
+    def places(self, names: list[str]) -> list[Place | Problem] | None:
+        """The place of each image, by its path; None where the lists do not say enough."""
+        if not self.names:
+            return None
+        found = [self._line(name) for name in names]
+        if sum(line is not None for line in found) < _SHARE * len(names):
+            return None
+        splits = [line and (line.split or _split_of(name)) for name, line in zip(names, found, strict=True)]
+        # A split is everybody's or nobody's.
+        has_splits = all(split for line, split in zip(found, splits, strict=True) if line)
+        return [
+            Place(line.label, split if has_splits else None)
+            if line
+            else Problem("entry_no_class", f"{', '.join(self.names[:3])[:200]} names no label for this image.")
+            for line, split in zip(found, splits, strict=True)
+        ]
+
+    def _line(self, name: str) -> _Line | None:
+        return next((known[key] for known, key in zip(self._known, _keys(name), strict=True) if known.get(key)), None)
+
+
+def _keys(path: str) -> tuple[str, str, str]:
+    base = path.rpartition("/")[2]
+    stem = base.rpartition(".")[0] if base.lower().endswith(_IMAGE_ENDINGS) else base
+    return path, base, stem
+
+
+def _split_of(path: str) -> str | None:
+    """The split that one of the folders of a path is named after."""
+    return next((split for part in path.split("/")[:-1] if (split := cells.split(part))), None)
+
+
+def _table(content: bytes, name: str, limits: IngestLimits) -> Iterator[_Line]:
+    """The lines of a table with a column of images and one of labels; none where it has not. Raises JobError."""
+    format = sniff.sniff(content, name)
+    if format not in ("csv", "json", "jsonl"):
+        return
+    table = open_table(content, format, name, limits)
+    file = _file_column(table)
+    label = _label_column(table, file)
+    if file is None or label is None:
+        return
+    split = next(iter(columns.named("split", table.columns)), None)
+    of_file = cells.split(name.partition(".")[0])
+    at = {column: place for place, column in enumerate(table.columns)}
+    for record in table.records():
+        if record.problem or not record.fields[at[file]].strip() or not record.fields[at[label]].strip():
+            continue
+        own = cells.split(record.fields[at[split]]) if split else None
+        yield _Line(record.fields[at[file]].strip(), cells.name(record.fields[at[label]]), own or of_file)
+
+
+def _file_column(table: Table) -> str | None:
+    for place, column in enumerate(table.columns):
+        if any(fields[place].lower().strip().endswith(_IMAGE_ENDINGS) for fields in table.head[:20]):
+            return column
+    plain = {columns.plain(column): column for column in table.columns}
+    return next((plain[name] for name in _FILE_NAMES if name in plain), None)
+
+
+def _label_column(table: Table, file: str | None) -> str | None:
+    """By its name; else, of two columns, the other one."""
+    named = [column for column in columns.named("label", table.columns) if column != file]
+    others = [column for column in table.columns if column != file]
+    return next(iter(named), others[0] if len(others) == 1 else None)
+
+
+def _coco(content: bytes) -> list[_Line]:
+    """Images whose annotations are all of one category; [] for what is no COCO file.
+
+    Format: cocodataset.org, object detection. An image with several categories has no one label.
+    """
+    if content.lstrip()[:1] != b"{":
+        return []
+    try:
+        found: Any = orjson.loads(content)
+        names = {one["id"]: str(one["name"]) for one in found["categories"]}
+        files = {one["id"]: str(one["file_name"]) for one in found["images"]}
+        seen: dict[Any, set[str]] = defaultdict(set)
+        for one in found["annotations"]:
+            seen[one["image_id"]].add(names[one["category_id"]])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return []
+    return [
+        _Line(files[id], cells.name(*labels), None) for id, labels in seen.items() if len(labels) == 1 and id in files
+    ]
