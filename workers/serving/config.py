@@ -81,7 +81,7 @@ class Config:
             spool_fsync=_choice(env, "SLIPWAY_SERVING_SPOOL_FSYNC", spool.FSYNC),
             offline_s=_number(env, "SLIPWAY_SERVING_OFFLINE_S", "3600", 3, 30 * 86_400),
             access_log=_choice(env, "SLIPWAY_SERVING_ACCESS_LOG", ("errors", "all", "off")),
-            traces=any(env.get(name) for name in _TRACES) and env.get("OTEL_SDK_DISABLED", "").lower() != "true",
+            traces=_traces(env),
             metrics_token=_token(env, "SLIPWAY_METRICS_TOKEN"),
             published=public not in (None, *_LOOPBACK),
             headers_timeout_s=_number(env, "SLIPWAY_SERVING_HEADERS_TIMEOUT_MS", "15000", 100, 600_000) / 1000,
@@ -102,6 +102,16 @@ def _choice(env: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
     if text not in choices:
         raise ConfigError(f"{name} must be one of {', '.join(choices)}, not {text!r}.")
     return text
+
+
+def _traces(env: Mapping[str, str]) -> bool:
+    if env.get("OTEL_SDK_DISABLED", "").lower() == "true" or env.get("OTEL_TRACES_EXPORTER") == "none":
+        return False
+    protocols = {env.get(f"OTEL_EXPORTER_OTLP_{name}PROTOCOL") or "http/protobuf" for name in ("", "TRACES_")}
+    configured = any(env.get(name) for name in _TRACES)
+    if configured and protocols != {"http/protobuf"}:
+        raise ConfigError("Traces leave by OTLP over HTTP: OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf.")
+    return configured
 
 
 def _token(env: Mapping[str, str], name: str) -> str:

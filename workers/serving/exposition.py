@@ -8,10 +8,10 @@ import asyncio
 import contextlib
 import hmac
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 import structlog
@@ -25,6 +25,8 @@ from workers.serving.families import families
 from workers.serving.process import Process
 
 log = structlog.get_logger(__name__)
+
+_T = TypeVar("_T")
 
 # How long another process may take to say what it counts: one that is busy is left out of this answer.
 _PATIENCE_S: Final = 1.0
@@ -103,16 +105,20 @@ class Exposition:
         """The answer to a scrape, and its content type."""
         others = [path for path in self._folder.glob("*.sock") if path != self._path]
         told = await asyncio.gather(*(_ask(path) for path in others))
-        found: dict[str, Sequence[Any]] = {self._process.name: list(families(self._process))}
-        found |= {path.stem: counted for path, counted in zip(others, told, strict=True) if counted is not None}
-        # Thousands of lines take a while: not on the event loop.
-        return await asyncio.get_running_loop().run_in_executor(self._process.parsing, text_of, found, accept)
+        found = {path.stem: counted for path, counted in zip(others, told, strict=True) if counted is not None}
+        return await self._in_thread(
+            lambda: text_of({self._process.name: list(families(self._process)), **found}, accept)
+        )
 
     async def _tell(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
-            writer.write(orjson.dumps(list(families(self._process))))
+            writer.write(await self._in_thread(lambda: orjson.dumps(list(families(self._process)))))
             await writer.drain()
         writer.close()
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        """A thousand endpoints take tenths of a second: not on the event loop, which may count on meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._process.parsing, work)
 
 
 async def _ask(path: Path) -> list[Any] | None:

@@ -81,7 +81,8 @@ class Models:
 
     def loaded(self) -> list[tuple[RouteRevision, Served]]:
         """Every loaded model, with a revision that it serves."""
-        return [(self._wanted[sha256], served) for sha256, served in self._served.items() if sha256 in self._wanted]
+        wanted = self._wanted
+        return [(found, served) for sha256, served in list(self._served.items()) if (found := wanted.get(sha256))]
 
     def pick(self, route: Route) -> tuple[RouteRevision, Served]:
         """A revision that is ready, by its share of traffic. Raises InfraError `endpoint_not_ready`.
