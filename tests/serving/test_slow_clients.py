@@ -198,3 +198,17 @@ def test_who_asks_without_reading_the_answers_holds_up_nobody(target: Target) ->
             with contextlib.suppress(TimeoutError):
                 for _ in range(50):
                     deaf.sendall(request)
+
+
+def test_beyond_the_most_connections_idle_ones_make_room(
+    tmp_path: Path, redis_server: str, bundle_folder: Path
+) -> None:
+    with (
+        staged(tmp_path, redis_server, bundle_folder, SLIPWAY_SERVING_CONNECTIONS="50") as stage,
+        contextlib.ExitStack() as stack,
+    ):
+        crowded = Target(stage.serving, stage.key)
+        idle = [stack.enter_context(crowded.connect()) for _ in range(200)]
+        until(lambda: len(select.select(idle, [], [], 0)[0]) >= 150)
+        with crowded.others_are_served():
+            assert len(select.select(idle, [], [], 0)[0]) < 160

@@ -37,6 +37,8 @@ class Server(uvicorn.Server):
 
 # Requests leave hardly any cycles behind: look for them less often than Python's 700, 10, 10.
 _GC_THRESHOLDS = (20_000, 20, 20)
+# Open files that are kept for Redis, bundles, the spool and the log.
+_OTHER_FILES = 100
 
 
 async def serve(config: Config) -> int:
@@ -102,11 +104,18 @@ def _log_json() -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
-def _allow_connections() -> None:
-    """As many open files as this process may have: the usual 1,024 are too few for idle connections."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _allow(connections: int) -> int:
+    """Raise the limit of open files, usually 1,024, for so many connections; how many there may be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    wanted = connections + _OTHER_FILES
+    if soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(min(connections, soft - _OTHER_FILES), 10)
 
 
 def main() -> int:
@@ -118,7 +127,7 @@ def main() -> int:
         print(f"serving cannot start: {error}", file=sys.stderr)
         return 2
     gc.set_threshold(*_GC_THRESHOLDS)
-    _allow_connections()
+    Connection.most = _allow(config.connections)
     return uvloop.run(serve(config))
 
 

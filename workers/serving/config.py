@@ -56,6 +56,7 @@ class Config:
     drain_s: float
     headers_timeout_s: float
     body_timeout_s: float
+    connections: int  # at once, if the system lets this process have so many files
     traces: bool  # whether an OpenTelemetry exporter is configured, by its own variables
     metrics_token: str  # who reads the metrics from elsewhere sends it; "" is nobody
     published: bool  # whether others than this machine know the address: something stands in front of it
@@ -85,6 +86,7 @@ class Config:
             metrics_token=_token(env, "SLIPWAY_METRICS_TOKEN"),
             published=public not in (None, *_LOOPBACK),
             headers_timeout_s=_number(env, "SLIPWAY_SERVING_HEADERS_TIMEOUT_MS", "15000", 100, 600_000) / 1000,
+            connections=_number(env, "SLIPWAY_SERVING_CONNECTIONS", "20000", 10, 1_000_000),
             body_timeout_s=_number(env, "SLIPWAY_SERVING_BODY_TIMEOUT_MS", "30000", 100, 600_000) / 1000,
             drain_s=_number(env, "SLIPWAY_SERVING_DRAIN_MS", "1000", 0, 60_000) / 1000,
         )

@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -36,6 +37,8 @@ class Connection(asyncio.Protocol):
     headers_timeout_s = 15.0
     # Idle connections of clients that come again are cheap to keep, and closing one under a request costs that request.
     keep_alive_s = 75.0
+    # Connections at once.
+    most = 900
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         # What uvicorn's server gives to each of its protocols.
@@ -65,11 +68,20 @@ class Connection(asyncio.Protocol):
         """A client has connected: it has some seconds to say what it wants."""
         self._connections.add(self)
         self._transport = transport
+        if len(self._connections) > self.most:
+            self._make_room()
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.client = (str(peer[0]), int(peer[1]))
         self._deadline = self._loop.time() + self.headers_timeout_s
         self._timer = self._loop.call_later(self.headers_timeout_s, self._look_at_clock)
+
+    def _make_room(self) -> None:
+        """Hang up on who has been idle for long, of some that are looked at; if nobody is, on who has just come."""
+        idle = (one for one in self._connections if one is not self and one._current is None)
+        leaving = min(islice(idle, 64), key=lambda one: one._deadline, default=self)
+        self._connections.discard(leaving)
+        leaving._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
