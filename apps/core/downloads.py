@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import BinaryIO
 
 from django.core.handlers.asgi import ASGIRequest
@@ -22,13 +22,7 @@ def download(request: HttpRequest, *, key: str, filename: str, content_type: str
     Raises JobError `artifact_missing`, InfraError.
     """
     size = storage().size(key)
-    headers = {
-        "Content-Disposition": content_disposition_header(True, filename) or "attachment",
-        "Content-Security-Policy": "sandbox; default-src 'none'",
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "private, no-store",
-        "Accept-Ranges": "bytes",
-    }
+    headers = {**_headers(filename), "Accept-Ranges": "bytes"}
     if etag:
         headers["ETag"] = f'"{etag}"'
     wanted = _range(request.headers.get("Range", ""), size)
@@ -40,9 +34,29 @@ def download(request: HttpRequest, *, key: str, filename: str, content_type: str
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
     stream = storage().open(key)
-    # Under ASGI a plain iterator would be read into memory whole.
-    chunks = _async_chunks(stream, start, end) if isinstance(request, ASGIRequest) else _chunks(stream, start, end)
+    chunks = _streamed(request, _chunks(stream, start, end))
     return StreamingHttpResponse(chunks, status=206 if part else 200, headers=headers, content_type=content_type)
+
+
+def download_pieces(
+    request: HttpRequest, pieces: Iterator[bytes], *, filename: str, content_type: str
+) -> HttpResponseBase:
+    """What is made as it is sent, as an attachment called `filename`."""
+    return StreamingHttpResponse(_streamed(request, pieces), headers=_headers(filename), content_type=content_type)
+
+
+def _headers(filename: str) -> dict[str, str]:
+    return {
+        "Content-Disposition": content_disposition_header(True, filename) or "attachment",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, no-store",
+    }
+
+
+def _streamed(request: HttpRequest, pieces: Iterator[bytes]) -> Iterator[bytes] | AsyncIterator[bytes]:
+    # Under ASGI a plain iterator would be read into memory whole.
+    return _async_pieces(pieces) if isinstance(request, ASGIRequest) else pieces
 
 
 def _range(header: str, size: int) -> tuple[int, int] | None:
@@ -65,10 +79,11 @@ def _chunks(stream: BinaryIO, start: int, end: int) -> Iterator[bytes]:
             yield chunk
 
 
-async def _async_chunks(stream: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
-    chunks = _chunks(stream, start, end)
+async def _async_pieces(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     try:
-        while chunk := await asyncio.to_thread(next, chunks, b""):
-            yield chunk
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            yield piece
     finally:
-        stream.close()
+        # Files that it holds open are closed, also where the client has left.
+        if isinstance(pieces, Generator):
+            await asyncio.to_thread(pieces.close)

@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from apps.core import api
 from apps.core.body_limit import limit_for
-from apps.core.downloads import download
+from apps.core.downloads import download, download_pieces
 from apps.core.parsers import JsonParser
 from apps.core.schema import paged
 from apps.datasets import actions, browse
@@ -100,6 +100,24 @@ def errors_csv(request: Request, dataset_id: str) -> HttpResponseBase:
         key=version.errors_key,
         filename=f"{version.dataset.name} v{version.number} errors.csv",
         content_type="text/csv; charset=utf-8",
+    )
+
+
+@extend_schema(
+    parameters=[VERSION],
+    responses={(200, "text/csv"): OpenApiTypes.BINARY, (200, "application/zip"): OpenApiTypes.BINARY},
+    summary="A version as a file that imports again to the same rows: a zip of images, CSV of anything else",
+)
+@api_view(["GET"])
+def data(request: Request, dataset_id: str) -> HttpResponseBase:
+    query = api.read_query(request, {"version"})
+    version = version_for(actor_of(request), dataset_id, query.get("version"))
+    pieces, ending = browse.export(version)
+    return download_pieces(
+        request._request,
+        pieces,
+        filename=f"{version.dataset.name} v{version.number}.{ending}",
+        content_type={"csv": "text/csv; charset=utf-8", "zip": "application/zip"}[ending],
     )
 
 

@@ -1,8 +1,9 @@
 """Looking into data: rows of a version, an image of a row, the head of an upload."""
 
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from apps.core.artifacts import storage
 from apps.datasets.models import DatasetVersion, Kind, Upload
@@ -10,12 +11,14 @@ from apps.datasets.uploads import ensure_stored
 from workers.contracts.errors import UserError
 from workers.contracts.job import DatasetKind
 from workers.ingest import rows
+from workers.ingest.export import csv_of, zip_of
 from workers.ingest.preview import HEAD_BYTES, preview_in_child
+from workers.ingest.sniff import tells_little
 
 ROWS_PER_PAGE: Final = 50
 IMAGE_SIZES: Final = {"128": 128, "512": 512, "full": 4096}
-# The columns of a Parquet file stand at its end: it is looked into whole, or not at all.
-_LARGEST_PARQUET: Final = 64 << 20
+# What a Parquet file or a spreadsheet holds stands at its end: it is looked into whole, or not at all.
+_LARGEST_WHOLE: Final = 64 << 20
 
 
 class RowPage(NamedTuple):
@@ -58,6 +61,21 @@ def row_image(version: DatasetVersion, row: int, size: int = 128) -> tuple[bytes
     return rows.thumbnail(data, size)
 
 
+def export(version: DatasetVersion) -> tuple[Iterator[bytes], str]:
+    """A version as one file that imports again to the same rows, piece by piece, and its ending: csv, or zip of images.
+
+    Raises UserError `dataset_not_ready`.
+    """
+    _check_ready(version)
+    is_zip = version.dataset.kind == Kind.IMAGE
+    return _pieces(version, zip_of if is_zip else csv_of), "zip" if is_zip else "csv"
+
+
+def _pieces(version: DatasetVersion, write: Callable[[BinaryIO], Iterator[bytes]]) -> Iterator[bytes]:
+    with storage().open(version.data_key) as file:
+        yield from write(file)
+
+
 def preview(upload: Upload) -> dict[str, Any]:
     """The first rows of an upload and what its columns may be (see workers.ingest.preview).
 
@@ -66,10 +84,10 @@ def preview(upload: Upload) -> dict[str, Any]:
     ensure_stored(upload)
     with storage().open(upload.key) as file:
         head = file.read(HEAD_BYTES)
-    if not head.startswith(b"PAR1") or upload.size > _LARGEST_PARQUET:
+    if not tells_little(head) or upload.size > _LARGEST_WHOLE:
         return preview_in_child(head, upload.filename)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "upload.parquet"
+        path = Path(folder) / "upload"
         storage().get_file(upload.key, path)
         return preview_in_child(path, upload.filename)
 

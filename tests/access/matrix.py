@@ -159,6 +159,7 @@ API: Final = [
     ),
     Line("GET", V1 + "datasets/<str:dataset_id>", readers()),
     Line("GET", V1 + "datasets/<str:dataset_id>/errors.csv", readers()),
+    Line("GET", V1 + "datasets/<str:dataset_id>/data", readers()),
     Line("GET", V1 + "datasets/<str:dataset_id>/rows", readers()),
     Line(
         "PATCH",

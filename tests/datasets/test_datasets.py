@@ -254,3 +254,16 @@ def test_everything_that_happened_is_in_the_trail(client: APIClient, cast: Cast,
     assert trail.get(event="dataset.created").actor == cast.bob
     assert json.dumps([entry.data for entry in trail]).count("storage") == 0
     assert storage().exists(version.source_key)
+
+
+def test_a_version_is_downloaded_as_a_file_that_imports_again(
+    client: APIClient, cast: Cast, imported: Imported
+) -> None:
+    reply = send(client, cast, REVIEWS)
+    address = f"{DATASETS}/{reply.json()['id']}/data"
+    assert client.get(address).status_code == 409, "it is not ready yet"
+    first = imported(newest(reply))
+    file = client.get(address)
+    assert file["Content-Disposition"].startswith("attachment")
+    second = imported(newest(send(client, cast, b"".join(file.streaming_content))))
+    assert second.content_hash == first.content_hash

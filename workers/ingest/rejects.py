@@ -12,8 +12,17 @@ from typing import Final
 from workers.ingest.records import Problem, Record, printable
 
 LEADING: Final = ("line", "code", "message")
+# What the first column of an exported version is called: the row's number.
+EXPORTED: Final = "slipway_row"
 _FORMULA: Final = tuple("=+-@＝＋－＠\t\r\n")
 _NUMERIC: Final = frozenset("0123456789.,eE+-")
+
+
+def own_columns(names: list[str]) -> int:
+    """How many leading columns of a file with these columns are ours and no data; 0 for files that are not ours."""
+    if names[:3] == list(LEADING):
+        return 3
+    return 1 if names[:1] == [EXPORTED] else 0
 
 
 def neutralise(cell: str) -> str:

@@ -57,6 +57,11 @@ def _head(path: Path) -> bytes:
         return stream.read(HEAD_BYTES)
 
 
+def tells_little(head: bytes) -> bool:
+    """Whether what is in the file stands elsewhere than at its beginning: Parquet, spreadsheets."""
+    return head.startswith((b"PAR1", _OLD_OFFICE)) or (head.startswith(b"PK") and head[30:].startswith(_OFFICE))
+
+
 def _is_tar(head: bytes) -> bool:
     return head[257:262] == b"ustar"
 

@@ -21,7 +21,7 @@ _SNIFF_CHARS = 1 << 18
 class DelimitedTable(Table):
     """A CSV file. The first record names the columns, unless it is all numbers; then they are called column_1, ...
 
-    An errors.csv of ours gives back the original columns, so that rows repaired in it can be imported.
+    An errors.csv or an exported version of ours gives back the original columns.
     Raises JobError no_rows where there is no record at all.
     """
 
@@ -63,9 +63,9 @@ class DelimitedTable(Table):
             line = printable("".join(header.fields))[:200]
             raise JobError("file_unreadable", "The header line cannot be read.", evidence=f"Line {header.line}: {line}")
         names = header.fields
-        self._ours = names[:3] == list(rejects.LEADING)
+        self._ours = rejects.own_columns(names)
         if self._ours:
-            names = [rejects.restore(name) for name in names[3:]]
+            names = [rejects.restore(name) for name in names[self._ours :]]
         if len(names) > 1 and all(column_names.is_number(field) for field in names):
             self.columns = [f"column_{number}" for number in range(1, len(names) + 1)]
             self._records = itertools.chain([header], self._records)
@@ -77,7 +77,7 @@ class DelimitedTable(Table):
         width, skipped, ours = len(self.columns), self._skipped, self._ours
         for line, fields, problem in self._records:
             if ours:
-                fields = [rejects.restore(field) for field in fields[3:]]
+                fields = [rejects.restore(field) for field in fields[ours:]]
             count = len(fields)
             if count > width and problem is None and not any(field.strip() for field in fields[width:]):
                 # Trailing delimiters, as spreadsheets leave them.
