@@ -12,8 +12,7 @@ from workers.contracts.errors import UserError
 from workers.contracts.job import DatasetKind
 from workers.ingest import rows
 from workers.ingest.export import csv_of, zip_of
-from workers.ingest.preview import HEAD_BYTES, preview_in_child
-from workers.ingest.sniff import tells_little
+from workers.ingest.preview import HEAD_BYTES, needs_whole, preview_in_child
 
 ROWS_PER_PAGE: Final = 50
 IMAGE_SIZES: Final = {"128": 128, "512": 512, "full": 4096}
@@ -84,7 +83,7 @@ def preview(upload: Upload) -> dict[str, Any]:
     ensure_stored(upload)
     with storage().open(upload.key) as file:
         head = file.read(HEAD_BYTES)
-    if not tells_little(head) or upload.size > _LARGEST_WHOLE:
+    if not needs_whole(head) or upload.size > _LARGEST_WHOLE:
         return preview_in_child(head, upload.filename)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "upload"

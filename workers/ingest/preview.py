@@ -49,6 +49,13 @@ def preview(source: Path | bytes, filename: str) -> dict[str, Any]:
     return _table(head if whole else head[: head.rfind(b"\n") + 1] or head, format, filename)
 
 
+def needs_whole(head: bytes) -> bool:
+    """Whether what is in a file stands elsewhere than at its beginning: Parquet, spreadsheets."""
+    from workers.ingest.sniff import OFFICE, OLD_OFFICE
+
+    return head.startswith((b"PAR1", OLD_OFFICE)) or (head.startswith(b"PK") and head[30:].startswith(OFFICE))
+
+
 def _head(path: Path) -> tuple[bytes, bool]:
     with open(path, "rb") as stream:
         head = stream.read(HEAD_BYTES)

@@ -11,8 +11,8 @@ ARCHIVES = ("zip", "tar")
 HEAD_BYTES = 1 << 18
 
 # How the first entry of an office document is called.
-_OFFICE = (b"[Content_Types].xml", b"mimetype", b"_rels/", b"docProps/", b"xl/", b"word/", b"customXml/")
-_OLD_OFFICE = b"\xd0\xcf\x11\xe0"
+OFFICE = (b"[Content_Types].xml", b"mimetype", b"_rels/", b"docProps/", b"xl/", b"word/", b"customXml/")
+OLD_OFFICE = b"\xd0\xcf\x11\xe0"
 # What people upload by mistake, and what to do about it.
 _STRANGERS: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF", "This is a PDF.", "Export its table as CSV."),
@@ -44,7 +44,7 @@ def sniff(source: Path | bytes, filename: str) -> Format:
         return "tar" if _is_tar(compression.head(head, 512)) else "compressed"
     if _is_tar(head):
         return "tar"
-    if head.startswith(_OLD_OFFICE):
+    if head.startswith(OLD_OFFICE):
         return "sheet"
     for magic, message, hint in _STRANGERS:
         if head.startswith(magic):
@@ -57,11 +57,6 @@ def _head(path: Path) -> bytes:
         return stream.read(HEAD_BYTES)
 
 
-def tells_little(head: bytes) -> bool:
-    """Whether what is in the file stands elsewhere than at its beginning: Parquet, spreadsheets."""
-    return head.startswith((b"PAR1", _OLD_OFFICE)) or (head.startswith(b"PK") and head[30:].startswith(_OFFICE))
-
-
 def _is_tar(head: bytes) -> bool:
     return head[257:262] == b"ustar"
 
@@ -70,7 +65,7 @@ def _zip_format(head: bytes) -> Format:
     """Spreadsheets are zips; the first entry's name tells them. Raises JobError for other documents."""
     length = int.from_bytes(head[26:28], "little")
     first, content = head[30 : 30 + length], head[30 + length : 30 + length + 80]
-    if not first.startswith(_OFFICE):
+    if not first.startswith(OFFICE):
         return "zip"
     is_sheet = b"opendocument.spreadsheet" in content if first == b"mimetype" else b"word/" not in head
     if not is_sheet:
