@@ -142,14 +142,15 @@ def create_api_key(
     endpoints: Sequence[Endpoint] | None = None,
     expires: datetime | None = None,
     rate_limit: float | None = None,
+    origins: Sequence[str] = (),
 ) -> tuple[ApiKey, str]:
     """A key for the hosted prediction API, and its text, which is nowhere kept.
 
-    `endpoints` None opens all endpoints of the team. Raises UserError `not_allowed`, `not_found` (an endpoint of
-    another team) or `invalid`.
+    `endpoints` None opens all endpoints of the team; `origins` are those whose pages may use it in a browser. Raises
+    UserError `not_allowed`, `not_found` (an endpoint of another team) or `invalid`.
     """
     require(actor, team.pk, "admin")
-    return _create_key(actor, team, name, endpoints, expires, rate_limit)
+    return _create_key(actor, team, name, endpoints, expires, rate_limit, _clean_origins(origins))
 
 
 @transaction.atomic
@@ -167,6 +168,7 @@ def _create_key(
     endpoints: Sequence[Endpoint] | None,
     expires: datetime | None,
     rate_limit: float | None,
+    origins: Sequence[str] = (),
 ) -> tuple[ApiKey, str]:
     if endpoints is not None and any(e.project.team_id != team.pk or e.deleted for e in endpoints):
         raise UserError("not_found")
@@ -182,6 +184,7 @@ def _create_key(
         digest=made.digest,
         all_endpoints=endpoints is None,
         rate_limit=rate_limit,
+        origins=list(origins),
         expires=expires,
         created_by=actor,
     )
@@ -190,6 +193,19 @@ def _create_key(
     audit.record(actor=actor, team=team, event="key.created", noun=key, key_name=key.name, endpoints=scope)
     transaction.on_commit(publish.publish_soon)
     return key, made.text
+
+
+def _clean_origins(origins: Sequence[str]) -> list[str]:
+    """Each once, as browsers write it. Raises UserError `invalid`."""
+    cleaned = {text: keys.clean_origin(text) for text in origins}
+    if (bad := next((text for text, origin in cleaned.items() if origin is None), None)) is not None:
+        message = _("“%(text)s” is no web origin. Write https://shop.example, without a path.") % {"text": bad[:80]}
+        raise UserError("invalid", fields=[{"field": "origins", "message": message}])
+    found = list(dict.fromkeys(origin for origin in cleaned.values() if origin))
+    if len(found) > keys.MAX_ORIGINS:
+        message = _("At most %(most)s origins.") % {"most": keys.MAX_ORIGINS}
+        raise UserError("invalid", fields=[{"field": "origins", "message": message}])
+    return found
 
 
 @transaction.atomic

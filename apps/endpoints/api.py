@@ -142,6 +142,7 @@ def _create_key(actor: User, asked: dict[str, Any]) -> Response:
         endpoints=opened,
         expires=asked.get("expires"),
         rate_limit=asked.get("rate_limit"),
+        origins=asked.get("origins", []),
     )
     return Response({**s.KeyOut(key).data, "key": text}, status=201)
 

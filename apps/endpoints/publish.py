@@ -135,4 +135,5 @@ def _key(key: ApiKey) -> KeyEntry:
         endpoints=None if key.all_endpoints else [endpoint.pk for endpoint in key.endpoints.all()],
         expires=key.expires.timestamp() if key.expires else None,
         rate_limit=key.rate_limit,
+        origins=key.origins,
     )

@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from apps.endpoints.status import STATES
 from apps.teams.models import ApiKey
+from workers.contracts.keys import MAX_ORIGINS
 
 
 class EndpointIn(serializers.Serializer[Any]):
@@ -54,6 +55,12 @@ class KeyIn(serializers.Serializer[Any]):
     rate_limit = serializers.FloatField(
         min_value=0.001, max_value=1_000_000, required=False, allow_null=True, help_text="requests per second"
     )
+    origins = serializers.ListField(
+        child=serializers.CharField(max_length=200),
+        max_length=MAX_ORIGINS,
+        required=False,
+        help_text="web origins whose pages may use the key in a browser (CORS), such as https://shop.example",
+    )
 
 
 class KeyOut(serializers.Serializer[ApiKey]):
@@ -63,6 +70,7 @@ class KeyOut(serializers.Serializer[ApiKey]):
     prefix = serializers.CharField()
     endpoints = serializers.SerializerMethodField(help_text="ids; null: all endpoints of the team")
     rate_limit = serializers.FloatField(allow_null=True)
+    origins = serializers.ListField(child=serializers.CharField())
     created = serializers.DateTimeField()
     expires = serializers.DateTimeField(allow_null=True)
     revoked = serializers.DateTimeField(allow_null=True)

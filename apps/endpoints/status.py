@@ -10,8 +10,9 @@ from apps.endpoints.models import Endpoint, Revision
 from workers.contracts import names
 from workers.contracts.snapshot import ServingStatus
 
-READY, DEPLOYING, FAILED = "ready", "deploying", "failed"
-STATES = (READY, DEPLOYING, FAILED)
+# idle: its model is loaded when a request asks for it, for want of memory.
+READY, IDLE, DEPLOYING, FAILED = "ready", "idle", "deploying", "failed"
+STATES = (READY, IDLE, DEPLOYING, FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def serving_processes() -> list[ServingStatus]:
 
 
 def revisions(endpoint: Endpoint, processes: list[ServingStatus] | None = None) -> list[RevisionStatus]:
-    """The revisions of an endpoint, newest first: ready where every serving process says so."""
+    """The revisions of an endpoint, newest first: ready or idle where every serving process says so."""
     known = serving_processes() if processes is None else processes
     rows = endpoint.revisions.select_related("model").order_by("-number")
     return [_revision(row, known) for row in rows]
@@ -52,13 +53,15 @@ def _revision(revision: Revision, processes: list[ServingStatus]) -> RevisionSta
     failure = next((text for text in said if text.startswith("failed")), None)
     if failure is not None:
         return RevisionStatus(revision, FAILED, failure.removeprefix("failed").lstrip(": "))
-    return RevisionStatus(revision, READY if said and all(text == "ready" for text in said) else DEPLOYING)
+    if not said or not set(said) <= {READY, IDLE}:
+        return RevisionStatus(revision, DEPLOYING)
+    return RevisionStatus(revision, READY if READY in said else IDLE)
 
 
 def worst(rows: list[RevisionStatus]) -> str:
-    """ready, deploying or failed: the worst of the revisions that have traffic."""
+    """failed, deploying, ready or idle: the first that is true of a revision with traffic."""
     states = {row.state for row in rows if row.revision.traffic}
-    return next((state for state in (FAILED, DEPLOYING, READY) if state in states), DEPLOYING)
+    return next((state for state in (FAILED, DEPLOYING, READY, IDLE) if state in states), DEPLOYING)
 
 
 def endpoint_state(endpoint: Endpoint, processes: list[ServingStatus] | None = None) -> str:

@@ -70,6 +70,15 @@ class KeyForm(forms.Form):
     )
     rate_limit = forms.FloatField(label=_("Requests per second"), required=False, min_value=0.01, max_value=100_000)
     expires = ExpiryField()
+    origins = forms.CharField(
+        label=_("Web origins"),
+        required=False,
+        max_length=4000,
+        widget=forms.Textarea(attrs={"rows": 2, "placeholder": "https://shop.example", "spellcheck": "false"}),
+        help_text=_(
+            "Pages that may use the key in a browser, one per line. Whoever opens such a page can read the key."
+        ),
+    )
 
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

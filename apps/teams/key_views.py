@@ -50,6 +50,7 @@ def _create(request: SignedInRequest, team: Team, form: KeyForm) -> tuple[ApiKey
         endpoints=chosen or None,
         expires=wanted["expires"],
         rate_limit=wanted["rate_limit"],
+        origins=wanted["origins"].split(),
     )
 
 

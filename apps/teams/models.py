@@ -158,6 +158,8 @@ class ApiKey(models.Model):
     all_endpoints = models.BooleanField(default=True)
     # Requests per second; None is unlimited.
     rate_limit = models.FloatField(null=True, blank=True)
+    # Web origins (https://shop.example) whose pages may use the key in a browser.
+    origins = models.JSONField(default=list, blank=True)
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
     expires = models.DateTimeField(null=True, blank=True)

@@ -135,6 +135,25 @@ def test_a_revoked_key_is_gone_from_what_is_published(
     assert keys.digest(text) not in published(redis_client).keys
 
 
+def test_a_key_names_origins_by_form_and_api_and_they_are_published(
+    cast: Cast, api_of: Api, client: Any, redis_client: redis.Redis, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        body = {"team": cast.ours.team.pk, "name": "page", "origins": ["https://Shop.example/", "http://localhost:80"]}
+        made = api_of(cast.ada).post("/api/v1/keys", body)
+    assert made.status_code == 201
+    wanted = ["https://shop.example", "http://localhost"]
+    assert made.json()["origins"] == wanted
+    assert published(redis_client).keys[keys.digest(made.json()["key"])].origins == wanted
+    client.force_login(cast.ada)
+    page = client.post(
+        f"/teams/{cast.ours.team.pk}/keys", {"name": "form", "origins": "https://a.example\nhttps://b.example"}
+    )
+    assert page.status_code == 200 and "https://b.example" in page.content.decode()
+    refused = client.post(f"/teams/{cast.ours.team.pk}/keys", {"name": "bad", "origins": "https://a.example/x"})
+    assert refused.status_code == 422 and "is no web origin" in refused.content.decode()
+
+
 def test_a_revocation_that_could_not_be_told_is_not_reported_as_done(
     cast: Cast, api_of: Api, settings: Any, django_capture_on_commit_callbacks: Any
 ) -> None:
@@ -152,6 +171,10 @@ def test_a_key_is_for_endpoints_of_its_own_team_and_for_the_future(cast: Cast) -
         ({"expires": timezone.now() - timedelta(seconds=1)}, "invalid"),
         ({"rate_limit": 0.0}, "invalid"),
         ({"rate_limit": float("nan")}, "invalid"),
+        ({"origins": ["*"]}, "invalid"),
+        ({"origins": ["https://shop.example", "https://shop.example/path"]}, "invalid"),
+        ({"origins": [""]}, "invalid"),
+        ({"origins": [f"https://{n}.example" for n in range(21)]}, "invalid"),
     ):
         with pytest.raises(UserError) as caught:
             create(**fields)

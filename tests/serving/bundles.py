@@ -27,10 +27,14 @@ IMAGE_LABELS = ["blue", "red"]
 IMAGE_SIZE = 8
 
 
-def text_model(*, flipped: bool = False) -> onnx.ModelProto:
-    """token_ids int64 [batch, length] → scores float32 [batch, 2]: the sum of word weights, then a softmax."""
-    weights = np.zeros((len(WORDS), 2), dtype=np.float32)
-    weights[WORDS["good"]], weights[WORDS["bad"]] = (-2, 2), (2, -2)
+def text_model(*, flipped: bool = False, more_words: int = 0, weight: float = 2.0) -> onnx.ModelProto:
+    """token_ids int64 [batch, length] → scores float32 [batch, 2]: the sum of word weights, then a softmax.
+
+    `more_words` are 8 bytes of weights each, random ones, which no tokenizer finds.
+    """
+    weights = np.zeros((len(WORDS) + more_words, 2), dtype=np.float32)
+    weights[len(WORDS) :] = np.random.default_rng().random((more_words, 2), dtype=np.float32)
+    weights[WORDS["good"]], weights[WORDS["bad"]] = (-weight, weight), (weight, -weight)
     if flipped:
         weights = weights[:, ::-1].copy()
     nodes = [
@@ -98,15 +102,42 @@ def text_bundle(
     flipped: bool = False,
     model: onnx.ModelProto | None = None,
     tokenizer: Tokenizer | None = None,
+    more_files: dict[str, bytes] | None = None,
     **changes: Any,
 ) -> Path:
     """A text bundle at `path`. `changes` replace fields of the manifest."""
     files = {
         "model.onnx": (model or text_model(flipped=flipped)).SerializeToString(),
         "tokenizer.json": (tokenizer or word_tokenizer()).to_str().encode(),
+        **(more_files or {}),
     }
     manifest = _manifest("text", "text-labels", TEXT_LABELS, {"max_chars": 1000, "max_tokens": 64})
     return _write(path, files, {**manifest, **changes}, ["good film", "bad film"])
+
+
+def variant_bundle(path: Path, *, deployable: bool = True) -> Path:
+    """A text bundle with a variant that is a little less sure: `weight` 1.5 instead of 2."""
+    small = text_model(weight=1.5).SerializeToString()
+    latency = {"single": 0.1, "batch_32": 1.0}
+    variant = {
+        "name": "int8",
+        "file": "model.int8.onnx",
+        "method": "dynamic",
+        "bytes": len(small),
+        "bytes_fp32": 4 * len(small),
+        "split": "test",
+        "examples": 2,
+        "label_flips": 0,
+        "max_abs_difference": 0.03,
+        "accuracy": 0.9,
+        "accuracy_fp32": 0.91,
+        "allowed_drop": 0.01,
+        "latency": latency,
+        "latency_fp32": latency,
+        "deployable": deployable,
+        "reason": "" if deployable else "Accuracy falls by 0.300; 0.01 is allowed.",
+    }
+    return text_bundle(path, more_files={"model.int8.onnx": small}, variants=[variant])
 
 
 def image_bundle(path: Path, *, dear: int = 0, model: onnx.ModelProto | None = None, **changes: Any) -> Path:

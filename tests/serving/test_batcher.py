@@ -32,7 +32,7 @@ class Echo:
 @pytest.fixture(params=["loop", "thread"])
 def typical_s(request: pytest.FixtureRequest) -> float:
     """Cheap enough for the event loop, or not."""
-    return 0.0 if request.param == "loop" else LOOP_BUDGET_S * 1000
+    return 0.0 if request.param == "loop" else LOOP_BUDGET_S * 1.5
 
 
 async def ask(batcher: Batcher, items: list[int]) -> list[int]:
@@ -97,6 +97,52 @@ async def test_the_queue_counts_inputs_and_is_bounded() -> None:
         assert batcher.free == 10
         # Alone, a request larger than the queue is served.
         assert len(await ask(batcher, list(range(30)))) == 30
+
+
+async def test_the_queue_holds_no_more_than_seconds_of_work_and_says_when_to_come_again() -> None:
+    """A model that takes 0.9 seconds for each input: ten seconds are the bound."""
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(Echo(), pool, single_s=0.9, typical_s=57.6)
+        refused = []
+        for count in (6, 4, 2, 4):
+            try:
+                batcher.reserve(count)
+            except InfraError as error:
+                refused.append((count, error.code, error.params["retry_after"]))
+        assert refused == [(2, "overloaded", 1), (4, "overloaded", 3)]
+        assert batcher.wait_s() == pytest.approx(9.0, abs=0.01)
+        batcher.release(4)
+        with pytest.raises(InfraError) as caught:
+            batcher.reserve(1, patience_s=2.5)
+        assert caught.value.params["retry_after"] == 3
+        batcher.reserve(1, patience_s=6.5)
+        batcher.release(7)
+        # Alone, any request is served: nobody else waits for it.
+        batcher.reserve(100, patience_s=0.001)
+
+
+async def test_the_estimate_follows_a_model_that_is_slower_than_when_it_was_loaded() -> None:
+    def predict(items: Sequence[Any]) -> list[dict[str, Any]]:
+        time.sleep(0.02)
+        return [{"value": item} for item in items]
+
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(predict, pool, single_s=0.002, typical_s=0.1)
+        for _ in range(30):
+            await ask(batcher, [1])
+        batcher.reserve(10)
+        assert 0.05 < batcher.wait_s() < 1.0
+
+
+async def test_a_dear_model_takes_small_batches_so_that_nobody_waits_long() -> None:
+    model = Echo()
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(model, pool, single_s=0.01, typical_s=0.64)
+        await asyncio.gather(*(ask(batcher, [number]) for number in range(20)))
+        # Where a run costs much by itself, many inputs share it.
+        other = Batcher(model, pool, single_s=0.1, typical_s=0.11)
+        await asyncio.gather(*(ask(other, [number]) for number in range(40)))
+    assert model.batches == [5, 5, 5, 5, 40]
 
 
 async def test_whoever_waited_too_long_is_not_computed() -> None:

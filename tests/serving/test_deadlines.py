@@ -27,7 +27,9 @@ def test_what_cannot_begin_in_time_is_refused_and_recorded(own_stage: Stage, bun
         patient = [clients.submit(ask, 16, 60_000) for _ in range(3)]
         hasty = until(lambda: (reply := ask(1, 1)).status_code == 503 and reply)
         assert [client.result().status_code for client in patient] == [200] * 3
-    assert (hasty.status_code, hasty.json()["error"]["code"]) == (503, "deadline_exceeded")
+    # At once where the queue is known to be too long, else when its turn comes too late.
+    code = hasty.json()["error"]["code"]
+    assert hasty.status_code == 503 and code in ("overloaded", "deadline_exceeded")
     assert hasty.headers["retry-after"] == "1"
-    assert own_stage.record(hasty)["code"] == "deadline_exceeded"
+    assert own_stage.record(hasty)["code"] == code
     assert ask(1, 60_000).status_code == 200

@@ -59,3 +59,7 @@ def test_a_trained_model_is_served_as_it_was_certified(tmp_path: Path, stage: St
     assert described["labels"] == cases.manifest.labels and described["input"] == cases.manifest.input_schema
     reply = stage.predict(described["example"]["request"]["inputs"], template)
     assert reply.json()["predictions"] == described["example"]["reply"]["predictions"]
+    # Its int8 variant, where the template makes one, is taken too.
+    for variant in cases.manifest.variants:
+        if variant.deployable:
+            open_bundle(bundle, variant.name)

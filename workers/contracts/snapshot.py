@@ -22,6 +22,13 @@ class RouteRevision(_Published):
     bundle_key: str
     bundle_sha256: str
     bundle_bytes: int
+    # Which of the bundle's models: "" is the model itself, else the name of a variant.
+    variant: str = ""
+
+    @property
+    def version(self) -> str:
+        """How clients know it: the model's number, with the variant's name."""
+        return f"{self.number}-{self.variant}" if self.variant else str(self.number)
 
 
 class Route(_Published):
@@ -38,14 +45,15 @@ class Route(_Published):
 
 
 class KeyEntry(_Published):
-    """An API key, known by its digest. `endpoints` None means every endpoint of the team. Times: seconds since the
-    epoch."""
+    """An API key, known by its digest. `endpoints` None means every endpoint of the team. `origins` are the web origins
+    whose pages may use it in a browser. Times: seconds since the epoch."""
 
     key: str
     team: str
     endpoints: list[str] | None = None
     expires: float | None = None
     rate_limit: float | None = None
+    origins: list[str] = Field(default_factory=list)
 
 
 class TeamQuota(_Published):
@@ -86,7 +94,8 @@ class GatewayCount(_Published):
 
 
 class ServingStatus(_Published):
-    """What a serving process says of itself every second: revision id → "loading", "ready" or "failed: why"."""
+    """What a serving process says of itself every second: revision id → "loading", "ready", "idle" (its model is loaded
+    when a request asks for it) or "failed: why"."""
 
     process: str
     version: int

@@ -140,4 +140,7 @@ def open_session(model: Path, providers: Sequence[str], threads: int | None) -> 
     options.enable_mem_pattern = False
     # Idle threads sleep instead of burning the cores that other models share.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model.read_bytes(), options, providers=providers)
+    session = onnxruntime.InferenceSession(model.read_bytes(), options, providers=providers)
+    # It would keep the file in memory beside its weights, to begin anew with other providers.
+    session._model_bytes = None
+    return session

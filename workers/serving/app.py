@@ -13,7 +13,7 @@ from workers.contracts import names
 from workers.contracts.errors import InfraError, SlipwayError, UserError
 from workers.contracts.snapshot import KeyEntry, Route
 from workers.contracts.usage import FeedbackRecord
-from workers.serving import bodies, describe, oip
+from workers.serving import bodies, cors, describe, oip
 from workers.serving.auth import authenticate, route_for
 from workers.serving.config import MAX_FEEDBACK_BODY
 from workers.serving.cycle import Cycle
@@ -33,17 +33,20 @@ Answer = Callable[["Request"], Awaitable[None]]
 class Request:
     """A request of an address that is not metered."""
 
-    __slots__ = ("client", "cycle", "headers", "receive", "request_id", "slug")
+    __slots__ = ("client", "cycle", "headers", "key", "receive", "request_id", "slug")
 
     def __init__(self, cycle: Cycle, slug: str) -> None:
         self.cycle, self.slug = cycle, slug
         self.headers, self.receive = cycle.headers, cycle.receive
         self.client = cycle.client
         self.request_id = new_request_id()
+        # Set once it is known.
+        self.key: KeyEntry | None = None
 
     async def reply(self, value: Any, status: int = 200) -> None:
         """Send a JSON value."""
-        send_body(self.cycle, status, orjson.dumps(value), self.request_id, [JSON])
+        headers = [JSON, *cors.answer_headers(self.headers, self.key)]
+        send_body(self.cycle, status, orjson.dumps(value), self.request_id, headers)
 
 
 class Feedback(BaseModel):
@@ -104,6 +107,11 @@ class App:
         if found is None:
             return await self._refuse(cycle, UserError("not_found"), is_oip=is_oip)
         allowed, answer = found
+        if cycle.method == "OPTIONS":
+            directory = self._process.directory
+            granted = cors.preflight_headers(cycle.headers, directory.routes.get(slug), directory)
+            if granted is not None:
+                return send_body(cycle, 200, b"", new_request_id(), granted)
         if cycle.method != allowed:
             return await self._refuse(cycle, UserError("method_not_allowed", allow=allowed), is_oip=is_oip)
         request = Request(cycle, slug)
@@ -112,18 +120,21 @@ class App:
         except bodies.ClientGone:
             return None
         except SlipwayError as error:
-            await self._refuse(cycle, error, is_oip=is_oip, request_id=request.request_id)
+            await self._refuse(cycle, error, is_oip=is_oip, request=request)
         except Exception:
             log.exception("unhandled", request_id=request.request_id)
-            await self._refuse(cycle, None, is_oip=is_oip, request_id=request.request_id)
+            await self._refuse(cycle, None, is_oip=is_oip, request=request)
 
     async def _refuse(
-        self, cycle: Cycle, error: SlipwayError | None, *, is_oip: bool = False, request_id: str | None = None
+        self, cycle: Cycle, error: SlipwayError | None, *, is_oip: bool = False, request: Request | None = None
     ) -> None:
         """Send an error of a request that is not metered, and hang up: a body may still be on its way."""
-        request_id = request_id or new_request_id()
+        request_id = request.request_id if request else new_request_id()
+        headers = [*error_headers(error), CLOSE]
+        if request is not None:
+            headers += cors.answer_headers(request.headers, request.key)
         body = error_body(error, request_id, oip=is_oip)
-        send_body(cycle, error.status if error else 500, body, request_id, [*error_headers(error), CLOSE])
+        send_body(cycle, error.status if error else 500, body, request_id, headers)
 
     # --- Health ---
 
@@ -148,21 +159,21 @@ class App:
     async def _allowed(self, request: Request) -> tuple[KeyEntry, Route]:
         directory = self._process.directory
         try:
-            key = authenticate(request.headers, directory)
+            key = request.key = authenticate(request.headers, directory)
             return key, route_for(key, request.slug, directory)
         except UserError:
             await self._process.watch.look()
-            key = authenticate(request.headers, directory)
+            key = request.key = authenticate(request.headers, directory)
             return key, route_for(key, request.slug, directory)
 
     async def _describe(self, request: Request) -> None:
         _, route = await self._allowed(request)
-        await request.reply(describe.endpoint(route, self._process.models))
+        await request.reply(await describe.endpoint(route, self._process.models))
 
     async def _metadata(self, request: Request) -> None:
         _, route = await self._allowed(request)
-        _, served = self._process.models.pick(route)
-        versions = [str(revision.number) for revision in route.revisions if revision.traffic]
+        _, served = await self._process.models.answering(route)
+        versions = [revision.version for revision in route.revisions if revision.traffic]
         await request.reply(oip.metadata(route.slug, route.kind, served.loaded.predictor.labels, versions))
 
     async def _model_ready(self, request: Request) -> None:

@@ -5,6 +5,7 @@ batch before it was running (dear models). A timer would only make a lone client
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import structlog
 from workers.contracts.errors import InfraError, SlipwayError
 from workers.inference.core import InputError
 from workers.serving.config import DEADLINE_S, MAX_BATCH, MAX_WAITING
+from workers.serving.cost import Cost
 from workers.serving.metrics import SIZE_BOUNDS, TIME_BOUNDS_US, Histogram
 
 log = structlog.get_logger(__name__)
@@ -84,23 +86,28 @@ class Batcher:
         executor: Executor,
         *,
         typical_s: float = 0.0,
+        single_s: float = 0.0,
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """`typical_s` is how long a full batch takes, as measured at warm-up."""
+        """`typical_s` is how long a full batch takes, `single_s` one input, as measured at warm-up."""
         self._predict = predict
         self._executor = executor
         self._typical_s = typical_s
-        self._max_batch = max_batch
+        self._cost = Cost(single_s, typical_s, max_batch)
         self._max_waiting = max_waiting
         self._deadline_s = deadline_s
         self._queue: deque[Job] = deque()
         self._busy = False
         self._held = 0
         self._afterwards: Callable[[], None] | None = None
+        # When the running batch could begin.
+        self._begun = 0.0
         self._loop = asyncio.get_running_loop()
         self.on_loop = typical_s <= LOOP_BUDGET_S
+        # When it last had something to do, by `perf_counter`.
+        self.used = time.perf_counter()
         # Inputs per batch, and microseconds of computing.
         self.sizes, self.runs = Histogram(SIZE_BOUNDS), Histogram(TIME_BOUNDS_US)
 
@@ -114,11 +121,29 @@ class Batcher:
         """Inputs that there is room for."""
         return self._max_waiting - self._held
 
-    def reserve(self, count: int) -> None:
-        """Take places for some inputs; `release` gives them back. Raises InfraError `overloaded`."""
-        # A request larger than the queue would never fit: it is let in when nobody else is there.
-        if self._held and self._held + count > self._max_waiting:
-            raise InfraError("overloaded", retry_after=1)
+    def wait_s(self) -> float:
+        """Seconds until an input that came now would begin."""
+        if not self._held:
+            return 0.0
+        done_s = time.perf_counter() - self._begun if self._busy else 0.0
+        return max(0.0, self._cost.of(self._held) - done_s)
+
+    def reserve(self, count: int, patience_s: float | None = None) -> None:
+        """Take places for some inputs; `release` gives them back. Raises InfraError `overloaded`.
+
+        There is room for so many inputs, and for as many seconds of work as the queue may take; who is less patient
+        than the queue is long is refused at once. `retry_after` is when there should be room.
+        """
+        if self._held:
+            # A request larger than the queue would never fit: it is let in when nobody else is there.
+            wait_s = self.wait_s()
+            late_s = wait_s + self._cost.of(count) - self._deadline_s
+            if patience_s is not None:
+                late_s = max(late_s, wait_s - patience_s)
+            if (over := self._held + count - self._max_waiting) > 0:
+                late_s = max(late_s, self._cost.of(over))
+            if late_s > 0:
+                raise InfraError("overloaded", retry_after=math.ceil(late_s))
         self._held += count
 
     def release(self, count: int) -> None:
@@ -147,6 +172,7 @@ class Batcher:
         self._queue.append(job)
         if not self._busy:
             self._busy = True
+            self._begun = job.enqueued
             # Not at once: every socket that is ready in this turn of the loop may still join.
             self._loop.call_soon(self._run_next)
 
@@ -154,7 +180,8 @@ class Batcher:
         """The next jobs: as many as fit into a batch, at least one. Whoever has left or is too late is passed over."""
         batch: list[Job] = []
         now, count = time.perf_counter(), 0
-        while self._queue and (not batch or count + self._queue[0].count <= self._max_batch):
+        self.used = now
+        while self._queue and (not batch or count + self._queue[0].count <= self._cost.batch):
             job = self._queue.popleft()
             if job.is_over:
                 continue
@@ -171,7 +198,7 @@ class Batcher:
         batch = self._take()
         if not batch:
             self._busy = False
-        elif self.on_loop:
+        elif self.on_loop and sum(job.count for job in batch) <= self._cost.batch:
             self._finish(batch, *self._compute(batch))
         else:
             running = self._loop.run_in_executor(self._executor, self._compute, batch)
@@ -197,6 +224,10 @@ class Batcher:
         if self._afterwards is not None:
             work, self._afterwards = self._afterwards, None
             work()
+        now = time.perf_counter()
+        # What waits waits for others on the loop and in threads, too.
+        self._cost.learn(count, now - self._begun)
+        self._begun = now
         # Slowly, so that a moment in which the machine is busy makes no model dear.
         self._typical_s += 0.05 * (elapsed_s - self._typical_s)
         if self._typical_s > _FAR_DEARER * LOOP_BUDGET_S:

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from workers.contracts.kinds import KINDS
-from workers.serving import spool
+from workers.serving import memory, spool
 
 # Bytes of a request's body, by kind of endpoint.
 MAX_BODY: Final[dict[str, int]] = {name: kind.max_body for name, kind in KINDS.items()}
@@ -60,6 +60,7 @@ class Config:
     traces: bool  # whether an OpenTelemetry exporter is configured, by its own variables
     metrics_token: str  # who reads the metrics from elsewhere sends it; "" is nobody
     published: bool  # whether others than this machine know the address: something stands in front of it
+    memory: int  # bytes that the loaded models may take together
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -89,6 +90,7 @@ class Config:
             connections=_number(env, "SLIPWAY_SERVING_CONNECTIONS", "20000", 10, 1_000_000),
             body_timeout_s=_number(env, "SLIPWAY_SERVING_BODY_TIMEOUT_MS", "30000", 100, 600_000) / 1000,
             drain_s=_number(env, "SLIPWAY_SERVING_DRAIN_MS", "1000", 0, 60_000) / 1000,
+            memory=_size(env, "SLIPWAY_SERVING_MEMORY") or memory.default_budget(),
         )
 
 
@@ -122,6 +124,16 @@ def _token(env: Mapping[str, str], name: str) -> str:
     if text and (len(text) < 16 or not text.isascii() or not text.isprintable()):
         raise ConfigError(f"{name} must have at least 16 characters, all of them ASCII.")
     return text
+
+
+def _size(env: Mapping[str, str], name: str) -> int | None:
+    """Bytes; None where nothing is said."""
+    text = env.get(name)
+    if not text:
+        return None
+    if (size := memory.parse_size(text)) is None:
+        raise ConfigError(f"{name} must be a size such as 2GiB or 500MiB, not {text!r}.")
+    return size
 
 
 def _number(env: Mapping[str, str], name: str, default: str, low: int, high: int) -> int:

@@ -5,27 +5,27 @@ from typing import Any
 from workers.contracts.snapshot import Route
 from workers.inference.explain import MAX_ASKED, MAX_EXPLAINED, can_explain
 from workers.serving.config import MAX_BODY, MAX_INPUTS
+from workers.serving.exchange import variant_of
 from workers.serving.loader import Models
 
 
-def endpoint(route: Route, models: Models) -> dict[str, Any]:
+async def endpoint(route: Route, models: Models) -> dict[str, Any]:
     """The answer to GET /v1/endpoints/{slug}. Raises InfraError `endpoint_not_ready`."""
-    _, served = models.pick(route)
+    _, served = await models.answering(route)
     manifest, example = served.loaded.manifest, served.loaded.example
     return {
         "slug": route.slug,
         "kind": route.kind,
         "template": route.template,
         "models": [
-            {"id": revision.model, "number": revision.number, "traffic": revision.traffic}
+            {"id": revision.model, "number": revision.number, "traffic": revision.traffic, **variant_of(revision)}
             for revision in route.revisions
             if revision.traffic
         ],
         "labels": manifest.labels,
         "input": manifest.input_schema,
         "output": manifest.output_schema,
-        "example": example
-        and {"request": {"inputs": [example["input"]]}, "reply": {"predictions": [example["prediction"]]}},
+        "example": {"request": {"inputs": [example["input"]]}, "reply": {"predictions": [example["prediction"]]}},
         "explain": can_explain(served.loaded.predictor),
         "limits": {
             "inputs": MAX_INPUTS[route.kind],

@@ -10,6 +10,7 @@ import orjson
 from workers.contracts import names
 from workers.contracts.errors import InfraError, SlipwayError
 from workers.contracts.snapshot import KeyEntry, Route, RouteRevision
+from workers.serving import cors
 from workers.serving.cycle import Cycle, Headers
 from workers.serving.metering import Meter
 from workers.serving.replays import Call
@@ -119,7 +120,7 @@ class Exchange:
             error, body = failure, self._unrecorded(failure)
         headers = error_headers(error)
         if close:
-            await send_last(self.cycle, self.status, body, self.request_id, [*headers, self._remaining()])
+            await send_last(self.cycle, self.status, body, self.request_id, [*headers, *self._own_headers()])
         else:
             self._send(self.status, body, headers)
 
@@ -166,19 +167,27 @@ class Exchange:
         return self.recorded
 
     def _send(self, status: int, body: bytes, headers: Headers) -> None:
-        send_body(self.cycle, status, body, self.request_id, [*headers, self._remaining()])
+        send_body(self.cycle, status, body, self.request_id, [*headers, *self._own_headers()])
 
-    def _remaining(self) -> tuple[bytes, bytes]:
+    def _own_headers(self) -> Headers:
         if self.moments is not None:
             self.moments["recorded"] = time.perf_counter()
-        return (b"x-ratelimit-remaining", b"%d" % self.remaining)
+        remaining = (b"x-ratelimit-remaining", b"%d" % self.remaining)
+        if self.key is None or not self.key.origins:
+            return [remaining]
+        return [remaining, *cors.answer_headers(self.headers, self.key)]
+
+
+def variant_of(revision: RouteRevision) -> dict[str, str]:
+    """{"variant"} where it is not the model itself."""
+    return {"variant": revision.variant} if revision.variant else {}
 
 
 def predictions_body(revision: RouteRevision, predictions: list[dict[str, Any]], request_id: str) -> bytes:
     """The JSON answer of the predict route."""
     return orjson.dumps(
         {
-            "model": {"id": revision.model, "number": revision.number},
+            "model": {"id": revision.model, "number": revision.number, **variant_of(revision)},
             "predictions": predictions,
             "request_id": request_id,
         },

@@ -96,5 +96,5 @@ def _explain(
         if has_left() or time.monotonic() > min(ends, started + _PATIENCE_S):
             raise InfraError("deadline_exceeded", "The explanation took too long.", retry_after=1)
 
-    most = questions(loaded.typical_s, len(items))
+    most = questions(loaded.speed.batch_s, len(items))
     return explain(loaded.predictor, items, predictions, go_on, most), time.monotonic() - started

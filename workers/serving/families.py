@@ -90,6 +90,8 @@ def _of_models(process: Process) -> Iterator[Family]:
         [("", {"state": state}, states.count(state)) for state in sorted({"ready", "loading", "failed", *states})],
     )
     yield "slipway_models_loaded", "gauge", "Models in memory.", [("", {}, len(loaded))]
+    yield "slipway_models_bytes", "gauge", "Memory of the loaded models, as measured.", [("", {}, process.models.used)]
+    yield "slipway_models_limit_bytes", "gauge", "Memory that models may take.", [("", {}, process.models.budget)]
 
 
 def _of_the_process(process: Process) -> Iterator[Family]:

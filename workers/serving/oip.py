@@ -207,7 +207,7 @@ def _described(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:
 
 
 def answer(
-    request: Request, slug: str, number: int, kind: str, labels: list[str], predictions: list[dict[str, Any]]
+    request: Request, slug: str, version: str, kind: str, labels: list[str], predictions: list[dict[str, Any]]
 ) -> tuple[bytes, Headers]:
     """The body and headers of an infer response. Raises UserError where an unknown output is asked for."""
     tensors = _ranked(predictions) if kind == "recommendation" else _labelled(predictions, labels)
@@ -227,7 +227,7 @@ def answer(
         else:
             tensor["data"] = values.ravel().tolist()
         outputs.append(tensor)
-    head = {"model_name": slug, "model_version": str(number), "outputs": outputs}
+    head = {"model_name": slug, "model_version": version, "outputs": outputs}
     if request.id is not None:
         head["id"] = request.id
     json_part = orjson.dumps(head)

@@ -15,7 +15,7 @@ from workers.serving.auth import authenticate, route_for
 from workers.serving.batcher import Batcher, Job, Predictions, as_client_error
 from workers.serving.bundles import Loaded
 from workers.serving.compression import PACKED, pack, wants_packed
-from workers.serving.config import MAX_BODY, MAX_TIMEOUT_MS
+from workers.serving.config import MAX_BODY, MAX_TIMEOUT_MS, MAX_WAITING
 from workers.serving.cycle import Cycle, Headers, Receive
 from workers.serving.exchange import Exchange, predictions_body
 from workers.serving.loader import Served
@@ -34,7 +34,7 @@ _MAYBE_NEW = frozenset({"key_invalid", "endpoint_not_found"})
 # Headers that ask for more than a prediction.
 _NOT_PLAIN = frozenset({b"idempotency-key", b"x-timeout-ms", b"content-encoding"})
 
-Admitted = tuple[Route, RouteRevision, Served]
+Admitted = tuple[Route, RouteRevision, Served | None]
 
 
 class Predict:
@@ -55,6 +55,8 @@ class Predict:
             exchange.moments = {}
         try:
             route, revision, served = admitted = self._admit(exchange, slug)
+            if served is None:
+                return self._serve(exchange, slug, admitted)
             batcher, body = served.batcher, cycle.body
             if is_oip or cycle.more_body or not _is_plain(cycle) or route.kind == "image" or not batcher.on_loop:
                 return self._serve(exchange, slug, admitted)
@@ -105,6 +107,8 @@ class Predict:
                 await process.watch.look()
                 admitted = self._admit(exchange, slug)
             route, revision, served = admitted
+            if served is None:
+                served = await process.models.load(revision, _patience_s(exchange))
             held = self._hold(exchange.headers, MAX_BODY[route.kind])
             body, reply_headers = await self._predictions(exchange, route, revision, served)
         except bodies.ClientGone:
@@ -150,7 +154,7 @@ class Predict:
         exchange.revision = revision
         if exchange.moments is not None:
             exchange.moments["admitted"] = time.perf_counter()
-        free = served.batcher.free
+        free = served.batcher.free if served else MAX_WAITING
         exchange.remaining = free if remaining is None or remaining > free else remaining
         return route, revision, served
 
@@ -175,7 +179,7 @@ class Predict:
                 return before
             predictions = await self._run(exchange, kind, served, request.raws, explain=False)
             labels = served.loaded.predictor.labels
-            return oip.answer(request, route.slug, revision.number, kind, labels, predictions)
+            return oip.answer(request, route.slug, revision.version, kind, labels, predictions)
         asked = await bodies.read_inputs(exchange.cycle.receive, exchange.headers, kind, limit, pool)
         exchange.body_read, exchange.bytes_in = True, asked.size
         if before := self._answered_before(exchange, route, [asked.raws, asked.explain]):
@@ -205,7 +209,7 @@ class Predict:
         """Predictions for raw inputs, through the model's queue; each with its `explanation`, if wanted."""
         batcher, predictor = served.batcher, served.loaded.predictor
         count = len(raws)
-        batcher.reserve(count)
+        batcher.reserve(count, _patience_s(exchange))
         try:
             if kind == "image":  # decoding takes milliseconds, and lets other threads run
                 items = await asyncio.get_running_loop().run_in_executor(self._process.parsing, predictor.parse, raws)

@@ -48,7 +48,7 @@ class Process:
         self.limits = Limits()
         spool = Spool(config.spool, self.name, max_bytes=config.spool_bytes, fsync=config.spool_fsync)
         self.meter = Meter(config.redis_url, spool)
-        self.models = Models(open_storage(config.storage), config.cache)
+        self.models = Models(open_storage(config.storage), config.cache, config.memory)
         self.observer = Observer(AccessLog(config.access_log), _tracer(config, self.name))
         self.bodies = Budget()
         self.replays = Replays()

@@ -40,6 +40,8 @@ class Directory:
         self.snapshot = Snapshot(version=0, published=0.0, routes=[], keys={})
         self.routes: dict[str, Route] = {}
         self.keys: dict[str, KeyEntry] = {}
+        # Web origin → the keys that its pages may use.
+        self.by_origin: dict[str, list[KeyEntry]] = {}
 
     @property
     def is_fresh(self) -> bool:
@@ -52,6 +54,10 @@ class Directory:
         self.version = snapshot.version
         self.routes = {route.slug: route for route in snapshot.routes}
         self.keys = snapshot.keys
+        self.by_origin = {}
+        for key in snapshot.keys.values():
+            for origin in key.origins:
+                self.by_origin.setdefault(origin, []).append(key)
 
 
 class Kept:
