@@ -98,6 +98,8 @@ class Batcher:
         self._cost = Cost(single_s, typical_s, max_batch)
         self._max_waiting = max_waiting
         self._deadline_s = deadline_s
+        # So many inputs need no closer look.
+        self._calm = min(max_waiting, self._cost.within(deadline_s))
         self._queue: deque[Job] = deque()
         self._busy = False
         self._held = 0
@@ -134,6 +136,11 @@ class Batcher:
         There is room for so many inputs, and for as many seconds of work as the queue may take; who is less patient
         than the queue is long is refused at once. `retry_after` is when there should be room.
         """
+        if self._held + count > self._calm or patience_s is not None:
+            self._check_room(count, patience_s)
+        self._held += count
+
+    def _check_room(self, count: int, patience_s: float | None) -> None:
         if self._held:
             # A request larger than the queue would never fit: it is let in when nobody else is there.
             wait_s = self.wait_s()
@@ -144,7 +151,6 @@ class Batcher:
                 late_s = max(late_s, self._cost.of(over))
             if late_s > 0:
                 raise InfraError("overloaded", retry_after=math.ceil(late_s))
-        self._held += count
 
     def release(self, count: int) -> None:
         """Give places back."""
@@ -228,6 +234,7 @@ class Batcher:
         # What waits waits for others on the loop and in threads, too.
         self._cost.learn(count, now - self._begun)
         self._begun = now
+        self._calm = min(self._max_waiting, self._cost.within(self._deadline_s))
         # Slowly, so that a moment in which the machine is busy makes no model dear.
         self._typical_s += 0.05 * (elapsed_s - self._typical_s)
         if self._typical_s > _FAR_DEARER * LOOP_BUDGET_S:

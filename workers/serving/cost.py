@@ -30,6 +30,10 @@ class Cost:
         """Seconds until so many inputs are predicted, in full batches."""
         return self._pace * (-(-count // self.batch) * self._fixed_s + count * self._each_s)
 
+    def within(self, seconds: float) -> int:
+        """So many inputs certainly take no longer."""
+        return max(0, int(seconds / (self._pace * (self._fixed_s / self.batch + self._each_s))) - self.batch)
+
     def learn(self, count: int, seconds: float) -> None:
         """A batch of so many inputs took so long, from when it could begin."""
         expected = self.of(count)
