@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
+from workers.serving.turns import Lane
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Headers = list[tuple[bytes, bytes]]
@@ -41,6 +43,8 @@ class Cycle:
         "_carrier",
         "_expects",
         "_given",
+        "_in_lane",
+        "_lane",
         "_news",
         "_task",
         "answered",
@@ -73,6 +77,31 @@ class Cycle:
         self._expects = b"expect" in headers
         self._given = False
         self._news: asyncio.Future[None] | None = None
+        # Where turns are taken: whose, and whether it is its own now.
+        self._lane: Lane | None = None
+        self._in_lane = False
+
+    def enter(self, lane: Lane) -> None:
+        """Its turn has come, until it is answered. While it waits for its client or a thread, others have theirs."""
+        self._lane, self._in_lane = lane, True
+
+    def step_aside(self) -> None:
+        """Let others have their turn."""
+        if self._lane is not None and self._in_lane:
+            self._in_lane = False
+            self._lane.leave()
+
+    def step_back(self) -> None:
+        """Go on."""
+        if self._lane is not None and not (self._in_lane or self.answered or self.gone):
+            self._in_lane = True
+            self._lane.resume()
+
+    def abandon(self) -> None:
+        """Nobody is there to be answered any more."""
+        self.gone = True
+        self.step_aside()
+        self.wake()
 
     def run(self, work: Awaitable[None]) -> None:
         """Do some work on the answer."""
@@ -93,10 +122,12 @@ class Cycle:
             if not self._given:
                 self._carrier.resume_reading()
             self._news = asyncio.get_running_loop().create_future()
+            self.step_aside()
             try:
                 await self._news
             finally:
                 self._news = None
+                self.step_back()
         if self.gone or self.answered:
             return {"type": "http.disconnect"}
         body, self.body = self.body, b""
@@ -124,5 +155,6 @@ class Cycle:
         """The answer is whole."""
         if not self.answered and not self.gone:
             self.answered = True
+            self.step_aside()
             self._carrier.finished(self)
             self.wake()

@@ -99,7 +99,8 @@ class Models:
         # Set when a model has become ready, idle or failed: whoever tells others clears it.
         self.news = asyncio.Event()
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._running = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="predict")
+        # A model is in one thread at a time at most: one that takes long leaves the others to the others.
+        self._running = ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_prefix="predict")
 
     def update(self, snapshot: Snapshot) -> None:
         """Want the bundles that a snapshot names, most traffic first; let the others go.

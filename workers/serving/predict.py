@@ -22,6 +22,7 @@ from workers.serving.loader import Served
 from workers.serving.process import Process
 from workers.serving.replays import Call, question_of
 from workers.serving.replies import CLOSE, JSON
+from workers.serving.turns import Lane
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +45,24 @@ class Predict:
         self._process = process
 
     def serve(self, cycle: Cycle, slug: str, *, is_oip: bool) -> Awaitable[None] | None:
+        """Answer one request when its endpoint's turn has come; the rest of it, if that is now and it has to wait."""
+        turns = self._process.turns
+        lane = turns.lane(slug, self._process.clock())
+        if lane is None:
+            return self._begin(cycle, slug, is_oip=is_oip)
+        if lane.enter(partial(self._begin_later, cycle, slug, lane, is_oip=is_oip)):
+            cycle.enter(lane)
+            return self._begin(cycle, slug, is_oip=is_oip)
+        return None
+
+    def _begin_later(self, cycle: Cycle, slug: str, lane: Lane, *, is_oip: bool) -> None:
+        cycle.enter(lane)
+        if cycle.gone:
+            cycle.step_aside()
+        elif (rest := self._begin(cycle, slug, is_oip=is_oip)) is not None:
+            cycle.run(rest)
+
+    def _begin(self, cycle: Cycle, slug: str, *, is_oip: bool) -> Awaitable[None] | None:
         """Begin to answer one request, with predictions or an error; the rest of it, if it has to wait for more than
         its turn in the model's queue.
 
@@ -108,7 +127,9 @@ class Predict:
                 admitted = self._admit(exchange, slug)
             route, revision, served = admitted
             if served is None:
+                exchange.cycle.step_aside()
                 served = await process.models.load(revision, _patience_s(exchange))
+                exchange.cycle.step_back()
             held = self._hold(exchange.headers, MAX_BODY[route.kind])
             body, reply_headers = await self._predictions(exchange, route, revision, served)
         except bodies.ClientGone:

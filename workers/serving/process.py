@@ -25,6 +25,7 @@ from workers.serving.observer import Observer
 from workers.serving.replays import Replays
 from workers.serving.snapshot import Directory, Kept, Watch
 from workers.serving.spool import Spool
+from workers.serving.turns import Turns
 from workers.storage import open_storage
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Process:
         self.observer = Observer(AccessLog(config.access_log), _tracer(config, self.name))
         self.bodies = Budget()
         self.replays = Replays()
+        self.turns = Turns()
         self.parsing = ThreadPoolExecutor(2, thread_name_prefix="parse")
         self.explainer = Explainer()
         # Set when the process is about to end: no longer ready, but still answering.

@@ -91,8 +91,7 @@ class Connection(asyncio.Protocol):
             self._timer = None
         for cycle in (self._current, *self._queue):
             if cycle is not None:
-                cycle.gone = True
-                cycle.wake()
+                cycle.abandon()
         self._queue.clear()
 
     def shutdown(self) -> None:
@@ -256,8 +255,7 @@ class Connection(asyncio.Protocol):
         self._refused = True
         broken, self._reading = self._reading, None
         if broken is not None:
-            broken.gone = True
-            broken.wake()
+            broken.abandon()
             if broken is self._current:
                 self._current = None
             else:
