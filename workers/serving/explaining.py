@@ -8,12 +8,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from workers.contracts.errors import InfraError, UserError
 from workers.inference.core import Predictor
 from workers.inference.explain import MAX_ASKED, MAX_EXPLAINED, Explained, can_explain, explain
+from workers.serving import threads
 from workers.serving.bundles import Loaded
 from workers.serving.config import DEADLINE_S, MAX_BATCH
 
@@ -40,7 +40,7 @@ class Explainer:
     """The thread that explains."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
+        self._thread = threads.pool(1, "explain")
         self._waiting = 0
 
     async def explain(

@@ -12,7 +12,6 @@ import os
 import random
 import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,7 @@ import structlog
 
 from workers.contracts.errors import InfraError, JobError, SlipwayError
 from workers.contracts.snapshot import Route, RouteRevision, Snapshot
-from workers.serving import bundles, memory
+from workers.serving import bundles, memory, threads
 from workers.serving.batcher import Batcher
 from workers.serving.bundles import Loaded, Speed
 from workers.serving.config import DEADLINE_S, MAX_WAITING
@@ -98,9 +97,9 @@ class Models:
         self._change = asyncio.Event()
         # Set when a model has become ready, idle or failed: whoever tells others clears it.
         self.news = asyncio.Event()
-        self._loading = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._loading = threads.pool(1, "load")
         # A model is in one thread at a time at most: one that takes long leaves the others to the others.
-        self._running = ThreadPoolExecutor(max(4, os.cpu_count() or 1), thread_name_prefix="predict")
+        self._running = threads.pool(max(4, os.cpu_count() or 1), "predict")
 
     def update(self, snapshot: Snapshot) -> None:
         """Want the bundles that a snapshot names, most traffic first; let the others go.

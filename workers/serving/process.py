@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,6 +13,7 @@ from redis.exceptions import RedisError
 from workers.contracts import names
 from workers.contracts.errors import InfraError
 from workers.contracts.snapshot import ServingStatus, Snapshot
+from workers.serving import threads
 from workers.serving.access_log import AccessLog
 from workers.serving.bodies import Budget
 from workers.serving.config import Config
@@ -54,7 +54,7 @@ class Process:
         self.bodies = Budget()
         self.replays = Replays()
         self.turns = Turns()
-        self.parsing = ThreadPoolExecutor(2, thread_name_prefix="parse")
+        self.parsing = threads.pool(2, "parse")
         self.explainer = Explainer()
         # Set when the process is about to end: no longer ready, but still answering.
         self.draining = False

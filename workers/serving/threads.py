@@ -1,0 +1,22 @@
+"""Threads for what would keep the event loop from the sockets."""
+
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+# Steps of niceness below the event loop: where both want one core, the loop, which answers everybody, goes first.
+_BEHIND: Final = 5
+
+
+def pool(count: int, name: str) -> ThreadPoolExecutor:
+    """So many threads at most, all of which stand behind the event loop."""
+    return ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_step_back)
+
+
+def _step_back() -> None:
+    # Only Linux gives each thread a niceness of its own.
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _BEHIND)
