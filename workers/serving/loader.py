@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -97,7 +98,7 @@ class Models:
         self._change = asyncio.Event()
         # Set when a model has become ready, idle or failed: whoever tells others clears it.
         self.news = asyncio.Event()
-        self._loading = threads.pool(1, "load")
+        self._loading = ThreadPoolExecutor(1, thread_name_prefix="load")
         # A model is in one thread at a time at most: one that takes long leaves the others to the others.
         self._running = threads.pool(max(4, os.cpu_count() or 1), "predict")
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 # Steps of niceness below the event loop: where both want one core, the loop, which answers everybody, goes first.
-_BEHIND: Final = 5
+_BEHIND: Final = 3
 
 
 def pool(count: int, name: str) -> ThreadPoolExecutor:
