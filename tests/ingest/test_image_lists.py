@@ -1,11 +1,15 @@
 """Images whose labels stand in a list beside them."""
 
+import io
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from tests.ingest.importing import Outcome, as_csv, as_tar, as_zip, import_file, picture, pictures
+from tests.ingest.importing import Outcome, as_csv, as_tar, as_zip, failure, import_file, picture, pictures
+from workers.ingest.preview import preview_in_child
 
 IMAGES = {f"images/{n}.png": picture(n) for n in range(24)}
 LABELS = {f"{n}.png": ("cat", "dog")[n % 2] for n in range(24)}
@@ -89,3 +93,41 @@ def test_folders_count_where_a_table_is_no_list_of_the_images(tmp_path: Path) ->
         assert done.result.classes == {"cat": 10, "dog": 10}
         codes = {issue["code"] for issue in done.result.issues} | {row["code"] for row in done.rejected}
         assert codes & {"file_left_out", "image_format"}
+
+
+def hugging_face(rows: list[tuple[str, bytes, int]]) -> bytes:
+    """A Parquet file as Hugging Face's datasets writes images with classes."""
+    features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    image = pa.array([{"bytes": data, "path": name} for name, data, _ in rows])
+    table = pa.table({"image": image, "label": pa.array([label for *_, label in rows], pa.int64())})
+    out = io.BytesIO()
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(metadata), out, row_group_size=7)
+    return out.getvalue()
+
+
+ROWS = [(name.rpartition("/")[2], data, n % 2) for n, (name, data) in enumerate(IMAGES.items())]
+
+
+def test_images_in_parquet_have_the_names_of_their_classes(tmp_path: Path) -> None:
+    unlabelled = [("x.png", picture(500), -1)]
+    done = import_file(tmp_path, hugging_face(ROWS + unlabelled), kind="image", filename="train.parquet")
+    assert done.result.classes == {"cat": 12, "dog": 12}
+    assert [row["code"] for row in done.rejected] == ["entry_no_class"]
+    assert {row["name"].partition("-")[2]: row["label"] for row in done.rows} == LABELS
+    seen = preview_in_child(done.folder.inputs / "source", "train.parquet")
+    assert (seen["kind_guess"], seen["rows"]) == ("image", [])
+
+
+def test_a_folder_of_parquet_files_keeps_its_splits(tmp_path: Path) -> None:
+    parts = {"train-00000-of-00002": ROWS[:8], "train-00001-of-00002": ROWS[8:16]}
+    parts |= {"validation-00000-of-00001": ROWS[16:20], "test-00000-of-00001": ROWS[20:]}
+    files = {"README.md": b"---\n"} | {f"data/{name}.parquet": hugging_face(rows) for name, rows in parts.items()}
+    done = import_file(tmp_path, as_zip(files), kind="image")
+    assert done.result.splits == {"train": 16, "validation": 4, "test": 4}
+
+
+def test_parquet_without_images_or_labels_says_so(tmp_path: Path) -> None:
+    out = io.BytesIO()
+    pq.write_table(pa.table({"text": ["a"], "label": ["b"]}), out)
+    assert failure(tmp_path, out.getvalue(), kind="image").code == "column_missing"

@@ -129,3 +129,12 @@ def test_a_flipped_byte_never_crashes_the_reader(tmp_path: Path) -> None:
             import_file(tmp_path, bytes(damaged))
         except JobError as error:
             assert error.code in {"file_unreadable", "column_missing", "no_rows", "one_class_only", "too_many_rows"}
+
+
+def test_numbers_of_classes_that_parquet_names_become_their_names(tmp_path: Path) -> None:
+    texts = [text for text, _ in reviews()]
+    table = pa.table({"text": texts, "label": pa.array([n % 2 for n in range(40)], pa.int64())})
+    features = {"label": {"names": ["good", "bad"], "_type": "ClassLabel"}, "text": {"dtype": "string"}}
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    done = import_file(tmp_path, as_parquet(table), filename="data.parquet")
+    assert [(row["text"], row["label"]) for row in done.rows] == reviews()

@@ -53,19 +53,23 @@ class Lists:
         except JobError:
             return False
         for line in lines:
-            path = posixpath.normpath("/".join((*parts[:-1], line.file.replace("\\", "/"))))
-            for known, key in zip(self._known, _keys(path), strict=True):
-                known[key] = line if known.get(key, line) == line else None
+            self._add(posixpath.normpath("/".join((*parts[:-1], line.file.replace("\\", "/")))), line)
         if lines:
             self.names.append("/".join(parts))
         return bool(lines)
 
+    def add(self, path: str, label: str, split: str | None) -> None:
+        """What is known of one image from elsewhere."""
+        self._add(path, _Line(path, label, split))
+
+    def _add(self, path: str, line: _Line) -> None:
+        for known, key in zip(self._known, _keys(path), strict=True):
+            known[key] = line if known.get(key, line) == line else None
+
     def places(self, names: list[str]) -> list[Place | Problem] | None:
         """The place of each image, by its path; None where the lists do not say enough."""
-        if not self.names:
-            return None
         found = [self._line(name) for name in names]
-        if sum(line is not None for line in found) < _SHARE * len(names):
+        if sum(line is not None for line in found) < max(1, _SHARE * len(names)):
             return None
         splits = [line and (line.split or _split_of(name)) for name, line in zip(names, found, strict=True)]
         # A split is everybody's or nobody's.
@@ -73,9 +77,13 @@ class Lists:
         return [
             Place(line.label, split if has_splits else None)
             if line
-            else Problem("entry_no_class", f"{', '.join(self.names[:3])[:200]} names no label for this image.")
+            else Problem("entry_no_class", f"No label is given for this image{self._where}.")
             for line, split in zip(found, splits, strict=True)
         ]
+
+    @property
+    def _where(self) -> str:
+        return f" in {', '.join(self.names[:3])[:200]}" if self.names else ""
 
     def _line(self, name: str) -> _Line | None:
         return next((known[key] for known, key in zip(self._known, _keys(name), strict=True) if known.get(key)), None)

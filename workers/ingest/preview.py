@@ -21,6 +21,7 @@ _COLUMNS = 100
 _CELL_CHARS = 500
 _PROBLEMS = 5
 _CPU_SECONDS = 10
+_IMAGES = [{"name": "image", "type": "image"}, {"name": "label", "type": "text"}]
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -39,12 +40,13 @@ def preview(source: Path | bytes, filename: str) -> dict[str, Any]:
     if format in sniff.ARCHIVES:
         if unpack.begins_with_table(head):
             return _answer(format, {}, [], kind="text")
-        columns = [{"name": "image", "type": "image"}, {"name": "label", "type": "text"}]
-        return _answer(format, {}, columns, kind="image")
+        return _answer(format, {}, _IMAGES, kind="image")
     if format in ("parquet", "sheet"):
         if isinstance(source, bytes):
             # What the columns are stands at the end.
             return _answer(format, {}, [], kind="text")
+        if format == "parquet" and _holds_images(source):
+            return _answer(format, {}, _IMAGES, kind="image")
         return _table(source, format, filename)
     return _table(head if whole else head[: head.rfind(b"\n") + 1] or head, format, filename)
 
@@ -60,6 +62,12 @@ def _head(path: Path) -> tuple[bytes, bool]:
     with open(path, "rb") as stream:
         head = stream.read(HEAD_BYTES)
     return head, len(head) < HEAD_BYTES
+
+
+def _holds_images(path: Path) -> bool:
+    from workers.ingest.archives.parquet_images import holds_images
+
+    return holds_images(path)
 
 
 def _answer(format: str, facts: dict[str, Any], columns: list[dict[str, str]], kind: str) -> dict[str, Any]:

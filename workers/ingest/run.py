@@ -11,11 +11,14 @@ from workers.contracts.kinds import KINDS
 from workers.contracts.manifest import IngestResult
 from workers.ingest import correct, sniff, unpack
 from workers.ingest.archives import open_archive
+from workers.ingest.archives.parquet_images import ParquetImages
 from workers.ingest.context import Import
+from workers.ingest.image_lists import Lists
 from workers.ingest.kinds import images, interactions, table, text
 from workers.ingest.readers import open_table
 from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.records import Table
+from workers.ingest.unpack import File
 
 # Who imports a table, by the kind of data in it. A new kind is a module and a line here.
 _TABLES: dict[str, Callable[[Import, Table], IngestResult]] = {
@@ -44,19 +47,29 @@ def _correct(ctx: Import) -> IngestResult:
 
 def _import(ctx: Import, spec: IngestSpec) -> IngestResult:
     if KINDS[spec.kind].archive:
-        format = sniff.sniff(ctx.source, spec.filename)
-        if format not in sniff.ARCHIVES:
-            hint = "Put each image into a folder named like its class, and zip the folders."
-            raise JobError("format_unknown", "Images come as a zip or tar of class folders.", hint=hint)
-        with open_archive(ctx.source, format, spec.limits) as archive:
-            return images.run(ctx, archive, format)
+        return _import_images(ctx, File(ctx.source, spec.filename, sniff.sniff(ctx.source, spec.filename)))
     with closing(_table(ctx, unpack.unpacked(ctx))) as source:
         for name in source.facts.get("left_out", ()):
             ctx.issues.add("file_left_out", "warning", line=1, value=name)
         return _TABLES[spec.kind](ctx, source)
 
 
-def _table(ctx: Import, file: unpack.File) -> Table:
+def _import_images(ctx: Import, file: File) -> IngestResult:
+    """An archive of images, or images in Parquet, by themselves or in an archive. Raises JobError."""
+    if file.format not in (*sniff.ARCHIVES, "parquet"):
+        hint = "Put each image into a folder named like its class, and zip the folders."
+        raise JobError("format_unknown", "Images come as a zip or tar of class folders.", hint=hint)
+    if file.format == "parquet" or unpack.holds_parquet(ctx, file):
+        files = [file] if file.format == "parquet" else unpack.tables(ctx, file)
+        named = [(one.name, one.path) for one in files if one.format == "parquet"]
+        lists = Lists(ctx.limits)
+        with ParquetImages(named, ctx.limits, lists) as rows:
+            return images.run(ctx, rows, "parquet", lists)
+    with open_archive(file.path, file.format, ctx.limits) as archive:
+        return images.run(ctx, archive, file.format)
+
+
+def _table(ctx: Import, file: File) -> Table:
     """The table that a file is, or that the tables in an archive are together. Raises JobError."""
     if file.format not in sniff.ARCHIVES:
         return open_table(file.path, file.format, file.name, ctx.limits)

@@ -15,6 +15,7 @@ _CHUNK = 1 << 18
 # What an archive's files are read as tables by; others are told and left out.
 _TABLES = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".jsonl", ".ndjson", ".json", ".parquet")
 _SHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+_PAPERS = (".md", ".json", ".txt", ".gitattributes", ".yaml", ".yml")
 # An archive of more files than these is not one of tables.
 _MAX_TABLES = 100
 
@@ -81,6 +82,14 @@ def tables(ctx: Import, archive: File) -> Iterator[File]:
     if not found:
         hint = "Upload the table itself: CSV, TSV, Excel, JSON or Parquet, as it is or compressed."
         raise JobError("format_unknown", "The archive has no table in it.", hint=hint)
+
+
+def holds_parquet(ctx: Import, archive: File) -> bool:
+    """Whether the first file of an archive that is no junk, or documents one, is Parquet: a folder of datasets."""
+    with open_archive(archive.path, archive.format, ctx.limits) as opened:
+        files = (entry.name.lower() for entry in opened if not entry.is_junk)
+        first = next((name for name in files if not name.endswith(_PAPERS)), "")
+    return first.endswith(".parquet")
 
 
 def begins_with_table(head: bytes) -> bool:

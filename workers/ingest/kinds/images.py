@@ -60,10 +60,10 @@ class _Kept:
         self.formats[found.format] += 1
 
 
-def run(ctx: Import, archive: Archive, format: str) -> IngestResult:
-    """Import an archive. Raises JobError."""
+def run(ctx: Import, archive: Archive, format: str, lists: Lists | None = None) -> IngestResult:
+    """Import an archive; `lists` knows labels that do not stand in it. Raises JobError."""
     ctx.open_rejects(["name"])
-    kept, lists = _Kept(), Lists(ctx.limits)
+    kept, lists = _Kept(), lists or Lists(ctx.limits)
     with GroupWriter(ctx.staged, _STAGED) as staged:
         for image in _decoded(ctx, archive, lists):
             if isinstance(image.found, Problem):

@@ -1,5 +1,6 @@
 """Several tables of the same columns as one."""
 
+import re
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
@@ -8,6 +9,13 @@ from workers.ingest import cells
 from workers.ingest.records import HEAD_RECORDS, Record, Table
 
 _SPLIT = "split"
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def split_of(name: str) -> str | None:
+    """The split that a file is named after: train.csv, test-00000-of-00002.parquet."""
+    found = _WORD.match(PurePath(name).name)
+    return cells.split(found[0]) if found else None
 
 
 class JoinedTables(Table):
@@ -23,7 +31,7 @@ class JoinedTables(Table):
         self.format = tables[0].format
         self.facts: dict[str, Any] = {**tables[0].facts, "files": []}
         self.columns = list(tables[0].columns)
-        splits = [cells.split(PurePath(name).stem.split(".")[0]) for name in names]
+        splits = [split_of(name) for name in names]
         self._splits = splits if all(splits) and _SPLIT not in self.columns else [None] * len(named)
         if self._splits[0]:
             self.columns.append(_SPLIT)

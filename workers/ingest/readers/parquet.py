@@ -6,9 +6,11 @@ RLIMIT_AS around the process.
 """
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +26,7 @@ _BATCH_ROWS = 2048
 
 
 @contextmanager
-def _as_unreadable() -> Iterator[None]:
+def as_unreadable() -> Iterator[None]:
     """Whatever Arrow says of a file that it cannot read, or cannot hold, becomes file_unreadable."""
     try:
         yield
@@ -36,6 +38,24 @@ def _as_unreadable() -> Iterator[None]:
         raise JobError("file_unreadable", message, hint="Write it with smaller row groups.") from None
 
 
+def open_checked(path: Path, max_rows: int) -> pq.ParquetFile:
+    """Open a Parquet file whose footer fits it. Raises JobError file_unreadable, too_many_rows."""
+    _check_ends(path)
+    with as_unreadable():
+        file = pq.ParquetFile(
+            path,
+            buffer_size=1 << 20,
+            pre_buffer=False,
+            thrift_string_size_limit=_MAX_THRIFT,
+            thrift_container_size_limit=_MAX_THRIFT,
+            arrow_extensions_enabled=False,
+        )
+        _check_footer(file.metadata, path.stat().st_size)
+    if file.metadata.num_rows > max_rows:
+        raise JobError("too_many_rows", f"The file has more than {max_rows:,} rows.")
+    return file
+
+
 class ParquetTable(Table):
     """A Parquet file. A record's line is its row, counted from 1. Nested and binary columns take no part."""
 
@@ -43,21 +63,10 @@ class ParquetTable(Table):
 
     def __init__(self, path: Path, max_rows: int) -> None:
         self.facts = {}
-        _check_ends(path)
-        with _as_unreadable():
-            self._file = pq.ParquetFile(
-                path,
-                buffer_size=1 << 20,
-                pre_buffer=False,
-                thrift_string_size_limit=_MAX_THRIFT,
-                thrift_container_size_limit=_MAX_THRIFT,
-                arrow_extensions_enabled=False,
-            )
-            _check_footer(self._file.metadata, path.stat().st_size)
-            schema = self._file.schema_arrow
-        if self._file.metadata.num_rows > max_rows:
-            raise JobError("too_many_rows", f"The file has more than {max_rows:,} rows.")
+        self._file = open_checked(path, max_rows)
+        schema = self._file.schema_arrow
         self._names = _plain_columns(schema)
+        self._classes = class_names(schema)
         self.columns = clean_header(self._names)
         self._rows: int = self._file.metadata.num_rows
         self._done = 0
@@ -72,19 +81,23 @@ class ParquetTable(Table):
     def records(self) -> Iterator[Record]:
         """Every row, from the first, each time."""
         self._done = 0
-        with _as_unreadable():
+        with as_unreadable():
             batches = self._file.iter_batches(_BATCH_ROWS, columns=self._names, use_threads=False)
         while True:
-            with _as_unreadable():
+            with as_unreadable():
                 batch = next(batches, None)
                 if batch is None:
                     return
                 # In the order asked for, which may differ from the file's.
-                values = [batch.column(batch.schema.get_field_index(name)).to_pylist() for name in self._names]
+                values = [self._values(batch, name) for name in self._names]
             for row in zip(*values, strict=True):
                 self._done += 1
                 fields = [cell_text(value) for value in row]
                 yield Record(self._done, fields, text_problem(fields))
+
+    def _values(self, batch: pa.RecordBatch, name: str) -> list[Any]:
+        values: list[Any] = batch.column(batch.schema.get_field_index(name)).to_pylist()
+        return class_of(values, self._classes[name]) if name in self._classes else values
 
     def fraction(self) -> float:
         """By rows."""
@@ -93,6 +106,21 @@ class ParquetTable(Table):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """The names of the classes that a column holds the numbers of, as Hugging Face's datasets writes them down."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        classes = {name: one["names"] for name, one in features.items() if one.get("_type") == "ClassLabel"}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+    return {name: [str(one) for one in names] for name, names in classes.items() if isinstance(names, list)}
+
+
+def class_of(values: list[Any], names: list[str]) -> list[Any]:
+    """Names for the numbers of classes; what is no such number, -1 for "not labelled" among them, has none."""
+    return [names[value] if isinstance(value, int) and 0 <= value < len(names) else None for value in values]
 
 
 def _check_ends(path: Path) -> None:
