@@ -8,11 +8,8 @@ import pyarrow.parquet
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from tests.engine.test_template_contract import Job
-from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
-from workers.contracts.jobdir import JobDir
+from tests.engine.jobs import Job, make_job
 from workers.engine import __main__ as engine
-from workers.task_templates import TEMPLATES
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -91,22 +88,10 @@ def _processor(folder: Path, **settings: Any) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
 
 
-def make_job(key: str, folder: Path, *, preset: str = "fast", **parameters: Any) -> Job:
-    """A job on the template's toy data."""
-    template = TEMPLATES[key]
-    dataset = DatasetRef(dataset="d", version="v", number=1, content_hash="h", kind=template.kind, name="Toy")
-    train = TrainSpec.model_validate(
-        {"template": key, "preset": preset, "parameters": parameters, "dataset": dataset, "model_name": "Toy"}
-    )
-    spec = JobSpec(job="j", attempt=1, team="t", kind="train", inputs=[], output_prefix="p", train=train)
-    template.toy_data(JobDir.create(folder, spec).inputs / "data.parquet")
-    return Job(key, folder)
-
-
 def run_job(key: str, folder: Path, **parameters: Any) -> Job:
     """Run a job in this process, as `python -m workers.engine` does."""
-    job = make_job(key, folder, **parameters)
-    engine.main([str(job.folder)])
+    job = make_job(folder, key, **parameters)
+    engine.main([str(job.root)])
     return job
 
 
@@ -124,4 +109,4 @@ def write_texts(job: Job, texts: list[tuple[str, str, str]]) -> None:
         {"row": n, "split": split, "hash": f"{n:032x}", "text": text, "label": label}
         for n, (split, text, label) in enumerate(texts)
     ]
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), job.folder / "inputs" / "data.parquet")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), job.inputs / "data.parquet")

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tests.engine.jobs import make_spec
 from workers.contracts.events import EVENT, Event
-from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.engine.examples import Examples
 from workers.engine.loop import fit
@@ -41,9 +41,7 @@ class Points(Examples):
 
 
 def start_run(folder: Path, seed: int = 1, **spec: Any) -> Run:
-    dataset = DatasetRef(dataset="d", version="v", number=1, content_hash="h", kind="text", name="Points")
-    train = TrainSpec(template="text-classification", preset="fast", dataset=dataset, model_name="Points", seed=seed)
-    job = JobSpec(job="job_a", attempt=1, team="t", kind="train", inputs=[], output_prefix="o", train=train, **spec)
+    job = make_spec(seed=seed, **spec)
     return Run(JobDir.create(folder, job), job, TEMPLATES["text-classification"].resolve("fast", {}))
 
 

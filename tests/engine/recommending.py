@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
+from tests.engine.jobs import make_spec
 from workers.contracts.jobdir import JobDir
 from workers.engine.recommenders.interactions import Log
 from workers.engine.recommenders.trained import TrainedRecommender
@@ -66,20 +66,10 @@ def log_of(rows: Sequence[Row], weights: Sequence[float] | None = None) -> Log:
 
 def start_run(folder: Path, data: Path, preset: str = "fast", **parameters: Any) -> Run:
     """A run in `folder`; in the same folder, another attempt at it."""
-    dataset = DatasetRef(dataset="d", version="v", number=1, content_hash="h", kind="recommendation", name="Toys")
-    train = TrainSpec.model_validate(
-        {
-            "template": "recommendation",
-            "preset": preset,
-            "parameters": parameters,
-            "dataset": dataset,
-            "model_name": "Toy",
-        }
-    )
-    spec = JobSpec(job="job_a", attempt=1, team="t", kind="train", inputs=[], output_prefix="o", train=train)
+    spec = make_spec("recommendation", preset=preset, parameters=parameters)
     job_dir = JobDir.create(folder, spec)
     (job_dir.inputs / "data.parquet").write_bytes(data.read_bytes())
-    return Run(job_dir, spec, TEMPLATE.resolve(train.preset, parameters))
+    return Run(job_dir, spec, TEMPLATE.resolve(spec.train.preset, parameters))
 
 
 def train(folder: Path, data: Path, preset: str = "fast", **parameters: Any) -> TrainedRecommender:

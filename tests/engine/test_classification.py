@@ -11,8 +11,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from tests.engine.jobs import make_spec
 from workers.contracts.errors import JobError
-from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.engine.calibration import Tempered
 from workers.engine.classification import TrainedClassifier
@@ -24,9 +24,7 @@ from workers.task_templates import TEMPLATES
 
 def run_on(folder: Path, key: str, rows: list[dict[str, Any]], **parameters: Any) -> Run:
     template = TEMPLATES[key]
-    dataset = DatasetRef(dataset="d", version="v", number=1, content_hash="h", kind=template.kind, name="Rows")
-    train = TrainSpec(template=key, preset="fast", parameters=parameters, dataset=dataset, model_name="M")
-    spec = JobSpec(job="j", attempt=1, team="t", kind="train", inputs=[], output_prefix="p", train=train)
+    spec = make_spec(key, parameters=parameters)
     job_dir = JobDir.create(folder, spec)
     numbered = [{"row": number, **row} for number, row in enumerate(rows)]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(numbered), job_dir.inputs / "data.parquet")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,14 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tests.engine.encoding import failure, make_job, run_job, save_resnet, save_text_encoder, save_vit
-from tests.engine.test_template_contract import ABSENT, Job, predict, start
+from tests.engine.encoding import failure, run_job, save_resnet, save_text_encoder, save_vit
+from tests.engine.jobs import TEXT, Job, is_checkpoint, kill_when, make_job, run
+from tests.engine.test_template_contract import ABSENT, predict
 from workers.contracts.errors import UserError
 from workers.engine import __main__ as engine
 from workers.inference import runtime
 from workers.task_templates import TEMPLATES
 
-TEXT = "text-classification"
 QUICK = {"epochs": 3, "encoder_learning_rate": 0.005}
 
 
@@ -49,8 +48,8 @@ def _place(encoders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def tuned(encoders: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A text job on the tiny encoder, in a process of its own."""
-    job = make_job(TEXT, tmp_path_factory.mktemp("tuned"), encoder="tiny", **QUICK)
-    assert start(job, SLIPWAY_ENCODERS=str(encoders)).wait(timeout=300) == 0, job.events[-1]
+    job = make_job(tmp_path_factory.mktemp("tuned"), encoder="tiny", **QUICK)
+    run(job, SLIPWAY_ENCODERS=str(encoders))
     return job
 
 
@@ -100,12 +99,12 @@ def test_validation_decides_between_the_starter_encoder_and_a_network_from_scrat
 
 
 def test_without_validation_rows_both_answer_together_from_one_graph(tmp_path: Path) -> None:
-    job = make_job(TEXT, tmp_path, encoder="auto", **QUICK)
-    table = pyarrow.parquet.read_table(job.folder / "inputs" / "data.parquet")
+    job = make_job(tmp_path, encoder="auto", **QUICK)
+    table = pyarrow.parquet.read_table(job.inputs / "data.parquet")
     names = [name.replace("validation", "train") for name in table["split"].to_pylist()]
     table = table.set_column(table.column_names.index("split"), "split", pyarrow.array(names))
-    pyarrow.parquet.write_table(table, job.folder / "inputs" / "data.parquet")
-    engine.main([str(job.folder)])
+    pyarrow.parquet.write_table(table, job.inputs / "data.parquet")
+    engine.main([str(job.root)])
     assert job.result["manifest"]["provenance"]["parameters"]["answers"] == "both"
     assert [own["file"] for own in job.result["manifest"]["preprocessing"]["tokenizers"]] == [
         "tokenizer.json",
@@ -118,20 +117,11 @@ def test_without_validation_rows_both_answer_together_from_one_graph(tmp_path: P
 def test_a_job_killed_while_it_fine_tunes_goes_on_to_the_very_same_model(encoders: Path, tmp_path: Path) -> None:
     place = {"SLIPWAY_ENCODERS": str(encoders)}
     whole = run_job(TEXT, tmp_path / "whole", encoder="auto", **QUICK)
-    job = make_job(TEXT, tmp_path / "killed", encoder="auto", **QUICK)
-    first = start(job, SLIPWAY_CHECKPOINT_SECONDS="0", **place)
-    try:
-        deadline = time.monotonic() + 300
-        while not any(event["type"] == "checkpoint" and fine_tunes(event) for event in job.events):
-            assert first.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        first.kill()
-        first.wait()
+    job = make_job(tmp_path / "killed", encoder="auto", **QUICK)
+    before = kill_when(job, lambda event: is_checkpoint(event) and fine_tunes(event), **place)
     announced = [event["step"] for event in job.events if event["type"] == "checkpoint"]
     assert announced == sorted(announced)
-    before = len(job.events)
-    assert start(job, **place).wait(timeout=300) == 0
+    run(job, **place)
     assert any("Resumed at step" in event.get("message", "") for event in job.events[before:])
     files = whole.result["manifest"]["files"]
     assert job.result["manifest"]["files"]["model.onnx"] == files["model.onnx"]

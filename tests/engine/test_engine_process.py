@@ -1,36 +1,19 @@
 """How a job ends that does not succeed: a card that a person can use, an exit code that the runner knows."""
 
 import errno
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.engine.jobs import TEXT, Job, make_job, make_spec, start
 from workers.contracts.events import EVENT, Failed
-from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
 from workers.contracts.jobdir import JobDir
 from workers.engine import __main__ as engine
 from workers.engine.classification import TrainedClassifier
 from workers.task_templates import TEMPLATES
-
-ROOT = Path(__file__).resolve().parents[2]
-KEY = "text-classification"
-
-
-def make_job(folder: Path, key: str = KEY, kind: str = "text", **parameters: Any) -> JobDir:
-    dataset = DatasetRef.model_validate(
-        {"dataset": "d", "version": "v", "number": 1, "content_hash": "h", "kind": kind, "name": "Toy"}
-    )
-    train = TrainSpec(template=key, preset="fast", parameters=parameters, dataset=dataset, model_name="M")
-    spec = JobSpec(job="j", attempt=1, team="t", kind="train", inputs=[], output_prefix="p", train=train)
-    job_dir = JobDir.create(folder, spec)
-    TEMPLATES[KEY].toy_data(job_dir.inputs / "data.parquet")
-    return job_dir
 
 
 def last_event(job_dir: JobDir) -> Any:
@@ -51,15 +34,16 @@ def test_bad_parameters_are_named_on_the_card(tmp_path: Path) -> None:
 
 
 def test_an_unknown_template_and_the_wrong_kind_of_data_are_told_apart(tmp_path: Path) -> None:
-    assert failure(make_job(tmp_path / "a", key="fortune-telling")).error.code == "template_unknown"
-    assert failure(make_job(tmp_path / "b", kind="image")).error.code == "template_mismatch"
+    unknown = make_spec("fortune-telling", kind="text")
+    assert failure(Job.create(tmp_path / "a", unknown)).error.code == "template_unknown"
+    assert failure(Job.create(tmp_path / "b", make_spec(kind="image"))).error.code == "template_mismatch"
 
 
 def test_a_model_that_answers_differently_when_served_leaves_no_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_dir = make_job(tmp_path, epochs=1)
-    train = TEMPLATES[KEY].train
+    train = TEMPLATES[TEXT].train
 
     def spoilt(run: Any) -> Any:
         trained = train(run)
@@ -68,7 +52,7 @@ def test_a_model_that_answers_differently_when_served_leaves_no_bundle(
         trained._scores = {split: scores[:, ::-1] for split, scores in trained._scores.items()}
         return trained
 
-    monkeypatch.setattr(TEMPLATES[KEY], "train", spoilt)
+    monkeypatch.setattr(TEMPLATES[TEXT], "train", spoilt)
     card = failure(job_dir).error
     assert card.code == "parity_failed" and "of 60 test answers differ" in card.evidence
     assert list(job_dir.output.iterdir()) == []
@@ -89,7 +73,7 @@ def test_every_error_becomes_a_card_without_paths(
     def broken(_run: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(TEMPLATES[KEY], "train", broken)
+    monkeypatch.setattr(TEMPLATES[TEXT], "train", broken)
     card = failure(make_job(tmp_path)).error
     assert card.code == code and card.hint
     assert "/srv" not in card.evidence
@@ -99,9 +83,7 @@ def test_every_error_becomes_a_card_without_paths(
 
 def test_sigterm_ends_it_at_once(tmp_path: Path) -> None:
     job_dir = make_job(tmp_path, epochs=500, patience=100)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "workers.engine", str(tmp_path)], cwd=ROOT, env={"PATH": os.environ["PATH"]}
-    )
+    process = start(job_dir)
     deadline = time.monotonic() + 60
     while not (job_dir.events_path.exists() and b'"step"' in job_dir.events_path.read_bytes()):
         assert process.poll() is None and time.monotonic() < deadline

@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tests.engine.test_search import KEY, events, make_job, result_of
+from tests.engine.jobs import TEXT, make_job
 from workers.contracts.errors import JobError, UserError
 from workers.contracts.jobdir import JobDir
 from workers.engine import __main__ as engine
@@ -34,9 +34,9 @@ def write_rows(job_dir: JobDir, rows: list[tuple[str, str, str]]) -> None:
 
 
 def run_on(folder: Path, rows: list[tuple[str, str, str]]) -> Run:
-    job_dir = make_job(folder)
+    job_dir = make_job(folder, seed=3)
     write_rows(job_dir, rows)
-    return Run(job_dir, job_dir.spec(), TEMPLATES[KEY].resolve("fast", {}))
+    return Run(job_dir, job_dir.spec(), TEMPLATES[TEXT].resolve("fast", {}))
 
 
 def a_dataset() -> list[tuple[str, str, str]]:
@@ -109,7 +109,7 @@ def test_mean_and_spread_are_those_of_the_folds() -> None:
 @pytest.mark.parametrize("wrong", [{"folds": 1}, {"folds": 11}, {"folds": -2}, {"folds": "many"}])
 def test_a_number_of_folds_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError):
-        TEMPLATES[KEY].resolve("fast", wrong)
+        TEMPLATES[TEXT].resolve("fast", wrong)
 
 
 def test_a_template_without_labels_offers_no_folds() -> None:
@@ -117,9 +117,9 @@ def test_a_template_without_labels_offers_no_folds() -> None:
 
 
 def test_a_job_with_folds_tells_mean_and_spread_beside_its_model(tmp_path: Path) -> None:
-    job_dir = make_job(tmp_path, folds=3, **SMALL)
+    job_dir = make_job(tmp_path, seed=3, folds=3, **SMALL)
     assert engine.main([str(tmp_path)]) == 0
-    result = result_of(job_dir)
+    result = job_dir.result
     found = result["metrics"]["cross_validation"]
     assert found == result["report"]["cross_validation"] and found["folds"] == 3
     accuracies = [fold["accuracy"] for fold in found["per_fold"]]
@@ -128,26 +128,26 @@ def test_a_job_with_folds_tells_mean_and_spread_beside_its_model(tmp_path: Path)
     assert found["std"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
     # The model itself comes from the given split.
     assert result["report"]["splits"]["validation"]["rows"] == 60 and result["report"]["splits"]["test"]["rows"] == 60
-    fractions = [event["fraction"] for event in events(job_dir, "progress")]
+    fractions = [event["fraction"] for event in job_dir.told("progress")]
     assert fractions == sorted(fractions) and fractions[-1] == 1
     assert "over 3 folds" in zipfile.ZipFile(job_dir.output / "bundle.zip").read("README.md").decode()
 
     # A fold is what a job of its own would be, on a file whose split says so.
     table = pyarrow.parquet.read_table(job_dir.inputs / "data.parquet")
-    dealt = deal(Run(job_dir, job_dir.spec(), TEMPLATES[KEY].resolve("fast", {})), 3)
+    dealt = deal(Run(job_dir, job_dir.spec(), TEMPLATES[TEXT].resolve("fast", {})), 3)
     splits = pyarrow.array(["validation" if fold == 1 else "train" for fold in dealt.tolist()])
-    alone = make_job(tmp_path / "alone", **SMALL)
+    alone = make_job(tmp_path / "alone", seed=3, **SMALL)
     table = table.set_column(table.column_names.index("split"), "split", splits).filter(dealt >= 0)
     pyarrow.parquet.write_table(table, alone.inputs / "data.parquet")
     assert engine.main([str(alone.root)]) == 0
-    assert result_of(alone)["metrics"]["validation"] == found["per_fold"][1]
+    assert alone.result["metrics"]["validation"] == found["per_fold"][1]
 
 
 def test_the_folds_models_answer_as_one_and_a_killed_job_repeats_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_dir = make_job(tmp_path, folds=2, average_folds=True, **SMALL)
-    train, scores = TEMPLATES[KEY].train, []
+    job_dir = make_job(tmp_path, seed=3, folds=2, average_folds=True, **SMALL)
+    train, scores = TEMPLATES[TEXT].train, []
 
     def killed_in_the_second(run: Run) -> Any:
         if run.name == "fold-2":
@@ -155,7 +155,7 @@ def test_the_folds_models_answer_as_one_and_a_killed_job_repeats_none(
         return train(run)
 
     with monkeypatch.context() as patched:
-        patched.setattr(TEMPLATES[KEY], "train", killed_in_the_second)
+        patched.setattr(TEMPLATES[TEXT], "train", killed_in_the_second)
         with pytest.raises(KeyboardInterrupt):
             engine.main([str(tmp_path)])
     steps: list[tuple[str, int]] = []
@@ -174,19 +174,21 @@ def test_the_folds_models_answer_as_one_and_a_killed_job_repeats_none(
         scores.append(trained._scores["test"])
         return trained
 
-    monkeypatch.setattr(TEMPLATES[KEY], "train", watched)
+    monkeypatch.setattr(TEMPLATES[TEXT], "train", watched)
     assert engine.main([str(tmp_path)]) == 0
     begun = dict(step for step in steps if step[0].endswith("from"))
     assert begun["fold-1 from"] > 0 and begun["fold-2 from"] == 0
     assert begun["fold-1 from"] == max(step for name, step in steps if name == "fold-1")
 
-    result = result_of(job_dir)
+    result = job_dir.result
     assert result["certificate"]["passed"] and result["certificate"]["examples"] == 60
     assert set(result["metrics"]) == {"test", "cross_validation"}
     with zipfile.ZipFile(job_dir.output / "bundle.zip") as bundle:
         bundle.extractall(tmp_path / "unzipped")
     predictor = runtime.load(tmp_path / "unzipped")
-    texts = Run(job_dir, job_dir.spec(), TEMPLATES[KEY].resolve("fast", {})).split("test", ["text"])["text"].to_pylist()
+    texts = (
+        Run(job_dir, job_dir.spec(), TEMPLATES[TEXT].resolve("fast", {})).split("test", ["text"])["text"].to_pylist()
+    )
     answers = predictor.predict([predictor.prepare(text) for text in texts])
     served = np.array([[answer["scores"][label] for label in result["report"]["labels"]] for answer in answers])
     assert np.allclose(served, np.mean(scores, axis=0), atol=1e-5)
@@ -195,34 +197,34 @@ def test_the_folds_models_answer_as_one_and_a_killed_job_repeats_none(
 def test_models_that_read_inputs_in_different_ways_are_not_averaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_dir = make_job(tmp_path, folds=2, average_folds=True, **SMALL)
+    job_dir = make_job(tmp_path, seed=3, folds=2, average_folds=True, **SMALL)
     readings = iter(range(100))
     monkeypatch.setattr(TrainedClassifier, "_reading", lambda _trained: next(readings))
     assert engine.main([str(tmp_path)]) == 0
-    result = result_of(job_dir)
+    result = job_dir.result
     assert set(result["metrics"]) == {"validation", "test", "cross_validation"}
-    assert any("cannot answer as one" in event["message"] for event in events(job_dir, "log"))
+    assert any("cannot answer as one" in event["message"] for event in job_dir.told("log"))
 
 
 def test_folds_leave_time_for_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job_dir = make_job(tmp_path, folds=5, **SMALL)
-    train = TEMPLATES[KEY].train
+    job_dir = make_job(tmp_path, seed=3, folds=5, **SMALL)
+    train = TEMPLATES[TEXT].train
 
     def slow(run: Run) -> Any:
         if run.name.startswith("fold"):
             run.clock.resume(run.clock() + 200)
         return train(run)
 
-    monkeypatch.setattr(TEMPLATES[KEY], "train", slow)
+    monkeypatch.setattr(TEMPLATES[TEXT], "train", slow)
     monkeypatch.setattr(Run, "seconds_left", lambda run: 1000 - run.clock())
     assert engine.main([str(tmp_path)]) == 0
-    found = result_of(job_dir)["metrics"]["cross_validation"]
+    found = job_dir.result["metrics"]["cross_validation"]
     assert found["folds"] == len(found["per_fold"]) == 3
-    assert any("allows 3 of 5 folds" in event["message"] for event in events(job_dir, "log"))
+    assert any("allows 3 of 5 folds" in event["message"] for event in job_dir.told("log"))
 
 
 def test_the_mean_of_folds_needs_test_rows(tmp_path: Path) -> None:
-    job_dir = make_job(tmp_path, folds=2, average_folds=True, **SMALL)
+    job_dir = make_job(tmp_path, seed=3, folds=2, average_folds=True, **SMALL)
     write_rows(job_dir, [("train", f"{number:032x}", "ab"[number % 2]) for number in range(40)])
     assert engine.main([str(tmp_path)]) == 1
     card = json.loads(job_dir.events_path.read_bytes().splitlines()[-1])["error"]

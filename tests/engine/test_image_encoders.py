@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.engine.encoding import failure, run_job, save_resnet, save_text_encoder, save_vit
-from tests.engine.test_template_contract import ABSENT, Job, predict
+from tests.engine.jobs import Job
+from tests.engine.test_template_contract import ABSENT, predict
 from workers.inference.image import Scaling, decode_image
 
 KEY = "image-classification"

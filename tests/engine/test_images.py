@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.engine.test_template_contract import make_job, start
-from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
+from tests.engine.jobs import make_spec, run
+from tests.engine.test_template_contract import toy_job
 from workers.contracts.jobdir import JobDir
 from workers.engine import augment
 from workers.engine.augment import Augmentation
@@ -114,9 +114,7 @@ def test_the_network_takes_every_size_and_can_answer_for_the_mirror_image_too(si
 
 def test_pixels_on_disk_are_those_of_the_served_path(tmp_path: Path) -> None:
     template = TEMPLATES["image-classification"]
-    dataset = DatasetRef(dataset="d", version="v", number=1, content_hash="h", kind="image", name="d")
-    train = TrainSpec(template=template.key, preset="fast", parameters={}, dataset=dataset, model_name="m", seed=3)
-    spec = JobSpec(job="j", attempt=1, team="t", kind="train", inputs=[], output_prefix="p", train=train)
+    spec = make_spec(template.key, seed=3)
     job_dir = JobDir.create(tmp_path / "job", spec)
     files = []
     for number, shape in enumerate([(30, 50, 3), (7, 3, 3), (40, 40), (400, 90, 3)] * 100):
@@ -136,6 +134,5 @@ def test_pixels_on_disk_are_those_of_the_served_path(tmp_path: Path) -> None:
 
 def test_a_job_with_every_variant_and_mirrored_answers_is_certified(tmp_path: Path) -> None:
     shares = {"distort": 0.5, "erase": 0.5, "mixup": 0.3, "cutmix": 0.3, "mirror_answers": True, "ema": 0.1}
-    job = make_job("image-classification", tmp_path / "job", epochs=6, **shares)
-    assert start(job).wait(timeout=300) == 0, job.events[-1]
+    job = run(toy_job("image-classification", tmp_path / "job", epochs=6, **shares))
     assert job.result["certificate"]["passed"] and job.result["metrics"]["test"]["accuracy"] > 0.7

@@ -1,20 +1,15 @@
 """`tune`: trials are proposed, cut short, survived, resumed, and the best one becomes the model."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.engine.jobs import TEXT, Job, kill_when, make_job, run
 from workers.contracts.errors import JobError, UserError
 from workers.contracts.events import Trial
-from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
-from workers.contracts.jobdir import JobDir
 from workers.engine.checkpoints import Clock
 from workers.engine.ledger import Ledger
 from workers.engine.parts import Part, Span
@@ -26,37 +21,7 @@ from workers.task_templates.search_space import Range
 from workers.task_templates.text_classification import TextClassification
 
 ROOT = Path(__file__).resolve().parents[2]
-KEY = "text-classification"
-SPACE = TEMPLATES[KEY].search_space
-
-
-def make_job(folder: Path, **parameters: Any) -> JobDir:
-    dataset = DatasetRef(dataset="d", version="v", number=1, content_hash="h", kind="text", name="Toy")
-    train = TrainSpec(template=KEY, preset="fast", parameters=parameters, dataset=dataset, model_name="M", seed=3)
-    spec = JobSpec(job="j", attempt=1, team="t", kind="train", inputs=[], output_prefix="p", train=train)
-    job_dir = JobDir.create(folder, spec)
-    TEMPLATES[KEY].toy_data(job_dir.inputs / "data.parquet")
-    return job_dir
-
-
-def events(job_dir: JobDir, type: str = "trial") -> list[dict[str, Any]]:
-    if not job_dir.events_path.exists():
-        return []
-    told = [json.loads(line) for line in job_dir.events_path.read_bytes().split(b"\n")[:-1]]
-    return [event for event in told if event["type"] == type]
-
-
-def start(job_dir: JobDir, **environment: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "workers.engine", str(job_dir.root)],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **environment},
-    )
-
-
-def result_of(job_dir: JobDir) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(job_dir.result_path.read_bytes())
-    return content
+SPACE = TEMPLATES[TEXT].search_space
 
 
 # --- As a runner runs it ---
@@ -66,14 +31,12 @@ TUNED = {"tune": {"trials": 4}, "epochs": 3, "channels": 8, "phrases": 2}
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> JobDir:
-    job_dir = make_job(tmp_path_factory.mktemp("searched"), **TUNED)
-    assert start(job_dir).wait(timeout=300) == 0
-    return job_dir
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    return run(make_job(tmp_path_factory.mktemp("searched"), seed=3, **TUNED))
 
 
-def test_the_best_trial_becomes_the_model(searched: JobDir) -> None:
-    result = result_of(searched)
+def test_the_best_trial_becomes_the_model(searched: Job) -> None:
+    result = searched.result
     tried = result["report"]["search"]
     assert [trial["number"] for trial in tried["trials"]] == [1, 2, 3, 4]
     best = next(trial for trial in tried["trials"] if trial["number"] == tried["best"])
@@ -82,45 +45,37 @@ def test_the_best_trial_becomes_the_model(searched: JobDir) -> None:
     assert {name: used[name] for name in best["parameters"]} == best["parameters"]
     # The very weights that were judged in the trial: nothing was trained twice.
     assert result["metrics"]["validation"]["accuracy"] == pytest.approx(best["score"])
-    assert any(event["message"].startswith("Resumed at step") for event in events(searched, "log"))
+    assert any(event["message"].startswith("Resumed at step") for event in searched.told("log"))
     assert result["certificate"]["passed"]
 
 
-def test_what_the_user_sets_is_not_searched(searched: JobDir) -> None:
-    tried = result_of(searched)["report"]["search"]["trials"]
+def test_what_the_user_sets_is_not_searched(searched: Job) -> None:
+    tried = searched.result["report"]["search"]["trials"]
     assert set(tried[0]["parameters"]) == set(SPACE) - {"channels", "phrases"}
     # At first what the preset says, then something else.
-    fast = TEMPLATES[KEY].resolve("fast", {})
+    fast = TEMPLATES[TEXT].resolve("fast", {})
     assert all(value == getattr(fast, name) for name, value in tried[0]["parameters"].items())
     assert len({json.dumps(trial["parameters"], sort_keys=True) for trial in tried}) == 4
 
 
-def test_trials_are_told_while_they_run_and_progress_never_goes_back(searched: JobDir) -> None:
-    told = events(searched)
+def test_trials_are_told_while_they_run_and_progress_never_goes_back(searched: Job) -> None:
+    told = searched.told("trial")
     assert {event["number"] for event in told if event["state"] == "running"} == {1, 2, 3, 4}
     assert [e["number"] for e in told if e["state"] in ("complete", "pruned")] == [1, 2, 3, 4]
     assert all(len(event["scores"]) == 3 for event in told if event["state"] == "complete")
-    fractions = [event["fraction"] for event in events(searched, "progress")]
+    fractions = [event["fraction"] for event in searched.told("progress")]
     assert fractions == sorted(fractions) and fractions[-1] == 1
 
 
-def test_a_killed_search_goes_on_without_repeating_what_is_finished(searched: JobDir, tmp_path: Path) -> None:
-    job_dir = make_job(tmp_path, **TUNED)
-    first = start(job_dir, SLIPWAY_CHECKPOINT_SECONDS="0")
-    try:
-        deadline = time.monotonic() + 200
-        # In the middle of the third trial: it has been judged at least once.
-        while not any(event["number"] == 3 and event["scores"] for event in events(job_dir)):
-            assert first.poll() is None and time.monotonic() < deadline
-            time.sleep(0.002)
-    finally:
-        first.kill()
-        first.wait()
-    before = len(events(job_dir))
-    assert start(job_dir).wait(timeout=300) == 0
-    again = events(job_dir)[before:]
+def test_a_killed_search_goes_on_without_repeating_what_is_finished(searched: Job, tmp_path: Path) -> None:
+    job = make_job(tmp_path, seed=3, **TUNED)
+    # In the middle of the third trial: it has been judged at least once.
+    kill_when(job, lambda event: event["type"] == "trial" and event["number"] == 3 and bool(event["scores"]))
+    before = len(job.told("trial"))
+    run(job)
+    again = job.told("trial")[before:]
     assert {event["number"] for event in again if event["state"] == "running"} <= {3, 4}
-    ours, theirs = result_of(job_dir), result_of(searched)
+    ours, theirs = job.result, searched.result
     assert [(t["parameters"], t["score"], t["state"]) for t in ours["report"]["search"]["trials"]] == [
         (t["parameters"], t["score"], t["state"]) for t in theirs["report"]["search"]["trials"]
     ]
@@ -167,9 +122,9 @@ class Bench:
     """A search over a known task."""
 
     def __init__(self, folder: Path, tune: Any, **fields: Any) -> None:
-        job_dir = make_job(folder, tune=tune)
+        job_dir = make_job(folder, seed=3, tune=tune)
         spec = job_dir.spec().model_copy(update=fields)
-        self.run = Run(job_dir, spec, TEMPLATES[KEY].resolve("fast", {"tune": tune}), clock=Clockwork())
+        self.run = Run(job_dir, spec, TEMPLATES[TEXT].resolve("fast", {"tune": tune}), clock=Clockwork())
         self.ledger = Ledger(self.run)
 
     def search(self, score: Callable[[int, int], float]) -> Known:
@@ -291,7 +246,7 @@ def test_a_damaged_record_is_not_gone_on_from(tmp_path: Path) -> None:
     newest.write_text(newest.read_text().replace("complete", "compIete", 1))
     again = Bench(tmp_path, 2)
     assert again.ledger.trials == []
-    assert "cannot be used" in events(again.run.job_dir, "log")[-1]["message"]
+    assert "cannot be used" in Job(again.run.job_dir.root).told("log")[-1]["message"]
 
 
 # --- What templates declare ---
@@ -319,7 +274,7 @@ def test_every_template_can_be_searched_and_says_where(key: str) -> None:
 
 @pytest.mark.parametrize(("given", "trials", "minutes"), [(20, 20, None), ("10m", None, 10), ("7", 7, None)])
 def test_plain_forms_are_taken(given: Any, trials: int | None, minutes: float | None) -> None:
-    tune = TEMPLATES[KEY].resolve("fast", {"tune": given}).tune
+    tune = TEMPLATES[TEXT].resolve("fast", {"tune": given}).tune
     assert tune and (tune.trials, tune.minutes) == (trials, minutes)
 
 
@@ -336,14 +291,14 @@ def test_plain_forms_are_taken(given: Any, trials: int | None, minutes: float | 
 )
 def test_a_search_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError) as caught:
-        TEMPLATES[KEY].resolve("fast", wrong)
+        TEMPLATES[TEXT].resolve("fast", wrong)
     assert caught.value.params["fields"][0]["field"].startswith("tune")
 
 
 def test_a_search_with_nothing_left_to_search_is_refused() -> None:
-    fixed = {name: getattr(TEMPLATES[KEY].resolve("fast", {}), name) for name in SPACE}
+    fixed = {name: getattr(TEMPLATES[TEXT].resolve("fast", {}), name) for name in SPACE}
     with pytest.raises(UserError) as caught:
-        TEMPLATES[KEY].resolve("fast", {**fixed, "tune": 3})
+        TEMPLATES[TEXT].resolve("fast", {**fixed, "tune": 3})
     assert caught.value.params["fields"][0]["field"] == "tune"
 
 

@@ -3,14 +3,9 @@
 import base64
 import io
 import json
-import os
 import subprocess
 import sys
-import time
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +14,10 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from tests.engine.jobs import Job, is_checkpoint, kill_when, make_spec, run
 from workers.contracts.errors import UserError
 from workers.contracts.events import EVENT, FROM_CHILD
-from workers.contracts.job import DatasetRef, JobSpec, TrainSpec
-from workers.contracts.jobdir import JobDir, file_ref
+from workers.contracts.jobdir import file_ref
 from workers.contracts.manifest import TrainResult
 from workers.contracts.report import ClassificationReport, read_report
 from workers.inference import runtime
@@ -31,7 +26,6 @@ from workers.inference.script import predict_script
 from workers.task_templates import TEMPLATES, toy
 from workers.task_templates.base import PRESETS
 
-ROOT = Path(__file__).resolve().parents[2]
 # What keeps a toy run short, and what it must reach on the test rows, where guessing gives a third.
 TOY: dict[str, dict[str, Any]] = {
     "text-classification": {"epochs": 8, "int8": True},
@@ -82,56 +76,17 @@ DECIDES = {
 ABSENT = ["torch", "workers", "django", "pyarrow", "pydantic", "onnx", "scipy", "sklearn", "polars", "safetensors"]
 
 
-@dataclass
-class Job:
-    """A finished toy job."""
-
-    key: str
-    folder: Path
-
-    @cached_property
-    def result(self) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.folder / "result.json").read_bytes())
-        return content
-
-    @cached_property
-    def bundle(self) -> Path:
-        target = self.folder / "unzipped"
-        with zipfile.ZipFile(self.folder / "output" / "bundle.zip") as archive:
-            archive.extractall(target)
-        return target
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        path = self.folder / "events.jsonl"
-        return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]] if path.exists() else []
-
-
-def make_job(key: str, folder: Path, **parameters: Any) -> Job:
-    template = TEMPLATES[key]
-    dataset = DatasetRef(dataset="d", version="v", number=1, content_hash="h", kind=template.kind, name="Toy *data*")
-    train = TrainSpec(
-        template=key, preset="fast", parameters={**TOY[key], **parameters}, dataset=dataset, model_name="# Toy", seed=3
-    )
-    spec = JobSpec(job="j", attempt=1, team="t", kind="train", inputs=[], output_prefix="p", train=train)
-    template.toy_data(JobDir.create(folder, spec).inputs / "data.parquet")
-    return Job(key, folder)
-
-
-def start(job: Job, **environment: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "workers.engine", str(job.folder)],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", **environment},
-        stderr=subprocess.DEVNULL,
-    )
+def toy_job(key: str, folder: Path, **parameters: Any) -> Job:
+    """A short job whose names are Markdown."""
+    names = {"data_name": "Toy *data*", "model_name": "# Toy"}
+    job = Job.create(folder, make_spec(key, seed=3, parameters=TOY[key] | parameters, **names))
+    TEMPLATES[key].toy_data(job.inputs / "data.parquet")
+    return job
 
 
 @pytest.fixture(scope="module", params=sorted(TEMPLATES))
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Job:
-    job = make_job(request.param, tmp_path_factory.mktemp("job"))
-    assert start(job).wait(timeout=300) == 0, job.events[-1]
-    return job
+    return run(toy_job(request.param, tmp_path_factory.mktemp("job")))
 
 
 @pytest.mark.parametrize("key", sorted(TEMPLATES))
@@ -163,7 +118,7 @@ def test_its_result_and_events_are_what_the_contracts_say(done: Job) -> None:
     assert {event["type"] for event in done.events} <= set(FROM_CHILD)
     for event in done.events:
         EVENT.validate_python(event)
-    fractions = [event["fraction"] for event in done.events if event["type"] == "progress"]
+    fractions = [event["fraction"] for event in done.told("progress")]
     assert fractions == sorted(fractions) and fractions[-1] == 1
     assert any(event["type"] == "device" for event in done.events)
 
@@ -188,7 +143,7 @@ def test_its_report_is_one_document_in_the_result_and_in_the_bundle(done: Job) -
 
 def test_the_whole_test_split_was_certified_without_a_flip(done: Job) -> None:
     certificate = done.result["certificate"]
-    rows = pyarrow.parquet.read_table(done.folder / "inputs" / "data.parquet")
+    rows = pyarrow.parquet.read_table(done.inputs / "data.parquet")
     test_rows = rows.filter(pyarrow.compute.equal(rows["split"], "test"))
     units = test_rows["user"].unique() if "user" in rows.column_names else test_rows["row"]
     assert certificate["examples"] == len(units)
@@ -239,7 +194,7 @@ def test_the_bundle_answers_alone_what_it_said_it_would(done: Job, tmp_path: Pat
 
 
 def test_its_answers_are_explained_by_what_decides_them(done: Job) -> None:
-    rows = pyarrow.parquet.read_table(done.folder / "inputs" / "data.parquet")
+    rows = pyarrow.parquet.read_table(done.inputs / "data.parquet")
     rows = rows.filter(pyarrow.compute.equal(rows["split"], "test")).slice(0, 8).to_pylist()
     predictor = runtime.load(done.bundle)
     kind = TEMPLATES[done.key].kind
@@ -267,20 +222,9 @@ def test_predict_py_takes_what_people_have(done: Job, tmp_path: Path) -> None:
 
 
 def test_a_killed_job_goes_on_from_its_checkpoint_to_the_very_same_model(done: Job, tmp_path: Path) -> None:
-    job = make_job(done.key, tmp_path)
-    first = start(job, SLIPWAY_CHECKPOINT_SECONDS="0")
-    try:
-        deadline = time.monotonic() + 120
-        while not any(event["type"] == "checkpoint" for event in job.events):
-            assert first.poll() is None and time.monotonic() < deadline
-            time.sleep(0.005)
-    finally:
-        first.kill()
-        first.wait()
-    assert not (job.folder / "result.json").exists()
-    before = len(job.events)
-
-    assert start(job).wait(timeout=300) == 0
+    job = toy_job(done.key, tmp_path)
+    before = kill_when(job, is_checkpoint)
+    run(job)
     steps = [event["step"] for event in job.events[before:] if event["type"] == "progress" and "steps" in event]
     assert not steps or max(steps) >= 1
     weights = [name for name in done.result["manifest"]["files"] if name.endswith((".onnx", ".npz", ".npy"))]

@@ -5,7 +5,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 from workers.contracts.errors import ErrorCard
 from workers.contracts.events import Checkpoint, Device, Event, Failed, FileRef, Log, Metric, Pace, Progress
@@ -24,7 +24,7 @@ class JobDir:
         self.result_path = self.root / "result.json"
 
     @classmethod
-    def create(cls, root: str | Path, spec: JobSpec) -> "JobDir":
+    def create(cls, root: str | Path, spec: JobSpec) -> Self:
         """Make the folder and write the spec."""
         job_dir = cls(root)
         for folder in (job_dir.inputs, job_dir.checkpoints, job_dir.output):
