@@ -32,11 +32,15 @@ django.setup()
 pytest_plugins = ["tests.cast", "tests.chromium", "tests.stack", "tests.s3"]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def session_home() -> Iterator[Path]:
-    """SLIPWAY_HOME of the session; gone after it."""
-    yield _HOME
+def pytest_unconfigure() -> None:
+    """The home goes with the process; also with that of pytest-xdist which only deals out the tests."""
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def session_home() -> Path:
+    """SLIPWAY_HOME of the session."""
+    return _HOME
 
 
 @pytest.fixture(scope="session")
