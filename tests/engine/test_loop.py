@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", 1e9)
     save: Callable[..., float] = loop._save
 
-    def save_and_die(now: Any) -> float:
+    def save_and_die(now: Any, over: bool = False) -> float:
         if now.at.step == step:
             save(now)
             raise Killed
@@ -65,6 +66,14 @@ def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
         train(tmp_path / "parts", settings)
     monkeypatch.setattr(loop, "_save", save)
     assert same(whole, train(tmp_path / "parts", settings))
+
+
+def test_after_its_last_step_a_training_is_kept_as_its_best_weights_alone(tmp_path: Path) -> None:
+    settings = Settings(epochs=4, batch_size=8, learning_rate=0.02, optimizer="sgd", ema=0.2)
+    whole = train(tmp_path, settings)
+    saved = safetensors.torch.load_file(max((tmp_path / "checkpoints").glob("*.safetensors")))
+    assert all(name.startswith("best.") for name in saved)
+    assert same(whole, train(tmp_path, settings))
 
 
 def test_a_damaged_checkpoint_means_to_start_again_and_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_a_training_that_went_back_once_is_resumed_exactly(tmp_path: Path, monke
     class Killed(BaseException):
         pass
 
-    def save_and_die(now: Any) -> float:
+    def save_and_die(now: Any, over: bool = False) -> float:
         seconds = save(now) if now.at.step in (0, 7) else 0.0
         if now.at.step == 7:
             raise Killed
@@ -198,9 +198,22 @@ def test_an_average_forgets_its_start() -> None:
     assert twin.weight.item() == pytest.approx(1.0, abs=0.1)
 
 
+@pytest.mark.parametrize("steps", [20, 60, 400])
+def test_an_average_looks_as_far_back_as_it_is_told(steps: int) -> None:
+    """Of weights that grow by one in each step it is that many steps behind, however seldom it takes them in."""
+    model, twin = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    average = Average(model, twin, steps)
+    behind = []
+    for step in range(1, 40 * steps):
+        nn.init.constant_(model.weight, step)
+        average.update(step)
+        behind.append(step - twin.weight.item())
+    assert np.mean(behind[-steps:]) == pytest.approx(steps, rel=0.1)
+
+
 def test_batches_do_not_depend_on_what_was_made_ahead() -> None:
     examples = Points(1)
-    one, other = Feed(examples, SETTINGS, 7), Feed(examples, SETTINGS, 7)
+    one, other = Feed(examples, SETTINGS, 7, ahead=True), Feed(examples, SETTINGS, 7)
     for step in range(20):
         one.batch(step, 8)
     for step in (19, 3, 4, 19):

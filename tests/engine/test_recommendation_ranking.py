@@ -66,7 +66,7 @@ def test_metrics_are_those_of_a_plain_ranking(
     # Popularity falls from item to item, so that a user without a history is ranked by item number.
     known = Histories(np.arange(items), np.arange(items, 0, -1), np.arange(users), matrix(seen, np.float32))
     totals = np.array([len(chosen) + more for chosen, more in zip(wanted, unknown, strict=True)])
-    held = HeldOut(np.arange(users), np.arange(users), matrix(wanted, bool), totals, sum(unknown), 0)
+    held = HeldOut(np.arange(users), np.arange(users), matrix(wanted, bool), totals, sum(unknown), 0, users)
     found = evaluate(lambda batch: scores.copy(), known, held)
 
     ranked = []

@@ -57,6 +57,20 @@ def test_the_known_answer_is_found_and_certified(parameters: dict[str, Any], tmp
     assert json.dumps([metrics, report], allow_nan=False)
 
 
+def test_where_not_all_users_are_judged_and_certified_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.engine.recommenders.train._JUDGED", 30)
+    monkeypatch.setattr("workers.engine.recommenders.trained._CERTIFIED", 50)
+    trained = train(tmp_path / "job", toy(tmp_path), algorithm="ease")
+    splits = trained.evaluate()[1]["splits"]
+    assert (splits["test"]["users"], splits["test"]["of_users"]) == (30, 80)
+    assert (splits["validation"]["users"], splits["validation"]["of_users"]) == (80, None)
+    certificate = trained.certify(bundle(trained, tmp_path / "bundle"))
+    assert certificate.passed and (certificate.examples, certificate.of) == (50, 80)
+    assert certificate.compared == "50 of 80 test"
+
+
 def test_a_changed_model_is_not_certified(tmp_path: Path) -> None:
     trained = train(tmp_path / "job", toy(tmp_path), **ALS)
     predictor = bundle(trained, tmp_path / "bundle")

@@ -26,13 +26,15 @@ class EdgeCases(_Part):
 
 class Certificate(_Part):
     """The parity certificate: the served path (raw input → preprocessing → ONNX → label) against PyTorch, over the
-    whole test split (validation where there is no test row).
+    whole test split (validation where there is no test row), or over `examples` of the `of` that it has.
 
     `label_flips` counts examples whose answer differs: the label, or for ranked items the ordered top 10 after ties
     within the tolerance. `max_abs_difference` is over all scores.
     """
 
     examples: int
+    # None: all that the split has were compared.
+    of: int | None = None
     label_flips: int
     max_abs_difference: float
     tolerance: float
@@ -41,6 +43,11 @@ class Certificate(_Part):
     provider: str = "CPUExecutionProvider"
     # None in certificates from before there were any.
     edge_cases: EdgeCases | None = None
+
+    @property
+    def compared(self) -> str:
+        """How many examples of which split, in words: "1,000 test", "50,000 of 200,000 test"."""
+        return f"{self.examples:,} {f'of {self.of:,} ' if self.of else ''}{self.split}"
 
 
 class Provenance(_Part):

@@ -174,6 +174,8 @@ class RankingSplit(_Part):
     users."""
 
     users: int
+    # Users of the split, where not all of them were judged but some, evenly spread over their list.
+    of_users: int | None = None
     users_without_history: int
     held_out: int
     held_out_unknown_items: int

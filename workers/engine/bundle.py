@@ -50,7 +50,7 @@ def export_bundle(
     certificate = trained.certify(predictor)
     _refuse_differences(certificate)
     run.log(
-        f"Checked {certificate.examples:,} {certificate.split} examples through the served path: no answer differs "
+        f"Checked {certificate.compared} examples through the served path: no answer differs "
         f"(largest difference of a score: {certificate.max_abs_difference:.1g})."
     )
 

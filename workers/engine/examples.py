@@ -62,7 +62,7 @@ class Batch(NamedTuple):
 
 
 class Feed:
-    """The training batches, made ahead in a thread of its own.
+    """The training batches; `ahead`: made in a thread of its own while others are computed.
 
     Each is a pure function of the seed, the step, the size of the parts and the share (this process's number, of how
     many): what was made ahead in vain changes nothing.
@@ -75,6 +75,7 @@ class Feed:
         seed: int,
         *,
         share: tuple[int, int] = (0, 1),
+        ahead: bool = False,
         pinned: bool = False,
     ) -> None:
         self._examples = examples
@@ -84,6 +85,7 @@ class Feed:
         self._pinned = pinned
         # float32 [labels]
         self.weights = class_weights(examples.labels, settings)
+        self._weights = self.weights.double().numpy()
         self.steps_per_epoch = math.ceil(len(examples) / settings.batch_size)
         self.steps = settings.epochs * self.steps_per_epoch
         # Rows of the largest batch.
@@ -91,16 +93,19 @@ class Feed:
         self._epoch = -1
         self._batches: list[np.ndarray] = []
         # One worker: batches are made one after another, and `_rows` needs no lock.
-        self._worker = ThreadPoolExecutor(1, "feed")
+        self._worker = ThreadPoolExecutor(1, "feed") if ahead else None
         self._ahead: dict[tuple[int, int], Future[Batch]] = {}
 
     def close(self) -> None:
         """Make no more."""
-        self._worker.shutdown(cancel_futures=True)
+        if self._worker:
+            self._worker.shutdown(cancel_futures=True)
 
     def batch(self, step: int, size: int) -> Batch:
         """The batch of a step in parts of `size` rows or fewer, of like size: a last one of a single example would
         upset batch normalisation. Raises what making it raises."""
+        if self._worker is None:
+            return self._make(step, size)
         wanted = [(later, size) for later in range(step, min(step + 1 + _AHEAD, self.steps))]
         for made in [made for made in self._ahead if made not in wanted]:
             self._ahead.pop(made).cancel()
@@ -112,9 +117,9 @@ class Feed:
     def _make(self, step: int, size: int) -> Batch:
         rows = self._rows(step)
         rank, ranks = self._share
-        mine = np.array_split(np.arange(len(rows)), ranks)[rank]
-        parts = np.array_split(mine, math.ceil(len(mine) / size))
-        weight = float(self.weights[self._examples.labels[rows]].sum())
+        mine = np.arange(len(rows)) if ranks == 1 else np.array_split(np.arange(len(rows)), ranks)[rank]
+        parts = np.array_split(mine, math.ceil(len(mine) / size)) if len(mine) > size else [mine]
+        weight = float(self._weights[self._examples.labels[rows]].sum())
         return Batch(
             [self._part(rows[part], part_seed(self._seed, step, int(part[0]))) for part in parts], len(rows), weight
         )

@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +67,10 @@ class _Training:
     network: nn.Module
     called: Callable[[torch.Tensor], torch.Tensor]
     optimizer: torch.optim.Optimizer
+    # The parameters that the optimizer moves.
+    moved: list[nn.Parameter]
+    # A context for the forward pass: in lower precision, or as it is.
+    precision: AbstractContextManager[Any]
     scaler: torch.amp.GradScaler
     average: Average | None
     # float32 [labels], of each class in the loss.
@@ -134,7 +138,7 @@ def fit(
                 saved_at = time.monotonic()
 
         # Evaluation and export may still be interrupted: what is trained stays trained.
-        _save(now)
+        _save(now, over=True)
         if at.ended == "time":
             run.note(_ended_by_time(at.step, feed.steps))
     model.load_state_dict(now.best)
@@ -153,7 +157,9 @@ def _feed(run: Run, train: Examples, settings: Settings) -> Feed:
             evidence=f"A batch has fewer examples than there are devices ({world.size}).",
             repair={"action": "retry", "parameters": {"devices": 1}},
         )
-    return Feed(train, settings, run.seed, share=(world.rank, world.size), pinned=run.device.type == "cuda")
+    share, device = (world.rank, world.size), run.device
+    # On the CPU itself a thread beside the computing ones wins no time, and each takes from the other.
+    return Feed(train, settings, run.seed, share=share, ahead=device.type == "cuda", pinned=device.type == "cuda")
 
 
 def _reserve(run: Run, prepared_in: float, judged_in: float) -> float:
@@ -186,12 +192,18 @@ def _begin(run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: S
         network=network,
         called=called,
         optimizer=optimizer,
+        moved=[parameter for group in optimizer.param_groups for parameter in group["params"]],
+        precision=_precision(dtype, device),
         scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
         average=average,
         weights=feed.weights.to(device),
         at=_Position(micro_batch=_micro_batch(run, feed, settings), threads=_threads(run, settings)),
         best=_copy(model),
     )
+
+
+def _precision(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def _threads(run: Run, settings: Settings) -> int:
@@ -230,29 +242,30 @@ def _step(now: _Training, feed: Feed, reserve: float) -> tuple[float, int, bool]
     Out of memory: again, half the micro-batch, twice the accumulation.
     """
     device, at, world = now.run.device, now.at, now.run.world
-    dtype = now.settings.dtype(device)
-    now.network.train()
+    if not now.network.training:  # since the model was judged
+        now.network.train()
     while True:
         try:
-            now.optimizer.zero_grad(set_to_none=True)
+            for parameter in now.moved:
+                parameter.grad = None
             batch = feed.batch(at.step, at.micro_batch)
-            # Loss and lateness: one sum over all processes.
-            sums = torch.zeros(2, device=device)
-            if world.rank == 0 and now.run.seconds_left() < reserve:
-                sums[1] = 1
+            # The processes' gradients are averaged, and are meant to be added up.
+            weights = now.weights * (world.size / batch.weight)
+            total = torch.zeros((), device=device)
             for index, part in enumerate(batch.parts):
                 inputs, targets = (tensor.to(device, non_blocking=True) for tensor in part[:2])
                 _seed(device, part.seed)
                 with world.quiet(now.network) if index + 1 < len(batch.parts) else nullcontext():
-                    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                    with now.precision:
                         scores = now.called(inputs)
-                    smoothing = now.settings.label_smoothing
-                    part_loss = _loss(scores.float(), targets, now.weights, smoothing) / batch.weight
-                    # The processes' gradients are averaged, and are meant to be added up.
-                    now.scaler.scale(part_loss * world.size).backward()  # type: ignore[no-untyped-call]
-                sums[0] += part_loss.detach()
-            loss, late = _update(now, world.sum(sums))
-            return loss, batch.rows, late > 0
+                    part_loss = _loss(scores.float(), targets, weights, now.settings.label_smoothing)
+                    now.scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
+                total += part_loss.detach()
+            late = world.rank == 0 and now.run.seconds_left() < reserve
+            # Loss and lateness: one sum over all processes.
+            sums = world.sum(torch.stack([total / world.size, total.new_full((), late)]))
+            loss, lateness = _update(now, sums)
+            return loss, batch.rows, lateness > 0
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if "deterministic implementation" in str(error):
                 raise _no_deterministic(error) from None
@@ -272,8 +285,8 @@ def _seed(device: torch.device, seed: int) -> None:
 def _update(now: _Training, sums: torch.Tensor) -> list[float]:
     """Move the weights by the gradients that were added up; returns `sums`. Raises _NotFinite before that."""
     now.scaler.unscale_(now.optimizer)
-    parameters = [parameter for parameter in now.model.parameters() if parameter.grad is not None]
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    gradients = [parameter.grad for parameter in now.moved if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     # The CPU waits for the GPU here, once per step: the price of never updating from a broken loss.
     *values, length = torch.cat([sums, norm.reshape(1)]).tolist()
     # A gradient that overflows float16 is no broken one: the scaler leaves this step out and scales less.
@@ -281,7 +294,7 @@ def _update(now: _Training, sums: torch.Tensor) -> list[float]:
     if not math.isfinite(values[0]) or not (math.isfinite(length) or overflow):
         raise _NotFinite
     if 0 < now.settings.clip_norm < length:
-        nn.utils.clip_grads_with_norm_(parameters, now.settings.clip_norm, norm)
+        torch._foreach_mul_(gradients, now.settings.clip_norm / length)
     now.scaler.step(now.optimizer)
     now.scaler.update()
     shrink(now.optimizer, now.settings.l1)
@@ -290,11 +303,11 @@ def _update(now: _Training, sums: torch.Tensor) -> list[float]:
 
 def _loss(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
     """Summed cross entropy. Scores [batch, labels, networks] come from several networks: their mean loss."""
-    networks = scores.shape[2] if scores.ndim == 3 else 1
     if scores.ndim == 3:
+        networks = scores.shape[2]
         targets = targets.unsqueeze(-1).expand(*targets.shape, networks)
-    total = functional.cross_entropy(scores, targets, weight=weights, reduction="sum", label_smoothing=smoothing)
-    return total / networks
+        weights = weights / networks
+    return functional.cross_entropy(scores, targets, weight=weights, reduction="sum", label_smoothing=smoothing)
 
 
 def _halved(now: _Training, micro_batch: int) -> int:
@@ -362,8 +375,7 @@ def _measure(model: nn.Module, validation: Examples, device: torch.device, setti
 
     Computed as training is: weights are chosen by this, nothing is reported from it but the curve.
     """
-    dtype = settings.dtype(device)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+    with _precision(settings.dtype(device), device):
         scores = predict(model, validation, device)
     known = validation.labels >= 0
     right = scores[known, validation.labels[known]] if known.any() else np.ones(1)
@@ -413,10 +425,12 @@ def _copy(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
-def _tensors(now: _Training) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint, by name."""
-    named = {f"model.{name}": tensor for name, tensor in now.model.state_dict().items()}
-    named |= {f"best.{name}": tensor for name, tensor in now.best.items()}
+def _tensors(now: _Training, over: bool = False) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint, by name. Where training is over, no more than the best weights are needed."""
+    named = {f"best.{name}": tensor for name, tensor in now.best.items()}
+    if over:
+        return named
+    named |= {f"model.{name}": tensor for name, tensor in now.model.state_dict().items()}
     if now.average:
         named |= {f"average.{name}": tensor for name, tensor in now.average.model.state_dict().items()}
     for index, slot in now.optimizer.state_dict()["state"].items():
@@ -435,12 +449,12 @@ def _snapshot(now: _Training) -> Loaded:
     return Loaded(now.at.step, {name: t.detach().cpu().clone() for name, t in _tensors(now).items()}, _state(now))
 
 
-def _save(now: _Training) -> float:
-    """Write a checkpoint; returns the seconds it took."""
+def _save(now: _Training, over: bool = False) -> float:
+    """Write a checkpoint, the last one where training is `over`; returns the seconds it took."""
     if now.run.world.rank:
         return 0.0
     started = time.monotonic()
-    now.run.checkpoints.save(now.at.step, _tensors(now), _state(now))
+    now.run.checkpoints.save(now.at.step, _tensors(now, over), _state(now))
     return time.monotonic() - started
 
 
@@ -465,9 +479,9 @@ def _set_to(now: _Training, loaded: Loaded) -> None:
         parts[part][rest] = tensor
     at = dict(loaded.state["at"])
     at["best_loss"] = math.inf if at["best_loss"] is None else at["best_loss"]
-    now.model.load_state_dict(parts["model"])
+    now.model.load_state_dict(parts["model"] or parts["best"])
     if now.average:
-        now.average.model.load_state_dict(parts["average"])
+        now.average.model.load_state_dict(parts["average"] or parts["best"])
     slots: dict[int, dict[str, torch.Tensor]] = {}
     owners = [parameter for group in now.optimizer.param_groups for parameter in group["params"]]
     for name, tensor in parts["optimizer"].items():

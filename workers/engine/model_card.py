@@ -46,7 +46,7 @@ def model_card(
         *_classes(report),
         *notes,
         "## Parity certificate",
-        f"{certificate.examples:,} {certificate.split} examples went through `predict.py` and the trained PyTorch "
+        f"{certificate.compared} examples went through `predict.py` and the trained PyTorch "
         f"model: {certificate.label_flips} answers differ, scores by at most {certificate.max_abs_difference:.2g} "
         f"(allowed: {certificate.tolerance:g}).",
         "## Limits",

@@ -14,6 +14,9 @@ _MOMENTUM = 0.9
 # Of one-cycle training: momentum while the rate is low and while it is high, and the first rate's share of the peak.
 _MOMENTA = (0.95, 0.85)
 _FIRST_SHARE = 1 / 25
+# Of averaged weights: how many points of the course an average sees at least, and the most steps between two.
+_LEAST_POINTS = 12
+_MOST_BETWEEN = 8
 
 
 class Group(NamedTuple):
@@ -58,7 +61,10 @@ def make_optimizer(groups: Sequence[Group], settings: Settings) -> torch.optim.O
     ]
     options: dict[str, Any] = {"lr": settings.learning_rate}
     if settings.optimizer == "sgd":
-        made: torch.optim.Optimizer = _SGD(given, **options, momentum=_MOMENTUM, nesterov=True)
+        made: torch.optim.Optimizer = _SGD(given, **options, momentum=_MOMENTUM, nesterov=True, fused=True)
+        for parameter in (parameter for group in given for parameter in group["params"]):
+            # PyTorch's own beginning is no zero but whatever memory holds, where float16 overflows in the first step.
+            made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter, requires_grad=False)
     else:
         made = _AdamW(given, **options, fused=True)
     return made
@@ -103,18 +109,23 @@ def shrink(optimizer: torch.optim.Optimizer, l1: float) -> None:
 class Average:
     """A moving average of a model's weights and statistics, kept in a model of its own (`model`).
 
-    `steps`: over how many it looks back; over fewer at first, so that the random start is soon forgotten.
+    `steps`: over how many it looks back; over fewer at first, so that the random start is soon forgotten. It takes in
+    every step where that are few, else every so many that it still sees a good dozen of points that far back.
     """
 
     def __init__(self, model: nn.Module, twin: nn.Module, steps: float) -> None:
         self.model = twin
-        self._decay = 1 - 1 / max(1.0, steps)
+        self._every = max(1, min(_MOST_BETWEEN, int(steps / _LEAST_POINTS)))
+        self._decay = 1 - min(1.0, self._every / max(1.0, steps))
         self._pairs = list(_float_pairs(twin, model))
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """After the update of step 1, 2, …"""
-        decay = min(self._decay, step / (10.0 + step))
+        if step % self._every:
+            return
+        updates = step // self._every
+        decay = min(self._decay, updates / (10.0 + updates))
         torch._foreach_lerp_([own for own, _ in self._pairs], [other for _, other in self._pairs], 1 - decay)
 
 

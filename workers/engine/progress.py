@@ -1,5 +1,6 @@
 """What the training loop says while it runs: progress with time left, metric series, lines for a person."""
 
+import math
 import time
 
 from workers.engine.run import Run
@@ -17,7 +18,7 @@ class Reporter:
         self._run = run
         self._steps = steps
         self._first_step = first_step
-        self._every = max(1, steps // _POINTS)
+        self._every = math.ceil(steps / _POINTS)
         self._started = time.monotonic()
         self._spoken = 0.0
         self._examples = 0

@@ -21,7 +21,7 @@ from workers.engine.run import Run
 from workers.engine.settings import Settings
 from workers.engine.text_linear import LinearTrainer
 from workers.engine.text_network import TextEnsemble, TextNetwork, TextNetworks, phrase_table
-from workers.inference.text import TextLabels, TokenReader, clean_text, stack_ids
+from workers.inference.text import TextLabels, TokenReader, clean_text, padded_length, stack_ids, stack_padded
 from workers.task_templates.text_classification import TextParams
 
 # Longer tokens than this many characters per token are rare; what lies behind is not even read.
@@ -194,7 +194,7 @@ class TextExamples(Examples):
     def __init__(self, run: Run, split: str, readers: Sequence[TokenReader], labels: list[str], max_chars: int) -> None:
         self.labels = label_indices(run, split, labels)
         self._readers = readers
-        parts = [[np.zeros(0, dtype=np.int32)] for _ in readers]
+        parts: list[list[np.ndarray]] = [[] for _ in readers]
         lengths = [[0] for _ in readers]
         for batch in run.batches(split, ["text"], 4096):
             texts = [clean_text(text, max_chars) for text in batch["text"].to_pylist()]
@@ -202,19 +202,19 @@ class TextExamples(Examples):
                 for ids in reader.encode(texts):
                     parts[place].append(np.array(ids[: reader.max_tokens], dtype=np.int32))
                     lengths[place].append(len(parts[place][-1]))
-        self._ids = [np.concatenate(part) for part in parts]
+        # One more than there are: where padding is read from.
+        self._ids = [np.concatenate([*part, np.zeros(1, dtype=np.int32)]) for part in parts]
         ends = [np.cumsum(length) for length in lengths]
         self._starts, self._ends = [end[:-1] for end in ends], [end[1:] for end in ends]
         self.lengths = np.array(lengths[0][1:])
-        self.tokens = len(self._ids[0])
+        self.tokens = int(ends[0][-1])
         self.cut = int((self.lengths >= readers[0].max_tokens).sum())
 
     def batch(self, rows: np.ndarray) -> torch.Tensor:
         """int64 [rows, tokens] (of several readers [rows, readers, tokens]), padded as the served path pads."""
-        read = []
-        for reader, ids, starts, ends in zip(self._readers, self._ids, self._starts, self._ends, strict=True):
-            read.append((reader, [ids[starts[row] : ends[row]] for row in rows]))
-        return torch.from_numpy(stack_ids(read))
+        packed = zip(self._readers, self._ids, self._starts, self._ends, strict=True)
+        read = [(reader, _padded(ids, starts[rows], ends[rows], reader.pad_id)) for reader, ids, starts, ends in packed]
+        return torch.from_numpy(stack_padded(read))
 
     def keep(self, rows: np.ndarray) -> None:
         """Be these rows alone from now on."""
@@ -228,6 +228,14 @@ class TextExamples(Examples):
         rows = np.concatenate([chunk[np.argsort(lengths[chunk], kind="stable")] for chunk in chunks])
         batches = np.array_split(rows, math.ceil(len(rows) / size))
         return [batches[index] for index in order.permutation(len(batches))]
+
+
+def _padded(ids: np.ndarray, starts: np.ndarray, ends: np.ndarray, pad_id: int) -> np.ndarray:
+    """int64 [texts, length]: some stretches of `ids`, padded."""
+    offsets = np.arange(padded_length(int((ends - starts).max())))
+    places = starts[:, None] + offsets
+    found = np.where(places < ends[:, None], ids[np.minimum(places, len(ids) - 1)], pad_id)
+    return found.astype(np.int64)
 
 
 class TrainedText(TrainedClassifier):

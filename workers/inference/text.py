@@ -83,23 +83,32 @@ class TokenReader:
 
 
 def pad_ids(ids: Sequence[Any], max_tokens: int, pad_id: int = 0) -> np.ndarray:
-    """int64 [texts, length], padded. Lengths go in steps, so that the runtime's memory sees few shapes."""
-    longest = min(max(map(len, ids)), max_tokens)
-    step = 16 if longest <= 128 else 64
-    padded = np.full((len(ids), max(1, -(-longest // step)) * step), pad_id, dtype=np.int64)
+    """int64 [texts, length], padded."""
+    padded = np.full((len(ids), padded_length(min(max(map(len, ids)), max_tokens))), pad_id, dtype=np.int64)
     for row, tokens in zip(padded, ids, strict=True):
         row[: min(len(tokens), max_tokens)] = tokens[:max_tokens]
     return padded
 
 
+def padded_length(longest: int) -> int:
+    """To how many tokens a batch is padded whose longest text has so many: steps, so that the runtime's memory sees few
+    shapes."""
+    step = 16 if longest <= 128 else 64
+    return max(1, -(-longest // step)) * step
+
+
 def stack_ids(read: Sequence[tuple[TokenReader, Sequence[Any]]]) -> np.ndarray:
     """The same texts as read by each tokenizer: int64 [texts, tokens], or of several [texts, tokenizers, tokens]."""
-    arrays = [reader.pad(ids) for reader, ids in read]
-    if len(arrays) == 1:
-        return arrays[0]
-    width = max(array.shape[1] for array in arrays)
-    stacked = np.empty((len(arrays[0]), len(arrays), width), dtype=np.int64)
-    for place, ((reader, _), array) in enumerate(zip(read, arrays, strict=True)):
+    return stack_padded([(reader, reader.pad(ids)) for reader, ids in read])
+
+
+def stack_padded(read: Sequence[tuple[TokenReader, np.ndarray]]) -> np.ndarray:
+    """As `stack_ids`, of ids that each reader has padded by itself."""
+    if len(read) == 1:
+        return read[0][1]
+    width = max(array.shape[1] for _, array in read)
+    stacked = np.empty((len(read[0][1]), len(read), width), dtype=np.int64)
+    for place, (reader, array) in enumerate(read):
         stacked[:, place, : array.shape[1]] = array
         stacked[:, place, array.shape[1] :] = reader.pad_id
     return stacked

@@ -85,6 +85,8 @@ class HeldOut:
     totals: np.ndarray  # int64 [users]: held-out items, those outside the catalogue too
     unknown_items: int
     already_seen: int
+    # Users that there were before some were chosen.
+    of: int
 
     def thinned(self, most: int) -> "HeldOut":
         """At most `most` of the users, evenly spread over their list."""
@@ -157,7 +159,7 @@ def hold_out(log: Log, rows: np.ndarray, known: Histories) -> HeldOut:
     relevant = scipy.sparse.csr_array(
         (np.ones(found.sum(), bool), (inverse[found], column[found])), shape=(len(users), width)
     )
-    return HeldOut(users, row[first], relevant, totals, int((~found).sum()), int(seen.sum()))
+    return HeldOut(users, row[first], relevant, totals, int((~found).sum()), int(seen.sum()), len(users))
 
 
 def _places(chosen: np.ndarray, size: int) -> np.ndarray:

@@ -20,6 +20,7 @@ def section(found: Evaluation, known: Histories, held: HeldOut) -> RankingSplit:
     baselines = baseline_evaluations(known, held)
     return RankingSplit(
         users=len(held.users),
+        of_users=held.of if held.of > len(held.users) else None,
         users_without_history=found.without_history,
         held_out=int(held.totals.sum()),
         held_out_unknown_items=held.unknown_items,

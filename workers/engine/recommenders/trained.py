@@ -38,7 +38,7 @@ _PROTOCOL = (
     "Each user's list is ranked from the whole catalogue without the items of their history: train rows for "
     "validation, train and validation rows for test, as served.",
     "On large data, settings are tried on about two million interactions, and at most 50,000 users, evenly spread over "
-    "their list, are judged and certified.",
+    "their list, are judged and certified: the figures say of how many.",
     "Recall divides by all held-out items of a user, those outside the catalogue too; NDCG by the ideal list. Users "
     "without a history get the popularity list and are counted.",
 )
@@ -167,7 +167,8 @@ class TrainedRecommender(Trained):
         study, known = self._study, self._study.known
         split, name = (TEST, "test") if (study.log.split == TEST).any() else (VALIDATION, "validation")
         users = np.unique(study.log.user[study.log.split == split])
-        if len(users) > _CERTIFIED:
+        everybody = len(users)
+        if everybody > _CERTIFIED:
             users = users[np.linspace(0, len(users) - 1, _CERTIFIED).astype(np.int64)]
         rows = np.full(len(study.log.users), -1)
         rows[known.users] = np.arange(len(known.users))
@@ -191,6 +192,7 @@ class TrainedRecommender(Trained):
         edges = certify_edges(predictor, self.model, known, places, TOLERANCE * scale)
         return Certificate(
             examples=len(users),
+            of=everybody if everybody > len(users) else None,
             label_flips=flipped,
             max_abs_difference=largest,
             tolerance=TOLERANCE * scale,
