@@ -38,6 +38,7 @@ WORDS: dict[str, str | Promise] = {
     "dataset.imported": _("finished importing %(name)s"),
     "dataset.import_failed": _("could not import %(name)s"),
     "dataset.corrected": _("corrected labels of %(name)s"),
+    "dataset.restored": _("restored an earlier version of %(name)s"),
     "job.created": _("started the job %(name)s"),
     "job.cancelled": _("cancelled the job %(name)s"),
     "job.retried": _("started the job %(name)s again"),

@@ -29,6 +29,7 @@ __all__ = [
     "create_dataset",
     "fail_import",
     "finish_import",
+    "restore_version",
     "store_upload",
 ]
 
@@ -124,6 +125,38 @@ def correct_rows(*, actor: User, dataset: Dataset, changes: list[dict[str, Any]]
             rows=len(changes),
         )
     return version
+
+
+@transaction.atomic
+def restore_version(*, actor: User, version: DatasetVersion) -> DatasetVersion:
+    """An earlier version once more, as the newest: the same rows, ready at once. What came between stays.
+
+    Raises UserError `dataset_not_ready`, `conflict` for the newest version itself or while another is being made.
+    """
+    project = version.dataset.project
+    require(actor, project.team_id, "write")
+    if version.state != State.READY:
+        raise UserError("dataset_not_ready")
+    dataset = Dataset.objects.select_for_update().get(pk=version.dataset_id)
+    newest = dataset.latest
+    if newest.pk == version.pk:
+        raise UserError("conflict", "This is the newest version already.")
+    if newest.state == State.PROCESSING:
+        raise UserError("conflict", "A newer version is being made.", hint="Wait until it is ready.")
+    restored = DatasetVersion.objects.get(pk=version.pk)
+    restored.pk, restored.number = new_id("dsv"), newest.number + 1
+    restored.origin, restored.parent, restored.created_by = DatasetVersion.Origin.RESTORED, version, actor
+    restored.save(force_insert=True)
+    audit.record(
+        actor=actor,
+        team=project.team,
+        project=project,
+        event="dataset.restored",
+        noun=dataset,
+        version=restored.number,
+        of=version.number,
+    )
+    return restored
 
 
 def _check_changes(dataset: Dataset, parent: DatasetVersion, changes: list[dict[str, Any]]) -> None:

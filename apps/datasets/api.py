@@ -86,6 +86,16 @@ def dataset(request: Request, dataset_id: str) -> Response:
     return Response(_detail(version_for(actor_of(request), dataset_id, query.get("version"))))
 
 
+@extend_schema(request=s.VersionIn, responses={201: s.NewVersionOut}, summary="Make an earlier version the newest")
+@api_view(["POST"])
+def restore(request: Request, dataset_id: str) -> Response:
+    actor = actor_of(request)
+    dataset_for(actor, dataset_id, need="write")
+    number = api.read(s.VersionIn, request)["version"]
+    version = actions.restore_version(actor=actor, version=version_for(actor, dataset_id, str(number)))
+    return Response(_new_version(version), status=201)
+
+
 @extend_schema(
     parameters=[VERSION], responses={(200, "text/csv"): OpenApiTypes.BINARY}, summary="The rejected rows, as CSV"
 )
@@ -177,8 +187,11 @@ def preview(request: Request, upload_id: str) -> Response:
 
 
 def _accepted(version: DatasetVersion) -> Response:
-    body = {"id": version.dataset_id, "version": version.number, "state": version.state}
-    return Response(body, status=202)
+    return Response(_new_version(version), status=202)
+
+
+def _new_version(version: DatasetVersion) -> dict[str, Any]:
+    return {"id": version.dataset_id, "version": version.number, "state": version.state}
 
 
 def _row(dataset: Dataset) -> dict[str, Any]:

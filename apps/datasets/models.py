@@ -76,7 +76,7 @@ class Dataset(models.Model):
 
 
 class DatasetVersion(models.Model):
-    """One immutable state of a dataset, made by an ingest job."""
+    """One immutable state of a dataset, made by an ingest job, or an earlier one once more."""
 
     class State(models.TextChoices):
         PROCESSING = "processing", _("Processing")
@@ -86,6 +86,7 @@ class DatasetVersion(models.Model):
     class Origin(models.TextChoices):
         IMPORT = "import", _("Import")
         CORRECTION = "correction", _("Correction")
+        RESTORED = "restored", _("Restored")
 
     id = IdField("dsv")
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="versions")

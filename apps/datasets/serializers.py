@@ -53,6 +53,10 @@ class ChangesIn(serializers.Serializer[Any]):
     changes = ChangeIn(many=True, allow_empty=False)
 
 
+class VersionIn(serializers.Serializer[Any]):
+    version = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
+
+
 class NewVersionOut(serializers.Serializer[Any]):
     id = serializers.CharField(help_text="The dataset.")
     version = serializers.IntegerField()

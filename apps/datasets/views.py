@@ -4,16 +4,17 @@ from pathlib import PurePath
 from typing import Any
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.core.forms import attempt
 from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.datasets import actions, browse, profile
-from apps.datasets.access import upload_for, version_for
+from apps.datasets.access import dataset_for, upload_for, version_for
 from apps.datasets.forms import ImportForm
 from apps.datasets.models import DatasetVersion, Upload
 from apps.projects.access import project_for
@@ -112,3 +113,15 @@ def dataset(request: SignedInRequest, dataset_id: str) -> HttpResponse:
             "own_columns": profile.own_columns(version),
         }
     return page(request, "datasets/dataset.html", fragment="datasets/_version.html", project=found.project, **context)
+
+
+@login_required
+@require_POST
+def restore(request: SignedInRequest, dataset_id: str, number: int) -> HttpResponse:
+    """Make an earlier version the newest."""
+    dataset_for(request.user, dataset_id, need="write")
+    version = version_for(request.user, dataset_id, str(number))
+    restored = actions.restore_version(actor=request.user, version=version)
+    words = {"old": version.number, "new": restored.number}
+    messages.success(request, _("Version %(old)d is the newest again, as version %(new)d.") % words)
+    return go(request, reverse("datasets:dataset", args=[dataset_id]))

@@ -160,6 +160,7 @@ API: Final = [
     Line("GET", V1 + "datasets/<str:dataset_id>", readers()),
     Line("GET", V1 + "datasets/<str:dataset_id>/errors.csv", readers()),
     Line("GET", V1 + "datasets/<str:dataset_id>/data", readers()),
+    Line("POST", V1 + "datasets/<str:dataset_id>/restore", writers(409), just(version=1)),  # there is no newer one
     Line("GET", V1 + "datasets/<str:dataset_id>/rows", readers()),
     Line(
         "PATCH",
@@ -278,6 +279,9 @@ PAGES: Final = [
     ),
     Line("GET", "datasets/<str:dataset_id>", page(readers())),
     Line("GET", "datasets/<str:dataset_id>/rows", page(readers())),
+    Line(
+        "POST", "datasets/<str:dataset_id>/restore/<int:number>", page(writers(409)), arguments={"number": lambda s: 1}
+    ),
     Line("POST", "datasets/<str:dataset_id>/rows/<int:row>/label", page(writers(303)), just(label="new")),
     Line("GET", "datasets/<str:dataset_id>/rows/<int:row>/image", page(readers()), arguments={"dataset_id": photos}),
     # training

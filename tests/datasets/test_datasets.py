@@ -267,3 +267,19 @@ def test_a_version_is_downloaded_as_a_file_that_imports_again(
     assert file["Content-Disposition"].startswith("attachment")
     second = imported(newest(send(client, cast, b"".join(file.streaming_content))))
     assert second.content_hash == first.content_hash
+
+
+def test_an_earlier_version_becomes_the_newest_again(client: APIClient, cast: Cast, imported: Imported) -> None:
+    reply = send(client, cast, REVIEWS)
+    address = f"{DATASETS}/{reply.json()['id']}"
+    first = imported(newest(reply))
+    assert client.post(f"{address}/restore", {"version": 1}).status_code == 409, "it is the newest"
+    second = newest(client.patch(f"{address}/rows", {"changes": [{"row": 0, "label": "fine"}]}, format="json"))
+    assert client.post(f"{address}/restore", {"version": 1}).status_code == 409, "another is being made"
+    imported(second)
+    restored = client.post(f"{address}/restore", {"version": 1})
+    assert (restored.status_code, restored.json()["version"], restored.json()["state"]) == (201, 3, "ready")
+    found = client.get(address).json()
+    assert (found["origin"], found["classes"], found["rows"]) == ("restored", first.classes, first.rows)
+    assert client.get(f"{address}/rows").json()["results"][0]["label"] == "good"
+    assert client.post(f"{address}/restore", {"version": 9}).status_code == 404
