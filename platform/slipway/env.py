@@ -50,6 +50,7 @@ class Env:
     gpu_hour_price: Decimal | None  # what an hour on one GPU costs your users, and on a CPU slot
     cpu_hour_price: Decimal | None
     currency: str
+    servers: int  # processes of the prediction API on this machine, which share its port
     runners: int  # CPU runner slots on this machine; GPUs add their own
     gpus_per_runner: int  # how many GPUs one job may have
     secret_key: str | None
@@ -91,6 +92,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         gpu_hour_price=_price(env, "SLIPWAY_GPU_HOUR_PRICE"),
         cpu_hour_price=_price(env, "SLIPWAY_CPU_HOUR_PRICE"),
         currency=env.get("SLIPWAY_CURRENCY", "").strip()[:8] or "USD",
+        servers=_number(env, "SLIPWAY_SERVERS", 1, low=1, high=64),
         runners=_number(env, "SLIPWAY_RUNNERS", 1, low=0, high=256),
         gpus_per_runner=_number(env, "SLIPWAY_GPUS_PER_RUNNER", 1, low=1, high=64),
         secret_key=env.get("SLIPWAY_SECRET_KEY") or None,

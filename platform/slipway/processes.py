@@ -26,13 +26,13 @@ from slipway.children import adopt_orphans, dies_with_parent
 from slipway.env import ROOT, Env, EnvError, read
 from slipway.supervisor import Child, Supervisor, TooManyCrashes, line_writer
 from workers.contracts import names
-from workers.contracts.snapshot import RunnerStatus
+from workers.contracts.snapshot import RunnerStatus, ServingStatus
 
 READY_PATIENCE_S = 120
 _PYTHON = sys.executable
 # What a runner and the prediction API may know: no database, no secret key, no mail password.
 _WORKER_VARIABLES = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SLIPWAY_HOME", "SLIPWAY_STORAGE", "REDIS_URL"}
-_WORKER_VARIABLES |= {"SLIPWAY_PREDICT_PORT", "SLIPWAY_PREDICT_URL"}
+_WORKER_VARIABLES |= {"SLIPWAY_PREDICT_PORT", "SLIPWAY_PREDICT_URL", "SLIPWAY_SERVERS"}
 _WORKER_VARIABLES |= {"SLIPWAY_ENCODERS", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "SSL_CERT_FILE"}
 _WORKER_PREFIXES = ("AWS_", "CUDA_", "NVIDIA_", "OMP_", "ORT_", "FSSPEC_", "SLIPWAY_RUNNER_", "SLIPWAY_SERVING_")
 
@@ -98,7 +98,7 @@ async def _start(env: Env, supervisor: Supervisor, started: list[Child]) -> None
     # The workers need no database: they come up while it is being prepared.
     since = time.time()
     runners = runner_processes(env, environ)
-    for child in [serving_process(environ), *runners]:
+    for child in [*serving_processes(env, environ), *runners]:
         started.append(child)
         await supervisor.start(child)
     await _prepare(environ)
@@ -178,13 +178,14 @@ def control_processes(env: Env, environ: dict[str, str]) -> list[Child]:
     ]
 
 
-def serving_process(environ: dict[str, str]) -> Child:
-    """The hosted prediction API."""
+def serving_processes(env: Env, environ: dict[str, str]) -> list[Child]:
+    """The hosted prediction API: processes that share a port, each with all of it."""
     # Where it sends traces, and who reads its metrics.
     seeing = {k: v for k, v in environ.items() if k.startswith("OTEL_") or k == "SLIPWAY_METRICS_TOKEN"}
     # It drains before it stops.
     command = [_PYTHON, "-m", "workers.serving"]
-    return Child("serving", command, {**_worker_environ(environ), **seeing}, patience_s=25)
+    serving = ["serving", *(f"serving-{index + 1}" for index in range(1, env.servers))]
+    return [Child(name, command, {**_worker_environ(environ), **seeing}, patience_s=25) for name in serving]
 
 
 def runner_processes(env: Env, environ: dict[str, str]) -> list[Child]:
@@ -234,7 +235,8 @@ async def _until_ready(env: Env, redis_url: str, runners: int, since: float) -> 
     waits: dict[str, Callable[[], bool]] = {
         "web": lambda: _answers(f"http://127.0.0.1:{env.port}/readyz"),
         "serving": lambda: _answers(f"http://127.0.0.1:{env.predict_port}/v2/health/ready"),
-        "runners": lambda: _runners(redis_url, since) >= runners,
+        "all of serving": lambda: _known(redis_url, names.SERVING_PATTERN, ServingStatus, since) >= env.servers,
+        "runners": lambda: _known(redis_url, names.RUNNER_PATTERN, RunnerStatus, since) >= runners,
     }
     missing = await asyncio.gather(*(_poll(name, probe) for name, probe in waits.items()))
     if any(missing):
@@ -263,11 +265,11 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _runners(redis_url: str, since: float) -> int:
-    """How many runners said after `since` (Unix time) that they are there: the word of an earlier run lives on."""
+def _known(redis_url: str, pattern: str, status: type[RunnerStatus] | type[ServingStatus], since: float) -> int:
+    """How many processes said after `since` (Unix time) that they are there: the word of an earlier run lives on."""
     with contextlib.suppress(redis.RedisError), redis.Redis.from_url(redis_url, socket_timeout=5) as client:
-        found = client.mget(list(client.scan_iter(names.RUNNER_PATTERN, count=100)) or ["none"])
-        return sum(RunnerStatus.model_validate_json(text).time >= since for text in found if text)
+        found = client.mget(list(client.scan_iter(pattern, count=100)) or ["none"])
+        return sum(status.model_validate_json(text).time >= since for text in found if text)
     return 0
 
 

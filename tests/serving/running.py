@@ -179,9 +179,11 @@ def own_server(home: Path, name: str) -> Iterator[OwnServer]:
 
 
 @contextlib.contextmanager
-def serving(home: Path, redis_url: str, *, wait: bool = True, **variables: str) -> Iterator[Serving]:
+def serving(
+    home: Path, redis_url: str, *, wait: bool = True, port: int | None = None, **variables: str
+) -> Iterator[Serving]:
     """Run `python -m workers.serving` while the block runs."""
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     environ = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     environ |= {
         "PYTHONPATH": str(ROOT),

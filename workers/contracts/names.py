@@ -37,6 +37,8 @@ STREAM_FEEDBACK: Final = "slipway:feedback"
 SNAPSHOT: Final = "slipway:snapshot"
 SNAPSHOT_VERSION: Final = "slipway:snapshot:version"
 SNAPSHOT_CHANNEL: Final = "slipway:snapshot:changed"
+# What each serving process has let in lately, for the others' limits: [process, {key, endpoint or team: requests}].
+LIMITS_CHANNEL: Final = "slipway:limits"
 
 LEASE_TTL_S: Final = 15
 LEASE_RENEW_S: Final = 3

@@ -6,6 +6,7 @@ import gc
 import logging
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,9 @@ from workers.serving.protocol import Connection
 log = structlog.get_logger("workers.serving")
 
 _SHUTDOWN_S = 15
+
+
+_BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
@@ -51,8 +55,6 @@ async def serve(config: Config) -> int:
     server = Server(
         uvicorn.Config(
             App(process, exposition),
-            host=config.host,
-            port=config.port,
             interface="asgi3",
             http=Connection,
             ws="none",
@@ -62,7 +64,7 @@ async def serve(config: Config) -> int:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            backlog=2048,
+            backlog=_BACKLOG,
             timeout_graceful_shutdown=_SHUTDOWN_S,
         )
     )
@@ -79,12 +81,19 @@ async def serve(config: Config) -> int:
     await exposition.start()
     log.info("serving", url=f"http://{config.host}:{config.port}", process=process.name)
     try:
-        await server.serve()
+        await server.serve([_listening(config)])
     finally:
         await exposition.stop()
         await process.stop()
     log.info("stopped")
     return 0 if server.started else 1
+
+
+def _listening(config: Config) -> socket.socket:
+    """The socket; several processes may share its port, and the system gives each its part of the connections."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    address = (config.host, config.port)
+    return socket.create_server(address, family=family, backlog=_BACKLOG, reuse_port=config.servers > 1)
 
 
 async def _drain(process: Process, server: uvicorn.Server) -> None:

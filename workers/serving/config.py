@@ -42,6 +42,7 @@ class Config:
 
     host: str
     port: int
+    servers: int  # how many processes share the port
     hosts: frozenset[str]
     redis_url: str
     storage: str
@@ -74,6 +75,7 @@ class Config:
         return cls(
             host=host,
             port=_number(env, "SLIPWAY_PREDICT_PORT", "8001", 1, 65535),
+            servers=_number(env, "SLIPWAY_SERVERS", "1", 1, 64),
             hosts=frozenset(hosts),
             redis_url=_needed(env, "REDIS_URL"),
             storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),

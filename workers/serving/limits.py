@@ -1,4 +1,7 @@
-"""Rate limits (a token bucket per key and per endpoint) and the monthly quota of teams."""
+"""Rate limits (a token bucket per key and per endpoint) and the monthly quota of teams.
+
+What other processes have let in comes by `hear`; what they have to hear is `untold` (workers.serving.sharing).
+"""
 
 import math
 import time
@@ -14,7 +17,10 @@ LAG_S = 2.0
 
 
 class Bucket:
-    """Tokens that come back at `rate` per second, up to one second's worth (at least one)."""
+    """Tokens that come back at `rate` per second, up to one second's worth (at least one).
+
+    Fewer than none where other processes have let in more than there were.
+    """
 
     __slots__ = ("at", "rate", "tokens")
 
@@ -42,18 +48,23 @@ class _Second:
 
 
 class Limits:
-    """Everything this process has counted. Times are monotonic seconds, so a clock that jumps changes no window."""
+    """Everything this process has counted and heard. Times are monotonic: a clock that jumps changes no window."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, Bucket] = {}
-        # Per team with a quota: how many requests this process let in lately, by monotonic second.
+        self._rates: dict[str, float] = {}
+        # What was let in here and the other processes have not been told: by key, endpoint or team.
+        self._untold: dict[str, int] = {}
+        # Per team with a quota: how many requests were let in lately, by monotonic second.
         self._own: dict[str, deque[_Second]] = {}
         self._left: dict[str, int] = {}
 
     def update(self, snapshot: Snapshot, now: float) -> None:
         """Take the quotas of a new snapshot; forget keys and endpoints that are gone."""
-        kept = {route.endpoint for route in snapshot.routes} | {entry.key for entry in snapshot.keys.values()}
-        self._buckets = {name: bucket for name, bucket in self._buckets.items() if name in kept}
+        limited = [(route.endpoint, route.rate_limit) for route in snapshot.routes]
+        limited += [(entry.key, entry.rate_limit) for entry in snapshot.keys.values()]
+        self._rates = {name: rate for name, rate in limited if rate is not None}
+        self._buckets = {name: bucket for name, bucket in self._buckets.items() if name in self._rates}
         self._left = {
             team: quota.requests_left for team, quota in snapshot.teams.items() if quota.requests_left is not None
         }
@@ -87,26 +98,50 @@ class Limits:
                     bucket = self._buckets[name] = Bucket(rate, now)
                 if bucket.refill(rate, now) < 1.0:
                     raise UserError("rate_limited", retry_after=bucket.wait_s())
-                buckets.append(bucket)
-        for bucket in buckets:
+                buckets.append((name, bucket))
+        for name, bucket in buckets:
             bucket.tokens -= 1.0
-        return int(min(bucket.tokens for bucket in buckets))
+            self._untold[name] = self._untold.get(name, 0) + 1
+        return int(min(bucket.tokens for _, bucket in buckets))
 
     def _take_quota(self, team: str, now: float) -> int:
         seconds = self._own[team]
         left = self._left[team] - sum(second.count for second in seconds)
         if left < 1:
             raise UserError("quota_exceeded", retry_after=seconds_left_of_month())
-        if seconds and now - seconds[-1].at < 1.0:
-            seconds[-1].count += 1
-        else:
-            seconds.append(_Second(now, 1))
+        _count(seconds, 1, now)
+        self._untold[team] = self._untold.get(team, 0) + 1
         return left - 1
 
     def give_back_quota(self, team: str) -> None:
         """A request that was let in ended without predictions: only answered ones count against the quota."""
         if seconds := self._own.get(team):
             seconds[-1].count -= 1
+            self._untold[team] = self._untold.get(team, 0) - 1
+
+    def untold(self) -> dict[str, int]:
+        """What was let in here since the last call."""
+        told, self._untold = self._untold, {}
+        return told
+
+    def hear(self, taken: dict[str, int], now: float) -> None:
+        """What another process has let in lately."""
+        for name, count in taken.items():
+            if (seconds := self._own.get(name)) is not None:
+                _count(seconds, count, now)
+            elif rate := self._rates.get(name):
+                bucket = self._buckets.get(name)
+                if bucket is None:
+                    bucket = self._buckets[name] = Bucket(rate, now)
+                bucket.refill(rate, now)
+                bucket.tokens -= count
+
+
+def _count(seconds: deque[_Second], count: int, now: float) -> None:
+    if seconds and now - seconds[-1].at < 1.0:
+        seconds[-1].count += count
+    else:
+        seconds.append(_Second(now, count))
 
 
 def seconds_left_of_month() -> int:

@@ -23,6 +23,7 @@ from workers.serving.loader import Models
 from workers.serving.metering import Meter
 from workers.serving.observer import Observer
 from workers.serving.replays import Replays
+from workers.serving.sharing import Sharing
 from workers.serving.snapshot import Directory, Kept, Watch
 from workers.serving.spool import Spool
 from workers.serving.turns import Turns
@@ -47,6 +48,7 @@ class Process:
         self.directory = Directory(config.offline_s)
         self.watch = Watch(self.redis, self.directory, Kept(config.cache / "snapshot.json"), self._on_snapshot)
         self.limits = Limits()
+        self._sharing = Sharing(self.redis, self.limits, self.name)
         spool = Spool(config.spool, self.name, max_bytes=config.spool_bytes, fsync=config.spool_fsync)
         self.meter = Meter(config.redis_url, spool)
         self.models = Models(open_storage(config.storage), config.cache, config.memory)
@@ -82,7 +84,8 @@ class Process:
         The first look comes before the first request: nobody is told that keys are unknown which are merely unread.
         """
         await self.watch.begin()
-        for work in (self.watch.run(), self.models.run(), self._tell(), self._take_over()):
+        sharing = (self._sharing.tell(), self._sharing.hear())
+        for work in (self.watch.run(), self.models.run(), self._tell(), self._take_over(), *sharing):
             task = asyncio.create_task(work)
             task.add_done_callback(_complain)
             self._work.append(task)

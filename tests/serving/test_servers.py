@@ -1,0 +1,103 @@
+"""Several serving processes: one port, one Redis, one limit."""
+
+import contextlib
+import http.client
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving.conftest import Stage, staged
+from tests.serving.running import Serving, new_id, serving, until
+from workers.contracts.snapshot import TeamQuota
+
+RATE = 5.0
+
+
+@pytest.fixture(scope="module")
+def pair(
+    tmp_path_factory: pytest.TempPathFactory, redis_server: str, bundle_folder: Path
+) -> Iterator[tuple[Stage, Serving]]:
+    """Two processes that share a port."""
+    home = tmp_path_factory.mktemp("servers")
+    with contextlib.ExitStack() as stack:
+        stage = stack.enter_context(staged(home, redis_server, bundle_folder, SLIPWAY_SERVERS="2"))
+        other = stack.enter_context(serving(home, redis_server, port=stage.serving.port, SLIPWAY_SERVERS="2"))
+        until(lambda: len(stage.control.client.keys("slipway:serving:*")) == 2)
+        yield stage, other
+
+
+def asked(stage: Stage, key: str) -> int:
+    """The status of one request on a connection of its own: either process may get it."""
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", stage.serving.port, timeout=20)) as connection:
+        connection.request("POST", "/v1/endpoints/reviews/predict", b'{"inputs": ["good"]}', headers)
+        return connection.getresponse().status
+
+
+def test_a_rate_holds_over_both(pair: tuple[Stage, Serving]) -> None:
+    stage, _ = pair
+    key = stage.control.add_key(rate_limit=RATE)
+    stage.control.publish()
+    statuses: Counter[int] = Counter()
+    started = time.monotonic()
+
+    def ask() -> None:
+        while time.monotonic() < started + 4:
+            statuses[asked(stage, key)] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    elapsed = time.monotonic() - started
+    assert set(statuses) == {200, 429}, statuses
+    # A burst of one second's worth, and what a second more allows.
+    assert statuses[200] <= RATE * (elapsed + 2), (statuses, elapsed)
+
+
+def test_one_goes_and_the_other_answers(pair: tuple[Stage, Serving]) -> None:
+    stage, other = pair
+    assert other.stop() == 0
+    assert [asked(stage, stage.key) for _ in range(10)] == [200] * 10
+
+
+def test_a_quota_holds_over_two_addresses(tmp_path: Path, redis_server: str, bundle_folder: Path) -> None:
+    team = new_id("tem")
+    with contextlib.ExitStack() as stack:
+        stage = stack.enter_context(staged(tmp_path, redis_server, bundle_folder))
+        other = stack.enter_context(serving(tmp_path, redis_server))
+        stage.control.teams[team] = TeamQuota(requests_left=200)
+        stage.control.add_route("metered", bundle_folder / "text.zip", team=team)
+        key = stage.control.add_key(team=team)
+        stage.control.publish()
+        headers = {"Authorization": f"Bearer {key}"}
+        clients = [
+            stack.enter_context(httpx.Client(base_url=one.url, headers=headers, timeout=20, trust_env=False))
+            for one in (stage.serving, other)
+        ]
+
+        def ask(client: httpx.Client) -> httpx.Response:
+            return client.post("/v1/endpoints/metered/predict", json={"inputs": ["good"]})
+
+        for client in clients:
+            until(lambda client=client: client.get("/v2/models/metered/ready").is_success)
+        here, there = clients
+        assert [ask(here).status_code for _ in range(100)] == [200] * 100
+        answered = 0
+
+        def knows() -> bool:
+            nonlocal answered
+            answered += 1
+            return int(ask(there).headers["x-ratelimit-remaining"]) == 100 - answered
+
+        until(knows, 5)
+        # There is no more than the rest, whoever is asked for it.
+        left = 100 - answered
+        assert [ask(there).status_code for _ in range(left + 1)] == [200] * left + [429]
+        until(lambda: ask(here).status_code == 429, 5)
