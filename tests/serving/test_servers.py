@@ -13,9 +13,18 @@ import pytest
 
 from tests.serving.conftest import Stage, staged
 from tests.serving.running import Serving, new_id, serving, until
-from workers.contracts.snapshot import TeamQuota
+from workers.contracts import names
+from workers.contracts.snapshot import ServingStatus, TeamQuota
 
 RATE = 5.0
+
+
+def ready(stage: Stage) -> int:
+    """How many processes have loaded all models."""
+    client = stage.control.client
+    told = [client.get(key) for key in client.keys(names.SERVING_PATTERN)]
+    found = [ServingStatus.model_validate_json(text) for text in told if text]
+    return sum(bool(one.revisions) and set(one.revisions.values()) == {"ready"} for one in found)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +36,7 @@ def pair(
     with contextlib.ExitStack() as stack:
         stage = stack.enter_context(staged(home, redis_server, bundle_folder, SLIPWAY_SERVERS="2"))
         other = stack.enter_context(serving(home, redis_server, port=stage.serving.port, SLIPWAY_SERVERS="2"))
-        until(lambda: len(stage.control.client.keys("slipway:serving:*")) == 2)
+        until(lambda: ready(stage) == 2)
         yield stage, other
 
 
