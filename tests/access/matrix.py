@@ -73,6 +73,7 @@ ARGUMENTS: Final[dict[str, Callable[[Scene], str]]] = {
     "upload_id": lambda s: s.upload.pk,
     "dataset_id": lambda s: s.cast.ours.dataset.pk,
     "row": lambda s: "1",
+    "number": lambda s: "1",
     "job_id": lambda s: s.cast.ours.job.pk,
     "model_id": lambda s: s.cast.ours.model.pk,
     "endpoint_id": lambda s: s.cast.ours.endpoint.pk,
@@ -279,9 +280,7 @@ PAGES: Final = [
     ),
     Line("GET", "datasets/<str:dataset_id>", page(readers())),
     Line("GET", "datasets/<str:dataset_id>/rows", page(readers())),
-    Line(
-        "POST", "datasets/<str:dataset_id>/restore/<int:number>", page(writers(409)), arguments={"number": lambda s: 1}
-    ),
+    Line("POST", "datasets/<str:dataset_id>/restore/<int:number>", page(writers(409))),
     Line("POST", "datasets/<str:dataset_id>/rows/<int:row>/label", page(writers(303)), just(label="new")),
     Line("GET", "datasets/<str:dataset_id>/rows/<int:row>/image", page(readers()), arguments={"dataset_id": photos}),
     # training
