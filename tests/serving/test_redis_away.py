@@ -14,6 +14,7 @@ from tests.serving.clients import asking
 from tests.serving.conftest import staged
 from tests.serving.recording import caught_up, recording
 from tests.serving.running import OwnServer, own_server, until
+from tests.serving.test_metrics import scrape, value
 from tests.usage.checkers import check_ledger, check_sums
 from workers.contracts import names
 from workers.contracts.errors import InfraError
@@ -41,9 +42,11 @@ def test_predictions_go_on_and_are_counted_once(
                 own_redis.kill()
                 away = len(seen.answers)
                 until(lambda away=away: len(seen.answers) > away + 300)
+                assert value(scrape(stage.serving.url), "slipway_spool_bytes") > 0
                 own_redis.start()
                 # Everything that was spooled, and something new beside it.
                 until(lambda: not any(path.stat().st_size for path in spool.files(tmp_path / "spool")))
+                until(lambda: value(scrape(stage.serving.url), "slipway_spool_bytes") == 0)
                 back = len(seen.answers)
                 until(lambda back=back: len(seen.answers) > back + 100)
         sequence = [record["time"] for record in stage.control.records()]

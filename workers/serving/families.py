@@ -98,6 +98,7 @@ def _of_the_process(process: Process) -> Iterator[Family]:
     now = process.clock()
     for name, value, text in (
         ("slipway_body_bytes_free", process.bodies.left, "Room for the bodies of requests."),
+        ("slipway_spool_bytes", process.meter.spooled_bytes, "Usage records on disk that wait for Redis."),
         ("slipway_routes", len(process.directory.routes), "Deployed endpoints."),
         ("slipway_snapshot_age_seconds", now - process.directory.seen, "Since Redis last said what is deployed."),
         ("slipway_ready", process.not_ready_because() is None, "1 where requests should come to this process."),

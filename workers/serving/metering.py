@@ -67,6 +67,11 @@ class Meter:
         self._timer: asyncio.TimerHandle | None = None
         self._since = 0.0
 
+    @property
+    def spooled_bytes(self) -> int:
+        """What waits on disk for Redis."""
+        return self._spool.waiting_bytes
+
     def put(self, stream: str, record: bytes, done: Done, *, late: bool = False) -> None:
         """Append one entry with the field `r` at the next `flush`, and tell `done`.
 
