@@ -110,7 +110,7 @@ def home_and_control() -> Iterator[tuple[Path, Control, str]]:
 @contextlib.contextmanager
 def serving_quietly(home: Path, redis_url: str) -> Iterator[Serving]:
     """A serving process whose log is only shown when something fails."""
-    context = serving(home, redis_url)
+    context = serving(home, redis_url, wait=False)
     with contextlib.ExitStack() as stack:
 
         def leave(kind: Any, error: Any, trace: Any) -> "bool | None":
@@ -120,6 +120,7 @@ def serving_quietly(home: Path, redis_url: str) -> Iterator[Serving]:
 
         running = context.__enter__()
         stack.push(leave)
+        until(lambda: running.answers() or running.process.poll() is not None, 120)
         yield running
 
 
