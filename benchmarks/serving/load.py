@@ -94,13 +94,17 @@ async def _open(
     return [(await loop.create_connection(lambda: Connection(seen, following), host, port))[1] for _ in range(count)]
 
 
-async def _all_closed(opened: list[Connection]) -> None:
-    _, late = await asyncio.wait([connection.done for connection in opened], timeout=PATIENCE_S)
+async def _all_closed(opened: list[Connection], seen: Seen) -> None:
+    """Wait until every connection is closed, or until none has had an answer for long."""
+    before, left = -1, [connection.done for connection in opened]
+    while left and len(seen.latencies) > before:
+        before = len(seen.latencies)
+        left = list((await asyncio.wait(left, timeout=PATIENCE_S))[1])
     for connection in opened:
         if not connection.done.done():
             connection.transport.abort()
-    if late:
-        await asyncio.wait(late)
+    if left:
+        await asyncio.wait(left)
 
 
 async def closed(
@@ -123,7 +127,7 @@ async def closed(
     until = started + seconds
     for connection in opened:
         following(connection)
-    await _all_closed(opened)
+    await _all_closed(opened, seen)
     return seen.summary(clock() - started)
 
 
@@ -169,7 +173,7 @@ async def steady(
     elapsed = clock() - started
     for connection in opened:
         connection.transport.close()
-    await _all_closed(opened)
+    await _all_closed(opened, seen)
     return seen.summary(elapsed) | {"waited_for_a_connection": most}
 
 
