@@ -60,7 +60,7 @@ DATA ?= ../shared/data
 SEEDS ?= 3
 bench: install
 	@$(BIN)/python benchmarks/serving/run.py $(if $(PEERS),--peers)
-	@for name in image steady memory start swap idle; do $(BIN)/python benchmarks/serving/$$name.py || exit 1; done
+	@for name in image steady fairness memory start swap idle kills; do $(BIN)/python benchmarks/serving/$$name.py || exit 1; done
 	@$(if $(wildcard $(DATA)/sms.csv),$(BIN)/python benchmarks/ingest/measure.py $(DATA)/sms.csv text,echo "No $(DATA)/sms.csv: ingest is not measured")
 
 bench-training: install
