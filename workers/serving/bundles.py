@@ -9,23 +9,27 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from pydantic import ValidationError
 
 from workers.contracts.errors import UserError
 from workers.contracts.manifest import Manifest, Variant
 from workers.contracts.snapshot import RouteRevision
 from workers.inference import runtime
-from workers.inference.core import MODEL, Predictor
+from workers.inference.core import CPU, MODEL, Predictor
+from workers.serving import devices
 from workers.serving.batcher import LOOP_BUDGET_S, Batcher
 from workers.serving.config import MAX_BATCH
 from workers.serving.graph import check_model
 from workers.storage import Storage
+
+log = structlog.get_logger(__name__)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}\Z")
 _MAX_FILES: Final = 32
@@ -45,11 +49,12 @@ _TRIAL_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Seconds that one input and a full batch took when the model was loaded, on its best number of threads."""
+    """Seconds that one input and a full batch took when the model was loaded, where it is fastest."""
 
     threads: int
     single_s: float
     batch_s: float
+    providers: tuple[str, ...] = CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +183,10 @@ class References:
         tolerance = 2 * variant.max_abs_difference + _VARIANT_TOLERANCE if variant else _TOLERANCE
         return cls(model, list(cases), tolerance)
 
-    def run(self, folder: Path, threads: int) -> tuple[Predictor, Speed]:
+    def run(self, folder: Path, threads: int, providers: tuple[str, ...] = CPU) -> tuple[Predictor, Speed]:
         """Load the model, let it answer, and measure. Raises UserError `bundle_invalid`."""
         try:
-            predictor = runtime.load(folder, threads=threads, model=self.model)
+            predictor = runtime.load(folder, list(providers), threads=threads, model=self.model)
             items = predictor.parse([case["input"] for case in self.cases])
             answers = predictor.predict(items)
         except Exception as error:
@@ -192,19 +197,32 @@ class References:
         ):
             raise _refused("the model does not answer its reference cases as it did when it was made")
         batch = (items * MAX_BATCH)[:MAX_BATCH]
-        return predictor, Speed(threads, _fastest_s(predictor, items[:1]), _fastest_s(predictor, batch))
+        return predictor, Speed(threads, _fastest_s(predictor, items[:1]), _fastest_s(predictor, batch), providers)
 
 
 def _load(folder: Path, manifest: Manifest, references: References, before: Speed | None) -> Loaded:
-    predictor, speed = references.run(folder, before.threads if before else 1)
-    # A cheap model is fastest on one thread; a dear one may gain from all.
-    if before is None and speed.batch_s > LOOP_BUDGET_S and (cores := os.cpu_count() or 1) > 1:
-        other, other_speed = references.run(folder, cores)
-        if other_speed.batch_s < speed.batch_s:
-            predictor, speed = other, other_speed
+    predictor, speed = references.run(folder, *((before.threads, before.providers) if before else (1,)))
+    # A cheap model is fastest on one thread; a dear one may gain from all, and from a GPU.
+    if before is None and speed.batch_s > LOOP_BUDGET_S:
+        for threads, providers in _others():
+            try:
+                other, other_speed = references.run(folder, threads, providers)
+            except UserError as error:
+                log.warning("model not fit for this device", providers=providers, reason=error.message)
+                continue
+            if other_speed.batch_s < speed.batch_s:
+                predictor, speed = other, other_speed
     models = {MODEL, *(variant.file for variant in manifest.variants)} - {references.model}
     file_bytes = sum(facts["bytes"] for name, facts in manifest.files.items() if name not in models)
     return Loaded(predictor, manifest, speed, references.cases[0], file_bytes)
+
+
+def _others() -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Threads and providers that are worth a trial beside one thread of the processor."""
+    if (cores := os.cpu_count() or 1) > 1:
+        yield cores, CPU
+    if providers := devices.gpu():
+        yield 1, providers
 
 
 def _fastest_s(predictor: Predictor, batch: Sequence[Any]) -> float:
