@@ -178,6 +178,23 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "The classes are of very different sizes.",
                 "Training weighs them; more data helps.",
             ),
+            "text_mojibake": (
+                422,
+                "Texts hold signs of a wrong encoding, such as “Ã©” for “é”.",
+                "Export the file as UTF-8 again; the model would learn the broken letters.",
+            ),
+            "text_markup": (422, "Texts hold HTML.", "Take the tags out, unless your model will meet them too."),
+            "text_personal": (
+                422,
+                "Texts hold what looks like e-mail addresses, phone numbers or payment cards.",
+                "Mask them, unless you may use them for this.",
+            ),
+            "text_is_id": (422, "The texts look like ids or numbers.", "Choose another column as the text."),
+            "text_scripts": (
+                422,
+                "The texts are in several scripts.",
+                "Fine where your model will meet all of them; the report shows how it does in each.",
+            ),
             "interaction_repeated": (422, "The same user and item occur more than once.", "Counted once."),
         },
     ),

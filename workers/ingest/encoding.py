@@ -70,7 +70,8 @@ def _is_utf8(source: Path | bytes) -> bool:
     good = bad = 0
     for piece in _pieces(source):
         text = codecs.getincrementaldecoder("utf-8")("replace").decode(piece)
-        broken = text.count("\ufffd") if "\ufffd" in text else 0
+        # A file may hold the sign itself, in good UTF-8.
+        broken = text.count("\ufffd") - piece.count(b"\xef\xbf\xbd") if "\ufffd" in text else 0
         bad += broken
         good += 0 if text.isascii() else len(text) - len(text.encode("ascii", "ignore")) - broken
     return bad == 0 or good > bad * 2

@@ -13,6 +13,7 @@ from workers.ingest.context import Import
 from workers.ingest.parquet_out import TEXT_SCHEMA, GroupWriter, column_types
 from workers.ingest.records import Problem, Record, Table
 from workers.ingest.statistics import summary
+from workers.ingest.text_doctor import TextDoctor
 
 _STAGED = pa.schema([("hash", pa.string()), ("text", pa.string())])
 
@@ -24,20 +25,30 @@ def run(ctx: Import, table: Table) -> IngestResult:
     ctx.open_rejects(table.columns)
     kept = items.Items()
     lengths = array("I")
-    _read(ctx, table, mapping, kept, lengths)
+    doctor = TextDoctor(ctx.issues)
+    _read(ctx, table, mapping, kept, lengths, doctor)
+    doctor.conclude(mapping["text"])
     items.check(ctx, kept)
     about = {"format": table.format, **table.facts, "text_length": summary(np.frombuffer(lengths, np.uint32))}
     types = column_types(TEXT_SCHEMA)
     return items.write(ctx, kept, TEXT_SCHEMA, shown="text", columns=types, mapping=mapping, profile=about)
 
 
-def _read(ctx: Import, table: Table, mapping: dict[str, str], kept: items.Items, lengths: "array[int]") -> None:
+def _read(
+    ctx: Import,
+    table: Table,
+    mapping: dict[str, str],
+    kept: items.Items,
+    lengths: "array[int]",
+    doctor: TextDoctor,
+) -> None:
     unpacked = 0
     with GroupWriter(ctx.staged, _STAGED) as staged:
         for record, (text, target) in reading.accepted(ctx, table, mapping, partial(_parse, ctx, mapping)):
             digest = hashing.of_text(text)
             kept.add(hashing.short(digest), target.label, target.split, record.line)
             lengths.append(len(text))
+            doctor.look(text, record.line, mapping["text"])
             staged.add((digest.hex(), text), len(text) + 32)
             unpacked += len(text)
             if unpacked > ctx.limits.max_unpacked_bytes:

@@ -1,0 +1,138 @@
+"""What a text's own characters tell of it: markup, broken encodings, personal data, ids, scripts.
+
+Rows stay as they are: these are findings to look at. Each check first asks for a character that it cannot do without,
+so that most texts cost next to nothing.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from workers.ingest.issues import Issues, Severity
+
+_MARKUP = re.compile(r"</?[a-zA-Z][\w-]*(?:\s[^<>]*)?/?>|&(?:amp|lt|gt|quot|nbsp|#\d{2,5}|#x[\da-fA-F]{2,4});")
+# UTF-8 that was read as Latin-1 or Windows-1252, and the sign for what could not be read.
+_MOJIBAKE = re.compile(
+    "[\u00c3\u00c2\u00d0\u00d1][\u0080-\u00bf\u0152-\u2122]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\u00ef\u00bf\u00bd|\ufffd"
+)
+_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)*\.[a-zA-Z]{2,}")
+# Digits as phones and cards are written; what they are is asked of their number.
+_DIGITS = re.compile(r"(?<![\w.,-])\+?\(?\d[\d ()/.-]{7,22}\d(?![\w-])")
+_NOT_DIGIT = re.compile(r"\D")
+# A row of digits is a phone number if it is written like one: with + or 00, or in groups behind a 0.
+_PHONE = re.compile(
+    r"(?:\+|00)[\d ()/.-]{8,}|\(?0\d{1,5}\)?[ /.-][\d ()/.-]{4,}|\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}"
+)
+_ID = re.compile(r"[\w#-]*\d[\w#-]*")
+# Of so many texts it is asked in which script they are, and whether they are ids.
+_SAMPLE: Final = 5000
+_ID_SHARE: Final = 0.95
+_SCRIPT_SHARE: Final = 0.05
+_SCRIPTS: Final = {
+    "Latin": re.compile(r"[A-Za-z\u00c0-\u024f]"),
+    "Cyrillic": re.compile(r"[\u0400-\u04ff]"),
+    "Greek": re.compile(r"[\u0370-\u03ff]"),
+    "Arabic": re.compile(r"[\u0600-\u06ff]"),
+    "Hebrew": re.compile(r"[\u0590-\u05ff]"),
+    "Devanagari": re.compile(r"[\u0900-\u097f]"),
+    "Thai": re.compile(r"[\u0e00-\u0e7f]"),
+    "Japanese": re.compile(r"[\u3040-\u30ff]"),
+    "Korean": re.compile(r"[\uac00-\ud7af]"),
+    "Chinese": re.compile(r"[\u4e00-\u9fff]"),
+}
+
+
+class Check(NamedTuple):
+    """`find` gives what in a text is the matter, or None."""
+
+    code: str
+    severity: Severity
+    find: Callable[[str], str | None]
+
+
+def _markup(text: str) -> str | None:
+    found = _MARKUP.search(text) if "<" in text or "&" in text else None
+    return found[0] if found else None
+
+
+def _mojibake(text: str) -> str | None:
+    found = None if text.isascii() else _MOJIBAKE.search(text)
+    return found[0] if found else None
+
+
+def _personal(text: str) -> str | None:
+    if "@" in text and (found := _EMAIL.search(text)):
+        return found[0]
+    for digits in _DIGITS.finditer(text):
+        written = digits[0].strip()
+        if _PHONE.fullmatch(written) or is_card(_NOT_DIGIT.sub("", written)):
+            return written
+    return None
+
+
+# A new check of single texts is a line here and an entry in the catalogue.
+CHECKS: Final = (
+    Check("text_mojibake", "warning", _mojibake),
+    Check("text_markup", "info", _markup),
+    Check("text_personal", "warning", _personal),
+)
+
+
+def is_card(digits: str) -> bool:
+    """Whether digits are the number of a payment card: 13 to 19 of them, the last one Luhn's check digit (ISO 7812)."""
+    if not 13 <= len(digits) <= 19 or len(set(digits)) < 2:
+        return False
+    doubled = (sum(divmod(2 * int(digit), 10)) for digit in digits[-2::-2])
+    return (sum(int(digit) for digit in digits[-1::-2]) + sum(doubled)) % 10 == 0
+
+
+class TextDoctor:
+    """Looks at accepted texts as they come."""
+
+    def __init__(self, issues: Issues) -> None:
+        self._issues = issues
+        self._seen = self._ids = 0
+        self._scripts: Counter[str] = Counter()
+        self._first: dict[str, tuple[int, str]] = {}
+
+    def look(self, text: str, line: int, column: str) -> None:
+        """One accepted text."""
+        for check in CHECKS:
+            if found := check.find(text):
+                self._issues.add(check.code, check.severity, line=line, column=column, value=_around(text, found))
+        if self._seen < _SAMPLE:
+            self._seen += 1
+            self._ids += bool(_ID.fullmatch(text.strip()))
+            script = _script(text)
+            self._scripts[script] += 1
+            self._first.setdefault(script, (line, text))
+
+    def conclude(self, column: str) -> None:
+        """What can be said of all texts together."""
+        if self._seen and self._ids >= _ID_SHARE * self._seen:
+            self._issues.add("text_is_id", "warning", line=1, column=column, value=column)
+        self._scripts.pop("", None)
+        common = [name for name, count in self._scripts.most_common() if count >= _SCRIPT_SHARE * self._seen]
+        for name in common if len(common) > 1 else ():
+            line, text = self._first[name]
+            value = f"{name}, {self._scripts[name] / self._seen:.0%}: {text}"
+            self._issues.add("text_scripts", "info", line=line, column=column, value=value, count=self._scripts[name])
+
+
+def _script(text: str) -> str:
+    """The script that most of a text's first letters are in; Kana makes Chinese characters Japanese."""
+    head = text[:200]
+    if head.isascii():
+        return "Latin" if _SCRIPTS["Latin"].search(head) else ""
+    counts = {name: len(pattern.findall(head)) for name, pattern in _SCRIPTS.items()}
+    if counts["Japanese"]:
+        counts["Japanese"] += counts.pop("Chinese")
+    best = max(counts, key=lambda name: counts[name])
+    return best if counts[best] else ""
+
+
+def _around(text: str, found: str) -> str:
+    """The place in a long text where something was found."""
+    start = max(0, text.find(found) - 60)
+    return ("…" if start else "") + text[start:]
