@@ -48,7 +48,9 @@ class Stack:
     def children(self) -> dict[str, psutil.Process]:
         """Every process below, by what its command line says it is; {} when it has stopped."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            return {" ".join(p.cmdline()): p for p in psutil.Process(self.process.pid).children(recursive=True)}
+            below = psutil.Process(self.process.pid).children(recursive=True)
+            # Parents come first, and a fork bears its parent's name: the first of a name is the process that is meant.
+            return {" ".join(p.cmdline()): p for p in reversed(below)}
         return {}
 
     def child(self, part: str) -> psutil.Process:

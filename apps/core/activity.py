@@ -48,7 +48,9 @@ WORDS: dict[str, str | Promise] = {
     "model.created": _("registered the model %(name)s"),
     "endpoint.created": _("created the endpoint %(name)s"),
     "endpoint.deployed": _("deployed to the endpoint %(name)s"),
+    "endpoint.promoted": _("promoted the new model of the endpoint %(name)s"),
     "endpoint.rolled_back": _("rolled back the endpoint %(name)s"),
+    "endpoint.taken_back": _("took the new model of the endpoint %(name)s back: it broke its rule"),
     "endpoint.deleted": _("deleted the endpoint %(name)s"),
 }
 

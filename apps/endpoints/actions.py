@@ -1,8 +1,10 @@
 """What can be done with endpoints and API keys."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -12,8 +14,10 @@ from django.utils.translation import gettext as _
 from apps.core import audit
 from apps.core.artifacts import storage
 from apps.core.ids import new_id
-from apps.endpoints import publish
-from apps.endpoints.models import Endpoint, Revision
+from apps.endpoints import publish, rollouts
+from apps.endpoints.models import Endpoint, Revision, Rollout
+from apps.endpoints.rollouts import Rule
+from apps.endpoints.traffic import locked_revisions, scaled, set_shares, shares_of
 from apps.projects.models import Project
 from apps.registry.models import ModelVersion
 from apps.teams.access import require
@@ -43,79 +47,147 @@ def create_endpoint(*, actor: User, project: Project, name: str, model: ModelVer
             created_by=actor,
         )
         Revision.objects.create(endpoint=endpoint, number=1, model=model, traffic=100, created_by=actor)
-        audit.record(
-            actor=actor,
-            team=project.team,
-            project=project,
-            event="endpoint.created",
-            noun=endpoint,
-            model=model.pk,
-            slug=endpoint.slug,
-        )
+        _record(actor, endpoint, "endpoint.created", model=model.pk, slug=endpoint.slug)
         transaction.on_commit(publish.publish_soon)
         return endpoint
 
 
-def deploy_model(*, actor: User, endpoint: Endpoint, model: ModelVersion, traffic: int = 100) -> Revision:
+@transaction.atomic
+def deploy_model(
+    *,
+    actor: User,
+    endpoint: Endpoint,
+    model: ModelVersion,
+    traffic: int = 100,
+    shadow: int = 0,
+    rule: Rule | None = None,
+) -> Revision:
     """Give `model` a share of the endpoint's traffic, in percent; the others keep the rest in their proportions.
 
-    Raises UserError `not_allowed`, `not_found`, `certificate_missing`, `bundle_invalid`, `model_mismatch`
-    or `invalid`.
+    With less than all of it, or with a rule, or with copies of a share of the requests (`shadow`, in percent), the
+    model is on trial: a rollout runs until it is promoted or taken back. Raises UserError `not_allowed`, `not_found`,
+    `certificate_missing`, `bundle_invalid`, `model_mismatch` or `invalid`.
     """
     require(actor, endpoint.project.team_id, "write")
-    if not 1 <= traffic <= 100:
-        raise UserError("invalid", fields=[{"field": "traffic", "message": _("A whole number from 1 to 100.")}])
+    for field, percent in (("traffic", traffic), ("shadow", shadow)):
+        if not 0 <= percent <= 100:
+            raise UserError("invalid", fields=[{"field": field, "message": _("A whole number from 0 to 100.")}])
     if model.template != endpoint.template:
         raise UserError("model_mismatch")
     _check_deployable(endpoint.project, model)
-    with transaction.atomic():
-        revisions = _locked_revisions(endpoint)
-        revision = next((row for row in revisions if row.model_id == model.pk), None)
-        if revision is None:
-            number = max((row.number for row in revisions), default=0) + 1
-            revision = Revision.objects.create(
-                endpoint=endpoint, number=number, model=model, traffic=0, previous_traffic=0, created_by=actor
-            )
-        others = [row for row in revisions if row.pk != revision.pk]
-        if not any(row.traffic for row in others):
-            traffic = 100  # nobody is there to take the rest
-        shares = _scaled([row.traffic for row in others], 100 - traffic)
-        _set_traffic([(revision, traffic), *zip(others, shares, strict=True)])
-        audit.record(
-            actor=actor,
-            team=endpoint.project.team,
-            project=endpoint.project,
-            event="endpoint.deployed",
-            noun=endpoint,
-            model=model.pk,
-            traffic=traffic,
+    revisions = locked_revisions(endpoint)
+    revision = next((row for row in revisions if row.model_id == model.pk), None)
+    if revision is None:
+        number = max((row.number for row in revisions), default=0) + 1
+        revision = Revision.objects.create(
+            endpoint=endpoint, number=number, model=model, traffic=0, previous_traffic=0, created_by=actor
         )
-        transaction.on_commit(publish.publish_soon)
-        return revision
+        revisions.append(revision)
+    others = [row for row in revisions if row.pk != revision.pk]
+    known = rollouts.running(endpoint)
+    # Of a trial that goes on, the others share as they did before it: at all of the traffic it leaves them none.
+    before = known.before if known and known.candidate_id == revision.pk else shares_of(revisions)
+    weights = [before.get(row.pk, 0) for row in others]
+    if not any(weights):
+        if rule or shadow:
+            message = _("No other model answers here: there is nothing to compare with or to go back to.")
+            raise UserError("invalid", fields=[{"field": "rule" if rule else "shadow", "message": message}])
+        traffic = 100  # nobody is there to take the rest
+    on_trial = traffic < 100 or bool(rule or shadow)
+    _begin_rollout(actor, revision, known, before, {"shadow": shadow, **asdict(rule or Rule())}, on_trial=on_trial)
+    shares = {row.pk: share for row, share in zip(others, scaled(weights, 100 - traffic), strict=True)}
+    set_shares(endpoint, revisions, {**shares, revision.pk: traffic})
+    _record(actor, endpoint, "endpoint.deployed", model=model.pk, traffic=traffic, shadow=shadow)
+    transaction.on_commit(publish.publish_soon)
+    return revision
+
+
+def _begin_rollout(
+    actor: User,
+    candidate: Revision,
+    known: Rollout | None,
+    before: dict[str, int],
+    how: dict[str, Any],
+    *,
+    on_trial: bool,
+) -> None:
+    """Begin a trial, or go on with the one that runs where its candidate is deployed again; end any other."""
+    if known and known.candidate_id == candidate.pk:
+        if on_trial:
+            Rollout.objects.filter(pk=known.pk).update(**how)
+        else:
+            _end_rollout(known, Rollout.State.PROMOTED, actor)
+        return
+    if known:
+        _end_rollout(known, Rollout.State.SUPERSEDED, actor)
+    if on_trial:
+        Rollout.objects.create(endpoint=candidate.endpoint, candidate=candidate, before=before, created_by=actor, **how)
+
+
+def _end_rollout(
+    rollout: Rollout, state: Rollout.State, actor: User | None, broken: dict[str, Any] | None = None
+) -> bool:
+    """Whether it was still running."""
+    open_ones = Rollout.objects.filter(pk=rollout.pk, state=Rollout.State.RUNNING)
+    return open_ones.update(state=state, ended=timezone.now(), ended_by=actor, broken=broken) == 1
+
+
+@transaction.atomic
+def promote_candidate(*, actor: User, endpoint: Endpoint) -> Endpoint:
+    """Give all traffic to the candidate and end its trial; a rollback brings back what was before the trial.
+
+    Raises UserError `not_allowed` or `nothing_to_promote`.
+    """
+    require(actor, endpoint.project.team_id, "write")
+    revisions = locked_revisions(endpoint)
+    rollout = rollouts.running(endpoint)
+    if rollout is None or not _end_rollout(rollout, Rollout.State.PROMOTED, actor):
+        raise UserError("nothing_to_promote")
+    set_shares(endpoint, revisions, {rollout.candidate_id: 100}, previous=rollout.before)
+    _record(actor, endpoint, "endpoint.promoted", model=rollout.candidate.model_id)
+    transaction.on_commit(publish.publish_soon)
+    return endpoint
 
 
 @transaction.atomic
 def roll_back(*, actor: User, endpoint: Endpoint) -> Endpoint:
-    """Bring back the shares before the last change; once more brings back the change.
+    """Take back the candidate on trial; without one, bring back the shares before the last change (once more brings
+    back the change).
 
     Raises UserError `not_allowed` or `nothing_to_roll_back`.
     """
     require(actor, endpoint.project.team_id, "write")
-    revisions = _locked_revisions(endpoint)
-    if sum(row.previous_traffic for row in revisions) != 100:
+    revisions = locked_revisions(endpoint)
+    rollout = rollouts.running(endpoint)
+    if rollout:
+        _end_rollout(rollout, Rollout.State.ROLLED_BACK, actor)
+        set_shares(endpoint, revisions, rollout.before)
+    elif sum(row.previous_traffic for row in revisions) == 100:
+        set_shares(endpoint, revisions, {row.pk: row.previous_traffic for row in revisions})
+    else:
         raise UserError("nothing_to_roll_back")
-    _set_traffic([(row, row.previous_traffic) for row in revisions])
     shares = {str(row.number): row.traffic for row in revisions}
-    audit.record(
-        actor=actor,
-        team=endpoint.project.team,
-        project=endpoint.project,
-        event="endpoint.rolled_back",
-        noun=endpoint,
-        shares=shares,
-    )
+    _record(actor, endpoint, "endpoint.rolled_back", shares=shares)
     transaction.on_commit(publish.publish_soon)
     return endpoint
+
+
+@transaction.atomic
+def take_back_candidate(*, rollout: Rollout, broken: dict[str, Any]) -> bool:
+    """Slipway itself: the candidate has broken its rule, what was before answers again. False where it has ended."""
+    endpoint = rollout.endpoint
+    revisions = locked_revisions(endpoint)
+    if not _end_rollout(rollout, Rollout.State.ROLLED_BACK, None, broken):
+        return False
+    set_shares(endpoint, revisions, rollout.before)
+    _record(None, endpoint, "endpoint.taken_back", model=rollout.candidate.model_id, **broken)
+    transaction.on_commit(publish.publish_soon)
+    return True
+
+
+def _record(actor: User | None, endpoint: Endpoint, event: str, **data: Any) -> None:
+    project = endpoint.project
+    audit.record(actor=actor, team=project.team, project=project, event=event, noun=endpoint, **data)
 
 
 @transaction.atomic
@@ -126,9 +198,7 @@ def delete_endpoint(*, actor: User, endpoint: Endpoint) -> Endpoint:
     if Endpoint.objects.filter(pk=endpoint.pk, deleted=None).update(deleted=now) != 1:
         raise UserError("conflict")
     endpoint.deleted = now
-    audit.record(
-        actor=actor, team=endpoint.project.team, project=endpoint.project, event="endpoint.deleted", noun=endpoint
-    )
+    _record(actor, endpoint, "endpoint.deleted")
     transaction.on_commit(publish.publish_soon)
     return endpoint
 
@@ -253,32 +323,3 @@ def _slug(name: str) -> str:
     """A readable, unguessed-at name for the address: the name's letters and six random ones."""
     readable = slugify(name)[:60].strip("-") or "endpoint"
     return f"{readable}-{new_id('end')[-_SLUG_TAIL:]}"
-
-
-def _locked_revisions(endpoint: Endpoint) -> list[Revision]:
-    """All revisions of an endpoint, held until the end of the transaction: two deployments at once take turns.
-
-    Raises UserError `not_found` where the endpoint has been deleted meanwhile.
-    """
-    if not Endpoint.objects.select_for_update().filter(pk=endpoint.pk, deleted=None).exists():
-        raise UserError("not_found")
-    return list(Revision.objects.filter(endpoint=endpoint).order_by("number"))
-
-
-def _scaled(shares: list[int], whole: int) -> list[int]:
-    """Whole shares in the old proportions that sum to `whole` (largest remainders get the rest)."""
-    total = sum(shares)
-    if total == 0:
-        return [0 for _share in shares]
-    exact = [share * whole / total for share in shares]
-    floors = [int(value) for value in exact]
-    by_remainder = sorted(range(len(shares)), key=lambda i: exact[i] - floors[i], reverse=True)
-    for index in by_remainder[: whole - sum(floors)]:
-        floors[index] += 1
-    return floors
-
-
-def _set_traffic(changes: Iterable[tuple[Revision, int]]) -> None:
-    for revision, traffic in changes:
-        revision.previous_traffic, revision.traffic = revision.traffic, traffic
-        revision.save(update_fields=["traffic", "previous_traffic"])

@@ -1,5 +1,6 @@
 """Control API: endpoints and API keys."""
 
+from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -9,10 +10,11 @@ from rest_framework.response import Response
 
 from apps.core import api
 from apps.core.schema import paged
-from apps.endpoints import actions, snippets, status
+from apps.endpoints import actions, rollouts, snippets, status, traffic
 from apps.endpoints import serializers as s
 from apps.endpoints.access import endpoint_for
-from apps.endpoints.models import Endpoint
+from apps.endpoints.models import Endpoint, Rollout
+from apps.endpoints.rollouts import Rule
 from apps.projects.access import project_for
 from apps.registry.access import model_for
 from apps.teams.access import api_key_for, team_for
@@ -43,6 +45,33 @@ def _endpoint(endpoint: Endpoint, processes: list[Any] | None = None) -> dict[st
             }
             for row in revisions
         ],
+    }
+
+
+def _detail(endpoint: Endpoint) -> dict[str, Any]:
+    rollout = rollouts.latest(endpoint)
+    return {
+        **_endpoint(endpoint),
+        "split": asdict(traffic.measured(endpoint)),
+        "rollout": rollout and _rollout(rollout),
+    }
+
+
+def _rollout(rollout: Rollout) -> dict[str, Any]:
+    compared = asdict(rollouts.compared(rollout))
+    names = ("answered", "candidate", "count")
+    rule = {name: getattr(rollout, name) for name in ("requests", "max_error_percent", "max_p99_ms")}
+    return {
+        "id": rollout.pk,
+        "candidate": rollout.candidate_id,
+        "state": rollout.state,
+        "shadow": rollout.shadow,
+        "rule": rule if rollout.has_rule else None,
+        "findings": asdict(rollouts.findings(rollout)),
+        "compared": {**compared, "changes": [dict(zip(names, row, strict=True)) for row in compared["changes"]]},
+        "reason": rollouts.why(rollout),
+        "started": rollout.started,
+        "ended": rollout.ended,
     }
 
 
@@ -77,7 +106,9 @@ def endpoints(request: Request) -> Response:
     return api.page(request, rows, lambda row: _endpoint(row, processes))
 
 
-@extend_schema(methods=["GET"], responses=s.EndpointOut, summary="An endpoint and its revisions")
+@extend_schema(
+    methods=["GET"], responses=s.EndpointDetailOut, summary="An endpoint, its revisions and how a new one does"
+)
 @extend_schema(methods=["DELETE"], responses={204: None}, summary="Take an endpoint off the air")
 @api_view(["GET", "DELETE"])
 def endpoint(request: Request, endpoint_id: str) -> Response:
@@ -86,25 +117,49 @@ def endpoint(request: Request, endpoint_id: str) -> Response:
     if request.method == "DELETE":
         actions.delete_endpoint(actor=actor, endpoint=found)
         return Response(status=204)
-    return Response(_endpoint(found))
+    return Response(_detail(found))
 
 
-@extend_schema(request=s.DeployIn, responses={202: s.EndpointOut}, summary="Give a model a share of the traffic")
+@extend_schema(
+    request=s.DeployIn,
+    responses={202: s.EndpointDetailOut},
+    summary="Give a model a share of the traffic, copies of it, and a rule by which it is taken back",
+)
 @api_view(["POST"])
 def deploy(request: Request, endpoint_id: str) -> Response:
     actor = actor_of(request)
     found = endpoint_for(actor, endpoint_id, need="write")
     asked = api.read(s.DeployIn, request)
-    actions.deploy_model(actor=actor, endpoint=found, model=model_for(actor, asked["model"]), traffic=asked["traffic"])
-    return Response(_endpoint(found), status=202)
+    rule = asked.get("rule")
+    actions.deploy_model(
+        actor=actor,
+        endpoint=found,
+        model=model_for(actor, asked["model"]),
+        traffic=asked["traffic"],
+        shadow=asked["shadow"],
+        rule=rule and Rule.checked(rule["requests"], rule.get("max_error_percent"), rule.get("max_p99_ms")),
+    )
+    return Response(_detail(found), status=202)
 
 
-@extend_schema(request=None, responses={202: s.EndpointOut}, summary="Bring back the shares before the last change")
+@extend_schema(request=None, responses={202: s.EndpointDetailOut}, summary="Give all traffic to the model on trial")
+@api_view(["POST"])
+def promote(request: Request, endpoint_id: str) -> Response:
+    actor = actor_of(request)
+    found = actions.promote_candidate(actor=actor, endpoint=endpoint_for(actor, endpoint_id, need="write"))
+    return Response(_detail(found), status=202)
+
+
+@extend_schema(
+    request=None,
+    responses={202: s.EndpointDetailOut},
+    summary="Take back the model on trial, or bring back the shares before the last change",
+)
 @api_view(["POST"])
 def roll_back(request: Request, endpoint_id: str) -> Response:
     actor = actor_of(request)
     found = actions.roll_back(actor=actor, endpoint=endpoint_for(actor, endpoint_id, need="write"))
-    return Response(_endpoint(found), status=202)
+    return Response(_detail(found), status=202)
 
 
 @extend_schema(

@@ -11,6 +11,7 @@ from apps.datasets import browse
 from apps.datasets.models import DatasetVersion
 from apps.endpoints.models import Endpoint
 from apps.registry.models import ModelVersion
+from workers.contracts.errors import SlipwayError
 
 _HOW_MANY = {"text": 3, "image": 6, "recommendation": 4, "tabular": 4}
 # A version never changes; the limit only keeps the cache from growing.
@@ -56,7 +57,10 @@ def _stored(version: DatasetVersion, kind: str) -> list[str]:
     key = f"endpoint-examples:{version.pk}"
     found: list[str] | None = cache.get(key)
     if found is None:
-        found = _suggestions(version, kind)
+        try:
+            found = _suggestions(version, kind)
+        except SlipwayError:
+            return []  # the endpoint answers without its data, and so does its page
         cache.set(key, found, _KEPT_S)
     return found
 

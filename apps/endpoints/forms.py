@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from apps.endpoints import rollouts
 from apps.projects.models import Project
 from apps.registry.models import ModelVersion
 
@@ -36,15 +37,32 @@ class EndpointForm(_ModelChoice):
 
 
 class DeployForm(_ModelChoice):
-    """Another model on an endpoint, at a share of its traffic."""
+    """Another model on an endpoint, at a share of its traffic; how it is watched beside what answers now."""
 
     traffic = forms.IntegerField(
         label=_("Share of traffic"),
-        min_value=1,
+        min_value=0,
         max_value=100,
         initial=100,
         help_text=_("In percent. 100 replaces what answers now; less tries the model beside it."),
     )
+    shadow = forms.IntegerField(
+        label=_("Copies of requests"),
+        required=False,
+        min_value=0,
+        max_value=100,
+        help_text=_("In percent. Answered by the new model too and compared, never sent, not billed."),
+    )
+    max_error_percent = forms.FloatField(label=_("Errors above, %"), required=False, min_value=0, max_value=100)
+    max_p99_ms = forms.FloatField(label=_("p99 above, ms"), required=False, min_value=0.001, max_value=600_000)
+    requests = forms.IntegerField(
+        label=_("Over answers"), required=False, min_value=1, max_value=rollouts.MAX_REQUESTS, initial=100
+    )
+
+    def rule(self) -> rollouts.Rule | None:
+        """The rule that was set, if any."""
+        asked = self.cleaned_data
+        return rollouts.Rule.checked(asked["requests"] or 100, asked["max_error_percent"], asked["max_p99_ms"])
 
 
 class PlaygroundForm(forms.Form):
@@ -56,3 +74,4 @@ class PlaygroundForm(forms.Form):
     items = forms.CharField(required=False, max_length=20_000)
     k = forms.IntegerField(required=False, min_value=1, max_value=100, initial=10)
     explain = forms.BooleanField(required=False)
+    candidate = forms.BooleanField(required=False)

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.ids import IdField
@@ -23,6 +24,8 @@ class Endpoint(models.Model):
     rate_limit = models.FloatField(null=True, blank=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
+    # When the shares of the traffic were last changed.
+    shares_since = models.DateTimeField(default=timezone.now)
     deleted = models.DateTimeField(null=True)
 
     class Meta:
@@ -54,6 +57,87 @@ class Revision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint_id} r{self.number} {self.traffic} %"
+
+
+class RolloutQuerySet(models.QuerySet["Rollout"]):
+    def judged(self) -> "RolloutQuerySet":
+        """Those that run by a rule, on endpoints that live."""
+        ruled = models.Q(max_error_percent__isnull=False) | models.Q(max_p99_ms__isnull=False)
+        live = self.filter(ruled, state=Rollout.State.RUNNING, endpoint__deleted=None)
+        return live.select_related("endpoint__project__team", "candidate")
+
+
+class Rollout(models.Model):
+    """A candidate on trial: from its deployment beside another model until it is promoted or taken back."""
+
+    class State(models.TextChoices):
+        RUNNING = "running", _("On trial")
+        PROMOTED = "promoted", _("Promoted")
+        ROLLED_BACK = "rolled_back", _("Rolled back")
+        SUPERSEDED = "superseded", _("Superseded")
+
+    id = IdField("rol")
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="rollouts")
+    candidate = models.ForeignKey(Revision, on_delete=models.CASCADE, related_name="rollouts")
+    state = models.CharField(max_length=12, choices=State.choices, default=State.RUNNING)
+    # The share of the requests that the candidate gets copies of, in percent.
+    shadow = models.PositiveSmallIntegerField(default=0)
+    # The rule (apps.endpoints.rollouts.Rule): over how many of its last answers it is judged, and by what.
+    requests = models.PositiveIntegerField(default=100)
+    max_error_percent = models.FloatField(null=True)
+    max_p99_ms = models.FloatField(null=True)
+    # Revision id → percent before it began: what a rollback brings back.
+    before = models.JSONField(default=dict)
+    # What of the rule was broken (apps.endpoints.rollouts.broken), where it was.
+    broken = models.JSONField(null=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    ended_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
+    started = models.DateTimeField(default=timezone.now)
+    ended = models.DateTimeField(null=True)
+
+    objects = RolloutQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-started"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["endpoint"], condition=models.Q(state="running"), name="one_rollout_at_a_time"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_id} {self.candidate_id} {self.state}"
+
+    @property
+    def has_rule(self) -> bool:
+        return self.max_error_percent is not None or self.max_p99_ms is not None
+
+
+class ShadowSum(models.Model):
+    """What one serving process has seen of a rollout's copies (workers.contracts.shadow.ShadowTally): the newest."""
+
+    id = models.BigAutoField(primary_key=True)
+    rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="shadow_sums")
+    process = models.CharField(max_length=40)
+    seq = models.PositiveBigIntegerField()
+    copies = models.PositiveBigIntegerField()
+    dropped = models.PositiveBigIntegerField()
+    failed = models.PositiveBigIntegerField()
+    items = models.PositiveBigIntegerField()
+    agreed = models.FloatField()
+    scored = models.PositiveBigIntegerField()
+    score_difference = models.FloatField()
+    answered_us = models.PositiveBigIntegerField()
+    candidate_us = models.PositiveBigIntegerField()
+    changes = models.JSONField(default=list)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["rollout", "process"], name="one_shadow_sum_per_process")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rollout_id} {self.process}: {self.copies}"
 
 
 class Feedback(models.Model):

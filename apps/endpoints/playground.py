@@ -94,25 +94,35 @@ READ: Final[dict[str, Callable[[dict[str, Any], QueryDict], Any]]] = {
 """By kind of endpoint: its input out of the form's fields, or out of what was sent."""
 
 
-def ask(*, actor: User, session: SessionBase, endpoint: Endpoint, value: Any, explain: bool = False) -> Answer:
-    """Send one input to the endpoint. Raises InfraError where the prediction API cannot be reached."""
+def ask(
+    *,
+    actor: User,
+    session: SessionBase,
+    endpoint: Endpoint,
+    value: Any,
+    explain: bool = False,
+    candidate: bool = False,
+) -> Answer:
+    """Send one input to the endpoint, or to its candidate. Raises InfraError where the prediction API cannot be
+    reached."""
     text = _key(actor, session, endpoint)
     body: dict[str, Any] = {"inputs": [value], "explain": True} if explain else {"inputs": [value]}
+    headers = {"Authorization": f"Bearer {text}"} | ({"X-Slipway-Revision": "candidate"} if candidate else {})
     deadline = time.monotonic() + _PATIENCE_S
     while True:
-        answer = _post(endpoint, text, body)
+        answer = _post(endpoint, headers, body)
         waiting = answer.status == 401 or answer.body.get("error", {}).get("code") == "endpoint_not_ready"
         if not waiting or time.monotonic() > deadline:
             return answer
         time.sleep(0.2)
 
 
-def _post(endpoint: Endpoint, key: str, body: dict[str, Any]) -> Answer:
+def _post(endpoint: Endpoint, headers: dict[str, str], body: dict[str, Any]) -> Answer:
     url = f"{settings.SLIPWAY_PREDICT_URL}/v1/endpoints/{endpoint.slug}/predict"
     started = time.perf_counter()
     try:
         with httpx.Client(timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False) as client:
-            reply = client.post(url, json=body, headers={"Authorization": f"Bearer {key}"})
+            reply = client.post(url, json=body, headers=headers)
         found = reply.json()
     except (httpx.HTTPError, ValueError):
         raise InfraError("unavailable", _("The prediction API cannot be reached just now.")) from None

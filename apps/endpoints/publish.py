@@ -8,12 +8,12 @@ from django.db.models import Prefetch, Q
 from django.utils import timezone
 
 from apps.core import redis_client
-from apps.endpoints.models import Endpoint, Revision
+from apps.endpoints.models import Endpoint, Revision, Rollout
 from apps.teams.models import ApiKey, Team
 from apps.usage import quota
 from workers.contracts import names
 from workers.contracts.errors import InfraError
-from workers.contracts.snapshot import KeyEntry, Route, RouteRevision, Snapshot, TeamQuota
+from workers.contracts.snapshot import KeyEntry, Route, RouteRevision, Shadow, Snapshot, TeamQuota
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +89,8 @@ def build(version: int) -> Snapshot:
     """The routes of every live endpoint, every key that holds, and what is left of the teams' quotas."""
     endpoints = Endpoint.objects.filter(deleted=None).select_related("project")
     revisions = Prefetch("revisions", Revision.objects.select_related("model").order_by("number"))
-    routes = [_route(endpoint) for endpoint in endpoints.prefetch_related(revisions)]
+    running = Prefetch("rollouts", Rollout.objects.filter(state=Rollout.State.RUNNING), to_attr="running")
+    routes = [_route(endpoint) for endpoint in endpoints.prefetch_related(revisions, running)]
     keys = ApiKey.objects.filter(Q(expires=None) | Q(expires__gt=timezone.now()), revoked=None)
     entries = {key.digest: _key(key) for key in keys.prefetch_related("endpoints")}
     limited = Team.objects.filter(monthly_requests__isnull=False)
@@ -102,6 +103,7 @@ def build(version: int) -> Snapshot:
 
 
 def _route(endpoint: Endpoint) -> Route:
+    rollout = next(iter(endpoint.running), None)  # type: ignore[attr-defined]  # prefetched
     live = [
         RouteRevision(
             revision=revision.pk,
@@ -114,7 +116,7 @@ def _route(endpoint: Endpoint) -> Route:
         )
         for revision in endpoint.revisions.all()
         # A revision that a rollback would bring back stays warm.
-        if revision.traffic or revision.previous_traffic
+        if revision.traffic or revision.previous_traffic or (rollout and revision.pk == rollout.candidate_id)
     ]
     return Route(
         endpoint=endpoint.pk,
@@ -125,7 +127,13 @@ def _route(endpoint: Endpoint) -> Route:
         template=endpoint.template,
         revisions=live,
         rate_limit=endpoint.rate_limit,
+        candidate=rollout and rollout.candidate_id,
+        shadow=_shadow(rollout) if rollout and rollout.shadow else None,
     )
+
+
+def _shadow(rollout: Rollout) -> Shadow:
+    return Shadow(rollout=rollout.pk, revision=rollout.candidate_id, share=rollout.shadow)
 
 
 def _key(key: ApiKey) -> KeyEntry:

@@ -4,6 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.endpoints.models import Rollout
+from apps.endpoints.rollouts import MAX_REQUESTS
 from apps.endpoints.status import STATES
 from apps.teams.models import ApiKey
 from workers.contracts.keys import MAX_ORIGINS
@@ -15,9 +17,28 @@ class EndpointIn(serializers.Serializer[Any]):
     model = serializers.CharField(max_length=32)
 
 
+class RuleIn(serializers.Serializer[Any]):
+    """When the model is taken back by itself: judged over its last `requests` answers, once there are as many."""
+
+    requests = serializers.IntegerField(min_value=1, max_value=MAX_REQUESTS, default=100)
+    max_error_percent = serializers.FloatField(
+        min_value=0, max_value=100, required=False, allow_null=True, help_text="of answers of 500 and above"
+    )
+    max_p99_ms = serializers.FloatField(min_value=0.001, max_value=600_000, required=False, allow_null=True)
+
+
 class DeployIn(serializers.Serializer[Any]):
     model = serializers.CharField(max_length=32)
-    traffic = serializers.IntegerField(min_value=1, max_value=100, default=100)
+    traffic = serializers.IntegerField(
+        min_value=0,
+        max_value=100,
+        default=100,
+        help_text="percent; at 0 the model answers only who asks for it by `X-Slipway-Revision`",
+    )
+    shadow = serializers.IntegerField(
+        min_value=0, max_value=100, default=0, help_text="percent of the requests that the model gets copies of"
+    )
+    rule = RuleIn(required=False, allow_null=True)
 
 
 class RevisionOut(serializers.Serializer[Any]):
@@ -39,6 +60,55 @@ class EndpointOut(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=STATES)
     url = serializers.URLField(help_text="where predictions are asked for")
     revisions = RevisionOut(many=True)
+
+
+class SplitOut(serializers.Serializer[Any]):
+    since = serializers.DateTimeField(help_text="when the shares were last changed")
+    requests = serializers.IntegerField(help_text="the newest ones since, at most 10,000")
+    shares = serializers.DictField(child=serializers.FloatField(), help_text="revision id → measured share, 0 to 1")
+
+
+class FindingsOut(serializers.Serializer[Any]):
+    requests = serializers.IntegerField(help_text="the last answers, at most as many as the rule looks at")
+    failed = serializers.IntegerField(help_text="of them, answers of 500 and above")
+    p99_ms = serializers.FloatField(allow_null=True)
+
+
+class ChangeOut(serializers.Serializer[Any]):
+    answered = serializers.CharField()
+    candidate = serializers.CharField()
+    count = serializers.IntegerField()
+
+
+class ComparedOut(serializers.Serializer[Any]):
+    copies = serializers.IntegerField()
+    dropped = serializers.IntegerField(help_text="copies that were not made: too many were waiting")
+    failed = serializers.IntegerField(help_text="copies that the candidate failed on")
+    items = serializers.IntegerField()
+    compute_ms = serializers.FloatField(help_text="computing of the candidate, which nobody is billed for")
+    agreement = serializers.FloatField(allow_null=True, help_text="share of inputs with the same label or items")
+    score_difference = serializers.FloatField(allow_null=True)
+    answered_ms = serializers.FloatField(allow_null=True, help_text="computing per input")
+    candidate_ms = serializers.FloatField(allow_null=True, help_text="computing per input")
+    changes = ChangeOut(many=True, help_text="the most frequent changes of the label")
+
+
+class RolloutOut(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    candidate = serializers.CharField(help_text="revision id")
+    state = serializers.ChoiceField(choices=Rollout.State.values)
+    shadow = serializers.IntegerField(help_text="percent of the requests that are copied")
+    rule = RuleIn(allow_null=True)
+    findings = FindingsOut()
+    compared = ComparedOut()
+    reason = serializers.CharField(help_text="why Slipway took the candidate back; empty where it did not")
+    started = serializers.DateTimeField()
+    ended = serializers.DateTimeField(allow_null=True)
+
+
+class EndpointDetailOut(EndpointOut):
+    split = SplitOut()
+    rollout = RolloutOut(allow_null=True, help_text="the one that runs, else the last")
 
 
 class KeyIn(serializers.Serializer[Any]):

@@ -1,6 +1,7 @@
 """Pages of endpoints: the list, the form, one endpoint with its playground, snippets, keys, revisions and figures."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -12,14 +13,17 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from apps.core.forms import attempt
 from apps.core.pages import SignedInRequest, go, page
-from apps.endpoints import actions, examples, explanations, playground, snippets, status
+from apps.endpoints import actions, examples, explanations, playground, rollouts, snippets, status, traffic
 from apps.endpoints.access import endpoint_for
 from apps.endpoints.forms import DeployForm, EndpointForm, PlaygroundForm, deployable
-from apps.endpoints.models import Endpoint
+from apps.endpoints.models import Endpoint, Rollout
 from apps.projects.access import project_for
 from apps.teams.models import ApiKey
 from apps.usage import summary
 from workers.contracts.errors import SlipwayError
+
+# A rollout ends and the shares are set in one transaction.
+_AT_ONCE = timedelta(seconds=5)
 
 
 @login_required
@@ -56,27 +60,59 @@ def new(request: SignedInRequest, project_id: str) -> HttpResponse:
 @require_GET
 def endpoint(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     """One endpoint. The fragment is its state and figures, which renew themselves."""
-    found = endpoint_for(request.user, endpoint_id)
+    return _show(request, endpoint_for(request.user, endpoint_id))
+
+
+def _show(request: SignedInRequest, found: Endpoint, deploy_form: DeployForm | None = None) -> HttpResponse:
+    """The page of an endpoint; 422 with a form that did not do."""
     revisions = status.revisions(found)
-    measured = summary.measured_split(found)
+    rollout = rollouts.latest(found)
+    trial = rollout and _trial(rollout, revisions)
+    # After a trial that was taken back, a rollback would bring the candidate back: nobody means that.
+    is_back = bool(trial and trial["is_news"] and rollout and rollout.state == Rollout.State.ROLLED_BACK)
     example = examples.example_input(found)
     return page(
         request,
         "endpoints/endpoint.html",
         project=found.project,
         fragment="endpoints/_live.html",
+        status=422 if deploy_form else 200,
         endpoint=found,
-        state=status.endpoint_state(found),
-        revisions=[{"status": row, "measured": measured.get(row.revision.model_id)} for row in revisions],
-        can_roll_back=sum(row.revision.previous_traffic for row in revisions) == 100,
+        state=status.worst(revisions),
+        revisions=revisions,
+        split=traffic.measured(found),
+        rollout=trial,
+        can_roll_back=sum(row.revision.previous_traffic for row in revisions) == 100 and not is_back,
         today=summary.today(found),
         suggestions=examples.suggestions(found),
         columns=examples.columns(found),
-        deploy_form=DeployForm(models=deployable(found.project, found.template)),
+        deploy_form=deploy_form or _deploy_form(found, revisions),
         address=snippets.predict_url(found),
         snippets=snippets.snippets(found, example),
         keys=_keys(found),
     )
+
+
+def _deploy_form(endpoint: Endpoint, revisions: list[status.RevisionStatus]) -> DeployForm:
+    """The newest model that is not on the endpoint is what somebody most likely came to deploy."""
+    models = deployable(endpoint.project, endpoint.template)
+    known = {row.revision.model_id for row in revisions}
+    fresh = next((model.pk for model in models if model.pk not in known), None)
+    return DeployForm(models=models, initial={"model": fresh} if fresh else {})
+
+
+def _trial(rollout: Rollout, revisions: list[status.RevisionStatus]) -> dict[str, Any]:
+    """What the page says of a rollout: the candidate beside its rule, what copies have shown, why it ended."""
+    return {
+        "is_running": rollout.state == Rollout.State.RUNNING,
+        # Whether its end was the last that happened to the traffic.
+        "is_news": rollout.ended and rollout.endpoint.shares_since <= rollout.ended + _AT_ONCE,
+        "row": rollout,
+        "candidate": next(row for row in revisions if row.revision.pk == rollout.candidate_id),
+        "found": rollouts.findings(rollout),
+        "compared": rollouts.compared(rollout),
+        "why": rollouts.why(rollout),
+    }
 
 
 def _keys(endpoint: Endpoint) -> QuerySet[ApiKey]:
@@ -101,6 +137,7 @@ def try_it(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
             endpoint=found,
             value=value,
             explain=bool(form.cleaned_data.get("explain")),
+            candidate=bool(form.cleaned_data.get("candidate")),
         )
         context |= {"answer": answer, "raw": json.dumps(answer.body, indent=2, ensure_ascii=False)}
         prediction = (answer.body.get("predictions") or [{}])[0]
@@ -128,17 +165,27 @@ def deploy(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     """Put another model on the endpoint."""
     found = endpoint_for(request.user, endpoint_id, need="write")
     form = DeployForm(request.POST, models=deployable(found.project, found.template))
-    if not form.is_valid():
-        message = next(iter(form.errors.values()))[0]
-        raise SlipwayError("invalid", str(message))
-    actions.deploy_model(actor=request.user, endpoint=found, model=form.chosen(), traffic=form.cleaned_data["traffic"])
+    if form.is_valid():
+        share, shadow = form.cleaned_data["traffic"], form.cleaned_data["shadow"] or 0
+        how = {"model": form.chosen(), "traffic": share, "shadow": shadow, "rule": form.rule()}
+        if attempt(form, lambda: actions.deploy_model(actor=request.user, endpoint=found, **how)):
+            return go(request, reverse("endpoints:endpoint", args=[found.pk]))
+    return _show(request, found, form)
+
+
+@login_required
+@require_POST
+def promote(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
+    """Give all traffic to the model on trial."""
+    found = endpoint_for(request.user, endpoint_id, need="write")
+    actions.promote_candidate(actor=request.user, endpoint=found)
     return go(request, reverse("endpoints:endpoint", args=[found.pk]))
 
 
 @login_required
 @require_POST
 def roll_back(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
-    """Bring back the shares before the last deployment."""
+    """Take back the model on trial, or bring back the shares before the last change."""
     found = endpoint_for(request.user, endpoint_id, need="write")
     actions.roll_back(actor=request.user, endpoint=found)
     return go(request, reverse("endpoints:endpoint", args=[found.pk]))

@@ -23,10 +23,10 @@ _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 
 _INSERT: Final = """
 INSERT INTO usage_ledgerentry (request_id, time, team_id, project_id, endpoint_id, revision_id, model_id, key_id,
-    status, code, items, compute_us, queue_us, latency_us, bytes_in, bytes_out, process, number)
+    pinned, status, code, items, compute_us, queue_us, latency_us, bytes_in, bytes_out, process, number)
 SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
-    %s::text[], %s::smallint[], %s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
-    %s::bigint[], %s::text[], %s::integer[])
+    %s::text[], %s::boolean[], %s::smallint[], %s::text[], %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[],
+    %s::bigint[], %s::bigint[], %s::text[], %s::integer[])
 ON CONFLICT (request_id) DO NOTHING
 RETURNING request_id
 """
@@ -57,6 +57,7 @@ class _Row(NamedTuple):
     revision: str
     model: str
     key: str
+    pinned: bool
     status: int
     code: str
     items: int
@@ -110,6 +111,7 @@ def _row(position: str, fields: Mapping[bytes, bytes]) -> _Row:
         revision=record.revision or "",
         model=record.model or "",
         key=record.key or "",
+        pinned=record.pinned,
         status=record.status,
         code=record.code or "",
         items=record.items,

@@ -49,6 +49,8 @@ class LedgerEntry(models.Model):
     revision_id = models.CharField(max_length=32, blank=True)
     model_id = models.CharField(max_length=32, blank=True)
     key_id = models.CharField(max_length=32, blank=True)
+    # The client named the revision: not part of the split.
+    pinned = models.BooleanField(default=False)
     status = models.PositiveSmallIntegerField()
     code = models.CharField(max_length=40, blank=True)
     items = models.PositiveIntegerField()

@@ -15,7 +15,7 @@ import redis
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
-from apps.endpoints import feedback
+from apps.endpoints import feedback, rollouts
 from apps.training import recording
 from apps.usage import ledger
 from apps.usage.models import DeadLetter, StreamPosition
@@ -44,7 +44,8 @@ class Source:
 
 USAGE: Final = Source(names.STREAM_USAGE, ledger.apply)
 FEEDBACK: Final = Source(names.STREAM_FEEDBACK, feedback.apply)
-SOURCES: Final = (Source(names.STREAM_EVENTS, recording.apply), USAGE, FEEDBACK)
+SHADOW: Final = Source(names.STREAM_SHADOW, rollouts.apply)
+SOURCES: Final = (Source(names.STREAM_EVENTS, recording.apply), USAGE, FEEDBACK, SHADOW)
 
 
 class Standby(Exception):

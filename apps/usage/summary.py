@@ -18,15 +18,6 @@ def today(endpoint: Endpoint) -> dict[str, Any]:
     return reports.total(reports.rollups(endpoint=endpoint.pk, start=start))
 
 
-def measured_split(endpoint: Endpoint) -> dict[str, float]:
-    """Model id → its share of today's answered requests: what really happened to the traffic."""
-    start = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    rows = reports.usage(reports.rollups(endpoint=endpoint.pk, start=start), group="model")
-    answered = {row["model"]: row["requests"] for row in rows if row["model"]}
-    total = sum(answered.values())
-    return {model: count / total for model, count in answered.items()}
-
-
 def requests_chart(rows: list[dict[str, Any]], start: datetime, end: datetime, step: str) -> dict[str, Any]:
     """ECharts option: requests per step, stacked by answered, refused (4xx) and failed (5xx). `rows` are by status."""
     kinds = {2: _("answered"), 4: _("refused"), 5: _("failed")}

@@ -244,6 +244,7 @@ CELERY_TASK_TIME_LIMIT = 600
 CELERY_BEAT_SCHEDULE_FILENAME = str(ENV.home / "beat" / "schedule")
 CELERY_BEAT_SCHEDULE = {
     "reap lost jobs": {"task": "training.reap", "schedule": 5.0},
+    "judge candidates": {"task": "endpoints.judge_candidates", "schedule": 2.0},
     "publish routes and keys": {"task": "endpoints.publish_snapshot", "schedule": 5.0},
     "forget expired uploads": {"task": "datasets.forget_uploads", "schedule": crontab(minute="41")},
     "ask serving processes for their counts": {"task": "usage.count_gateways", "schedule": 5.0},

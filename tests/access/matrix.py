@@ -210,6 +210,7 @@ API: Final = [
         lambda s: {"model": s.cast.ours.model.pk, "traffic": 50},
     ),
     Line("POST", V1 + "endpoints/<str:endpoint_id>/rollback", writers(202), arguments={"endpoint_id": second}),
+    Line("POST", V1 + "endpoints/<str:endpoint_id>/promote", writers(202), arguments={"endpoint_id": second}),
     # keys
     Line("GET", V1 + "keys", readers(), query=lambda s: {"team": s.cast.ours.team.pk}),
     Line("POST", V1 + "keys", admins(201), lambda s: {"team": s.cast.ours.team.pk, "name": "New"}),
@@ -313,6 +314,7 @@ PAGES: Final = [
         lambda s: {"model": s.cast.ours.model.pk, "traffic": 100},
     ),
     Line("POST", "endpoints/<str:endpoint_id>/rollback", page(writers(303)), arguments={"endpoint_id": second}),
+    Line("POST", "endpoints/<str:endpoint_id>/promote", page(writers(303)), arguments={"endpoint_id": second}),
     Line("POST", "endpoints/<str:endpoint_id>/delete", page(admins(303))),
 ]
 

@@ -89,7 +89,9 @@ def _second(ours: Belongings) -> Endpoint:
     """An endpoint with something to go back to."""
     endpoint = make_endpoint(ours.model, name="Second")
     model = make_model(make_job(ours.version, name="Second", state=Job.State.SUCCEEDED))
-    endpoint.revisions.create(number=2, model=model, traffic=100, previous_traffic=0)
+    candidate = endpoint.revisions.create(number=2, model=model, traffic=100, previous_traffic=0)
+    first = endpoint.revisions.get(number=1)
+    endpoint.rollouts.create(candidate=candidate, max_p99_ms=50.0, before={first.pk: 100})
     endpoint.revisions.filter(number=1).update(traffic=0, previous_traffic=100)
     return endpoint
 

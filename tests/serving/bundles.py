@@ -103,16 +103,20 @@ def text_bundle(
     model: onnx.ModelProto | None = None,
     tokenizer: Tokenizer | None = None,
     more_files: dict[str, bytes] | None = None,
+    answered: bool = True,
     **changes: Any,
 ) -> Path:
-    """A text bundle at `path`. `changes` replace fields of the manifest."""
+    """A text bundle at `path`. `changes` replace fields of the manifest.
+
+    `answered` False: the model is not run here, its reference cases are made up.
+    """
     files = {
         "model.onnx": (model or text_model(flipped=flipped)).SerializeToString(),
         "tokenizer.json": (tokenizer or word_tokenizer()).to_str().encode(),
         **(more_files or {}),
     }
     manifest = _manifest("text", "text-labels", TEXT_LABELS, {"max_chars": 1000, "max_tokens": 64})
-    return _write(path, files, {**manifest, **changes}, ["good film", "bad film"])
+    return _write(path, files, {**manifest, **changes}, ["good film", "bad film"], answered=answered)
 
 
 def variant_bundle(path: Path, *, deployable: bool = True) -> Path:
@@ -226,9 +230,12 @@ def _manifest(kind: str, predictor: str, labels: list[str], preprocessing: dict[
     }
 
 
-def _write(path: Path, files: dict[str, bytes], manifest: dict[str, Any], inputs: list[Any]) -> Path:
+def _write(
+    path: Path, files: dict[str, bytes], manifest: dict[str, Any], inputs: list[Any], *, answered: bool = True
+) -> Path:
     """The zip, with reference cases answered by the model itself where it loads."""
-    files["reference.json"] = json.dumps({"cases": _answered(files, manifest, inputs)}).encode()
+    cases = _answered(files, manifest, inputs) if answered else [{"input": raw, "prediction": {}} for raw in inputs]
+    files["reference.json"] = json.dumps({"cases": cases}).encode()
     facts = {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)} for name, data in files.items()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.writestr("manifest.json", json.dumps({"files": facts, **manifest}))

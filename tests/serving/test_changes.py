@@ -3,12 +3,14 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.serving import bundles
 from tests.serving.clients import asking
 from tests.serving.conftest import Stage
 from tests.serving.running import new_id, until
 from workers.contracts import keys, names
+from workers.contracts.snapshot import Shadow
 
 
 def test_a_revoked_key_opens_nothing_within_a_second(own_stage: Stage) -> None:
@@ -49,22 +51,34 @@ def test_a_new_key_works_from_its_first_request(own_stage: Stage) -> None:
         assert own_stage.predict(["good"], key=key).status_code == 200
 
 
-def test_a_deployment_under_load_costs_no_request_and_ends_in_the_new_model(
+def test_deploying_promoting_and_rolling_back_under_full_load_costs_no_request(
     own_stage: Stage, bundle_folder: Path
 ) -> None:
-    control = own_stage.control
-    with asking(own_stage.serving.port, "reviews", own_stage.key) as seen:
-        until(lambda: len(seen.answers) > 200)
-        new = control.revision(bundle_folder / "flipped.zip", number=2)
-        old = own_stage.text.revisions[0].model_copy(update={"traffic": 0})
-        control.replace(own_stage.text, revisions=[old, new])
+    control, first = own_stage.control, own_stage.text.revisions[0]
+    second = control.revision(bundle_folder / "flipped.zip", number=2)
+    shadow = Shadow(rollout=new_id("rol"), revision=second.revision, share=100)
+
+    def publish(old: int, **fields: Any) -> None:
+        shares = [(first, old), (second, 100 - old)]
+        revisions = [revision.model_copy(update={"traffic": traffic}) for revision, traffic in shares]
+        control.replace(own_stage.text, revisions=revisions, **fields)
         control.publish()
-        until(lambda: [model for _, _, model, _ in seen.details[-50:]] == [2] * 50)
-        # And back: the old model is still warm.
-        control.replace(own_stage.text, revisions=[own_stage.text.revisions[0]])
-        control.publish()
+
+    with asking(own_stage.serving.port, "reviews", own_stage.key, clients=200) as seen:
+
+        def last(count: int = 300) -> set[int | None]:
+            return {model for _, _, model, _ in seen.details[-count:]}
+
+        until(lambda: len(seen.answers) > 1000)
+        publish(90, candidate=second.revision)  # on trial, at a share
+        until(lambda: last() == {1, 2})
+        publish(100, candidate=second.revision, shadow=shadow)  # only copies
+        until(lambda: last() == {1})
+        publish(0)  # promoted
+        until(lambda: last() == {2})
+        publish(100)  # rolled back
         asked = time.monotonic()
-        until(lambda: [model for _, _, model, _ in seen.details[-50:]] == [1] * 50)
+        until(lambda: last() == {1})
         assert time.monotonic() - asked < 2
     assert set(seen.statuses()) == {200} and not seen.broken and not seen.wrong
 
@@ -100,16 +114,6 @@ def test_an_endpoint_whose_model_is_not_there_yet_says_so(own_stage: Stage, tmp_
     assert reply.status_code == 503 and reply.json()["error"]["code"] == "endpoint_not_ready"
     assert int(reply.headers["retry-after"]) >= 1
     assert own_stage.record(reply)["code"] == "endpoint_not_ready"
-
-
-def test_traffic_is_split_as_said(own_stage: Stage, bundle_folder: Path) -> None:
-    first = own_stage.text.revisions[0].model_copy(update={"traffic": 75})
-    second = own_stage.control.revision(bundle_folder / "flipped.zip", traffic=25, number=2)
-    own_stage.control.replace(own_stage.text, revisions=[first, second])
-    own_stage.control.publish()
-    until(lambda: own_stage.predict(["good"]).json()["model"]["number"] == 2)
-    numbers = [own_stage.predict(["good"]).json()["model"]["number"] for _ in range(800)]
-    assert 0.18 < numbers.count(2) / 800 < 0.32
 
 
 def test_the_last_snapshot_is_found_again_after_redis_lost_everything(own_stage: Stage) -> None:

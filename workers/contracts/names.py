@@ -31,6 +31,7 @@ TASK_RUN_JOB: Final = "workers.runner.run_job"
 STREAM_EVENTS: Final = "slipway:events"
 STREAM_USAGE: Final = "slipway:usage"
 STREAM_FEEDBACK: Final = "slipway:feedback"
+STREAM_SHADOW: Final = "slipway:shadow"
 
 # What the hosted prediction API knows (workers.contracts.snapshot.Snapshot as JSON), its version counter, and the
 # channel that tells of a change.

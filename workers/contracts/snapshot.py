@@ -31,8 +31,19 @@ class RouteRevision(_Published):
         return f"{self.number}-{self.variant}" if self.variant else str(self.number)
 
 
+class Shadow(_Published):
+    """A revision that gets a copy of a share of the requests, in percent: compared, never answered."""
+
+    rollout: str
+    revision: str
+    share: Annotated[int, Field(ge=1, le=100)]
+
+
 class Route(_Published):
-    """One endpoint. `rate_limit` is requests per second over all keys; None is unlimited."""
+    """One endpoint. `rate_limit` is requests per second over all keys; None is unlimited.
+
+    `candidate` is the revision that is being tried, which clients may ask for by header.
+    """
 
     endpoint: str
     slug: str
@@ -42,6 +53,8 @@ class Route(_Published):
     template: str
     revisions: list[RouteRevision]
     rate_limit: float | None = None
+    candidate: str | None = None
+    shadow: Shadow | None = None
 
 
 class KeyEntry(_Published):

@@ -20,6 +20,8 @@ class UsageRecord(BaseModel):
     endpoint: str
     revision: str | None = None
     model: str | None = None
+    # The client named the revision: the request says nothing about how the traffic is split.
+    pinned: bool = False
     key: str | None = None
     status: Annotated[int, Field(ge=100, le=599)]
     code: str | None = None

@@ -21,6 +21,7 @@ from workers.serving.config import Config, ConfigError
 from workers.serving.exposition import Exposition
 from workers.serving.process import Process
 from workers.serving.protocol import Connection
+from workers.serving.trial import Trial
 
 log = structlog.get_logger("workers.serving")
 
@@ -47,9 +48,9 @@ _OTHER_FILES = 100
 _SWITCH_S = 0.0005
 
 
-async def serve(config: Config) -> int:
+async def serve(config: Config, trial: Trial) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
-    process = Process(config)
+    process = Process(config, trial)
     exposition = Exposition(process, config.cache / "metrics")
     Connection.headers_timeout_s, bodies.timeout_s = config.headers_timeout_s, config.body_timeout_s
     server = Server(
@@ -140,7 +141,8 @@ def main() -> int:
     sys.setswitchinterval(_SWITCH_S)
     gc.set_threshold(*_GC_THRESHOLDS)
     Connection.most = _allow(config.connections)
-    return uvloop.run(serve(config))
+    # Now: it forks, and there is no thread yet.
+    return uvloop.run(serve(config, Trial()))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,10 @@ class Exchange:
         "key",
         "moments",
         "oip",
+        "pinned",
+        "predictions",
         "queue_us",
+        "raws",
         "recorded",
         "remaining",
         "request_id",
@@ -62,6 +65,11 @@ class Exchange:
         self.key: KeyEntry | None = None
         self.route: Route | None = None
         self.revision: RouteRevision | None = None
+        # Whether the client named the revision.
+        self.pinned = False
+        # Raw inputs and predictions, where a shadow may want a copy.
+        self.raws: list[Any] | None = None
+        self.predictions: list[dict[str, Any]] = []
         # How many requests may follow at once.
         self.remaining = 0
         # Whether the limits have counted it, and whether its body has been read to the end.
@@ -153,6 +161,7 @@ class Exchange:
                 "endpoint": endpoint,
                 "revision": revision.revision if revision else None,
                 "model": revision.model if revision else None,
+                "pinned": self.pinned,
                 "key": key.key if key else None,
                 "status": self.status,
                 "code": self.code,

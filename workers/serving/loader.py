@@ -19,12 +19,13 @@ from typing import Final
 
 import structlog
 
-from workers.contracts.errors import InfraError, JobError, SlipwayError
+from workers.contracts.errors import InfraError, JobError, SlipwayError, UserError
 from workers.contracts.snapshot import Route, RouteRevision, Snapshot
 from workers.serving import bundles, memory, threads
 from workers.serving.batcher import Batcher
 from workers.serving.bundles import Loaded, Speed
 from workers.serving.config import DEADLINE_S, MAX_WAITING
+from workers.serving.trial import Trial
 from workers.storage import Storage
 
 log = structlog.get_logger(__name__)
@@ -86,9 +87,10 @@ class Entry:
 class Models:
     """Entries by bundle and variant. `budget` is how many bytes the loaded ones may take together."""
 
-    def __init__(self, storage: Storage, cache: Path, budget: int) -> None:
+    def __init__(self, storage: Storage, cache: Path, budget: int, trial: Trial) -> None:
         self._storage = storage
         self._cache = cache
+        self._trial = trial
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.budget = budget
         self._entries: dict[tuple[str, str], Entry] = {}
@@ -144,12 +146,21 @@ class Models:
         """Every loaded model, with a revision that it serves."""
         return [(entry.revision, served) for entry in self._entries.values() if (served := entry.served)]
 
-    def pick(self, route: Route) -> tuple[RouteRevision, Served | None]:
-        """A revision by its share of traffic, with its model if that is loaded; else `load` it.
+    def served(self, revision: RouteRevision) -> Served | None:
+        """The model of a revision, if it is loaded."""
+        entry = self._of.get(revision.revision)
+        return entry.served if entry else None
+
+    def pick(self, route: Route, asked: bytes | None = None) -> tuple[RouteRevision, Served | None]:
+        """The revision that the client asks for, else one by its share of traffic, with its model if that is loaded;
+        else `load` it.
 
         Where none with traffic can answer, one that is kept for a rollback does: a deploy must not cost a request.
-        Raises InfraError `endpoint_not_ready`.
+        Raises InfraError `endpoint_not_ready`; UserError `revision_not_found`: who asks for one never gets another.
         """
+        if asked is not None:
+            revision = _asked_for(route, asked.decode("latin-1"))
+            return revision, self.served(revision)
         revisions, entries = route.revisions, self._of
         if len(revisions) == 1 and (served := entries[revisions[0].revision].served):
             return revisions[0], served
@@ -247,6 +258,7 @@ class Models:
     def _open(self, revision: RouteRevision, speed: Speed | None) -> tuple[Loaded, int]:
         """The model, and by how many bytes the process has grown for it."""
         path = bundles.fetch(self._storage, revision, self._cache)
+        self._trial.check(path, revision.variant)
         before = memory.resident()
         loaded = bundles.open_bundle(path, revision.variant, speed)
         return loaded, memory.resident() - before
@@ -300,12 +312,13 @@ class Models:
     def _evict(self) -> None:
         """Remove cached bundles that no route names."""
         wanted = {sha256 for sha256, _ in self._entries}
-        for path in self._cache.glob("*.zip"):
-            if path.stem not in wanted:
+        for path in self._cache.iterdir():
+            if path.suffix in (".zip", ".tried") and path.name.split(".")[0] not in wanted:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let the threads end."""
+        self._trial.close()
         self._loading.shutdown(wait=False, cancel_futures=True)
         self._running.shutdown(wait=False, cancel_futures=True)
 
@@ -336,3 +349,12 @@ def _settle_memory() -> None:
     """Let the garbage collector pass over what stays: searching models and modules again costs 6 % of the time."""
     gc.collect()
     gc.freeze()
+
+
+def _asked_for(route: Route, asked: str) -> RouteRevision:
+    """The revision with this id or version (a model's number), or the `candidate`."""
+    wanted = route.candidate if asked == "candidate" else asked
+    for revision in route.revisions:
+        if wanted in (revision.revision, revision.version):
+            return revision
+    raise UserError("revision_not_found")

@@ -30,6 +30,8 @@ _T = TypeVar("_T")
 
 # Smaller bodies are in memory already, or soon: they are read past rather than refused by hanging up.
 _SMALL_BODY = 16 * 2**10
+# A client names the revision that is to answer: `candidate`, a model's number or a revision's id.
+REVISION_HEADER = b"x-slipway-revision"
 # Refusals that a look at the newest snapshot may turn round.
 _MAYBE_NEW = frozenset({"key_invalid", "endpoint_not_found"})
 # Headers that ask for more than a prediction.
@@ -91,6 +93,8 @@ class Predict:
                 batcher.release(count)
                 raise
             exchange.items = count
+            if route.shadow is not None:
+                exchange.raws = raws
             batcher.submit_then(items, partial(self._predicted, exchange, revision, batcher))
         except Exception as raised:
             if isinstance(raised, UserError) and raised.code in _MAYBE_NEW:
@@ -106,7 +110,7 @@ class Predict:
         if isinstance(result, Exception):
             exchange.cycle.run(self._fail(exchange, result))
             return
-        _note(exchange, job)
+        _note(exchange, job, result)
         try:
             body = predictions_body(revision, result, exchange.request_id)
         except Exception as raised:
@@ -171,8 +175,9 @@ class Predict:
         route = route_for(key, slug, directory)
         remaining = process.limits.take(key, route, process.clock())
         exchange.admitted = True
-        revision, served = process.models.pick(route)
-        exchange.revision = revision
+        asked = exchange.headers.get(REVISION_HEADER)
+        revision, served = process.models.pick(route, asked)
+        exchange.revision, exchange.pinned = revision, asked is not None
         if exchange.moments is not None:
             exchange.moments["admitted"] = time.perf_counter()
         free = served.batcher.free if served else MAX_WAITING
@@ -198,7 +203,7 @@ class Predict:
             exchange.body_read, exchange.bytes_in = True, request.bytes_in
             if before := self._answered_before(exchange, route, [request.raws, request.id, request.outputs]):
                 return before
-            predictions = await self._run(exchange, kind, served, request.raws, explain=False)
+            predictions = await self._run(exchange, route, served, request.raws, explain=False)
             labels = served.loaded.predictor.labels
             return oip.answer(request, route.slug, revision.version, kind, labels, predictions)
         asked = await bodies.read_inputs(exchange.cycle.receive, exchange.headers, kind, limit, pool)
@@ -207,7 +212,7 @@ class Predict:
             return before
         if asked.explain:
             explaining.check(served.loaded.predictor, len(asked.raws))
-        predictions = await self._run(exchange, kind, served, asked.raws, explain=asked.explain)
+        predictions = await self._run(exchange, route, served, asked.raws, explain=asked.explain)
         return predictions_body(revision, predictions, exchange.request_id), [JSON]
 
     def _answered_before(self, exchange: Exchange, route: Route, asked: list[Any]) -> tuple[bytes, Headers] | None:
@@ -225,21 +230,23 @@ class Predict:
         return before
 
     async def _run(
-        self, exchange: Exchange, kind: str, served: Served, raws: list[Any], *, explain: bool
+        self, exchange: Exchange, route: Route, served: Served, raws: list[Any], *, explain: bool
     ) -> list[dict[str, Any]]:
         """Predictions for raw inputs, through the model's queue; each with its `explanation`, if wanted."""
         batcher, predictor = served.batcher, served.loaded.predictor
         count = len(raws)
         batcher.reserve(count, _patience_s(exchange))
         try:
-            if kind == "image":  # decoding takes milliseconds, and lets other threads run
+            if route.kind == "image":  # decoding takes milliseconds, and lets other threads run
                 items = await asyncio.get_running_loop().run_in_executor(self._process.parsing, predictor.parse, raws)
             else:
                 items = predictor.parse(raws)
             exchange.items = count
             job = batcher.submit(items, _patience_s(exchange))
             predictions = await (job.future if batcher.on_loop else _unless_gone(job.future, exchange.cycle.receive))
-            _note(exchange, job)
+            if route.shadow is not None and not explain:
+                exchange.raws = raws
+            _note(exchange, job, predictions)
         finally:
             batcher.release(count)
         if explain:
@@ -270,7 +277,7 @@ class Predict:
         self._record_and_send(exchange, sent, sent_headers, recorded.set_result)
         process.meter.flush()
         await recorded
-        process.observer.ended(exchange)
+        self._ended(exchange)
         if exchange.status == 200:
             process.replays.keep(exchange.call, (body, headers), process.clock())
 
@@ -280,7 +287,16 @@ class Predict:
         process = self._process
         if process.draining:
             headers = [*headers, CLOSE]
-        exchange.answer(process.meter, body, headers, then or process.observer.ended)
+        exchange.answer(process.meter, body, headers, then or self._ended)
+
+    def _ended(self, exchange: Exchange) -> None:
+        """The answer has left: a shadow may have its copy."""
+        process, route, revision = self._process, exchange.route, exchange.revision
+        process.observer.ended(exchange)
+        if exchange.raws is not None and exchange.status == 200 and route is not None and revision is not None:
+            process.shadows.offer(
+                route, revision, exchange.raws, exchange.bytes_in, exchange.predictions, exchange.compute_us
+            )
 
     def _give_back(self, exchange: Exchange) -> None:
         """Only what was answered counts against the team's quota."""
@@ -305,9 +321,11 @@ def _is_plain(cycle: Cycle) -> bool:
     )
 
 
-def _note(exchange: Exchange, job: Job) -> None:
-    """What the prediction took."""
+def _note(exchange: Exchange, job: Job, predictions: Predictions) -> None:
+    """What the prediction took; and what it is, where a shadow may want a copy."""
     exchange.queue_us, exchange.compute_us = job.queue_us, job.compute_us
+    if exchange.raws is not None:
+        exchange.predictions = predictions
     if exchange.moments is not None:
         running = job.enqueued + job.queue_us / 1e6
         exchange.moments |= {"queued": job.enqueued, "running": running, "predicted": time.perf_counter()}

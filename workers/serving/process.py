@@ -12,7 +12,8 @@ from redis.exceptions import RedisError
 
 from workers.contracts import names
 from workers.contracts.errors import InfraError
-from workers.contracts.snapshot import ServingStatus, Snapshot
+from workers.contracts.snapshot import RouteRevision, ServingStatus, Snapshot
+from workers.inference.core import Predictor
 from workers.serving import threads
 from workers.serving.access_log import AccessLog
 from workers.serving.bodies import Budget
@@ -23,9 +24,11 @@ from workers.serving.loader import Models
 from workers.serving.metering import Meter
 from workers.serving.observer import Observer
 from workers.serving.replays import Replays
+from workers.serving.shadow import Shadows
 from workers.serving.sharing import Sharing
 from workers.serving.snapshot import Directory, Kept, Watch
 from workers.serving.spool import Spool
+from workers.serving.trial import Trial
 from workers.serving.turns import Turns
 from workers.storage import open_storage
 
@@ -41,7 +44,7 @@ _TAKE_OVER_EVERY_S = 5.0
 class Process:
     """Made inside the event loop that serves."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, trial: Trial) -> None:
         self.config = config
         self.name = f"srv-{secrets.token_hex(4)}"
         self.redis = Redis.from_url(config.redis_url, socket_timeout=2.0, socket_connect_timeout=1.0)
@@ -51,7 +54,8 @@ class Process:
         self._sharing = Sharing(self.redis, self.limits, self.name)
         spool = Spool(config.spool, self.name, max_bytes=config.spool_bytes, fsync=config.spool_fsync)
         self.meter = Meter(config.redis_url, spool)
-        self.models = Models(open_storage(config.storage), config.cache, config.memory)
+        self.models = Models(open_storage(config.storage), config.cache, config.memory, trial)
+        self.shadows = Shadows(self.name, self.meter, self._predictor_of)
         self.observer = Observer(AccessLog(config.access_log), _tracer(config, self.name))
         self.bodies = Budget()
         self.replays = Replays()
@@ -84,8 +88,8 @@ class Process:
         The first look comes before the first request: nobody is told that keys are unknown which are merely unread.
         """
         await self.watch.begin()
-        sharing = (self._sharing.tell(), self._sharing.hear())
-        for work in (self.watch.run(), self.models.run(), self._tell(), self._take_over(), *sharing):
+        background = (self.watch.run(), self.models.run(), self.shadows.tell(), self._tell(), self._take_over())
+        for work in (*background, self._sharing.tell(), self._sharing.hear()):
             task = asyncio.create_task(work)
             task.add_done_callback(_complain)
             self._work.append(task)
@@ -93,6 +97,10 @@ class Process:
     def _on_snapshot(self, snapshot: Snapshot) -> None:
         self.limits.update(snapshot, self.clock())
         self.models.update(snapshot)
+
+    def _predictor_of(self, revision: RouteRevision) -> Predictor | None:
+        served = self.models.served(revision)
+        return served.loaded.predictor if served else None
 
     def not_ready_because(self) -> str | None:
         """Why no traffic should come here now; None when it should."""
@@ -140,6 +148,7 @@ class Process:
             for task in running:
                 task.cancel()
             await asyncio.wait(running, timeout=1.0)
+        self.shadows.close()
         await self.meter.close()
         await self.observer.stop()
         self.models.close()

@@ -10,13 +10,13 @@ from typing import Final
 _BEHIND: Final = 3
 
 
-def pool(count: int, name: str) -> ThreadPoolExecutor:
-    """So many threads at most, all of which stand behind the event loop."""
-    return ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_step_back)
+def pool(count: int, name: str, behind: int = _BEHIND) -> ThreadPoolExecutor:
+    """So many threads at most, all of which stand behind the event loop, by so many steps."""
+    return ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_step_back, initargs=(behind,))
 
 
-def _step_back() -> None:
+def _step_back(behind: int) -> None:
     # Only Linux gives each thread a niceness of its own.
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _BEHIND)
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + behind)
