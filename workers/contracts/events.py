@@ -115,6 +115,27 @@ class Checkpoint(_Event):
     files: Annotated[list[FileRef], Field(min_length=1, max_length=64)]
 
 
+class UsageBlock(BaseModel):
+    """Some rows of a file, predicted as one request to an endpoint would be; `items` of them got an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: Annotated[int, Field(ge=0, lt=2**40)]
+    items: Annotated[int, Field(ge=0, lt=2**31)]
+    compute_us: Annotated[int, Field(ge=0, lt=2**62)]
+
+
+class Usage(_Event):
+    """What a batch prediction has used. The runner books it as usage records; it is no part of the job's course.
+
+    Said before the checkpoint that holds the rows, so that no row is passed over uncounted. A block's number makes its
+    record's id: said again by another attempt, it changes nothing.
+    """
+
+    type: Literal["usage"] = "usage"
+    blocks: Annotated[list[UsageBlock], Field(min_length=1, max_length=2000)]
+
+
 class Succeeded(_Event):
     """From the runner, after output/ and result.json are in storage. `result` is result.json's content."""
 
@@ -148,10 +169,21 @@ class Interrupted(_Event):
 
 
 Event = Annotated[
-    Started | Progress | Metric | Trial | Log | Device | Checkpoint | Succeeded | Failed | Cancelled | Interrupted,
+    Started
+    | Progress
+    | Metric
+    | Trial
+    | Log
+    | Device
+    | Checkpoint
+    | Usage
+    | Succeeded
+    | Failed
+    | Cancelled
+    | Interrupted,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 TERMINAL = ("succeeded", "failed", "cancelled", "interrupted")
 # What a child may say itself; everything else is the runner's to say.
-FROM_CHILD = ("progress", "metric", "trial", "log", "device", "checkpoint", "failed")
+FROM_CHILD = ("progress", "metric", "trial", "log", "device", "checkpoint", "usage", "failed")

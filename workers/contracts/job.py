@@ -10,7 +10,8 @@ from workers.contracts.kinds import DatasetKind as DatasetKind
 
 SPEC_VERSION: Final = 1
 
-JobKind = Literal["ingest", "train"]
+JobKind = Literal["ingest", "train", "batch"]
+TableFormat = Literal["csv", "jsonl", "parquet"]
 SPLITS = ("train", "validation", "test")
 
 
@@ -122,6 +123,30 @@ class TrainSpec(Contract):
         return wanted if isinstance(wanted, int) and wanted >= 1 else 1
 
 
+class BatchSpec(Contract):
+    """Answer every row of `inputs/source` (called `filename` by its owner) with the model in `inputs/bundle.zip`.
+
+    `mapping` names columns: {"text"}, {"user"} or {"items"}, or for tables {column of the model: column of the file};
+    what it leaves out is guessed. `format` of the answers: that of the file where it is None, CSV for archives.
+    `scores`: a column per class; `k`: how many items to recommend. `requests_left` of the team's monthly quota.
+    The rest says whose usage it is.
+    """
+
+    prediction: str
+    project: str
+    endpoint: str = ""
+    revision: str | None = None
+    model: str
+    kind: DatasetKind
+    filename: str
+    mapping: dict[str, str] = Field(default_factory=dict)
+    format: TableFormat | None = None
+    scores: bool = False
+    k: Annotated[int, Field(ge=1, le=1000)] | None = None
+    requests_left: int | None = None
+    limits: IngestLimits = IngestLimits()
+
+
 class JobSpec(Contract):
     """One attempt of one job, whole: a runner needs nothing else."""
 
@@ -139,3 +164,4 @@ class JobSpec(Contract):
     time_limit_s: int = 6 * 3600
     ingest: IngestSpec | None = None
     train: TrainSpec | None = None
+    batch: BatchSpec | None = None

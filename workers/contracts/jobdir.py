@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import Any, Self, Unpack
 
 from workers.contracts.errors import ErrorCard
-from workers.contracts.events import Checkpoint, Device, Event, Failed, FileRef, Log, Metric, Pace, Progress
+from workers.contracts.events import (
+    Checkpoint,
+    Device,
+    Event,
+    Failed,
+    FileRef,
+    Log,
+    Metric,
+    Pace,
+    Progress,
+    Usage,
+    UsageBlock,
+)
 from workers.contracts.job import JobSpec
 
 
@@ -63,6 +75,10 @@ class JobDir:
         """Announce complete files in checkpoints/."""
         files = [file_ref(self.checkpoints / name) for name in names]
         self.emit(Checkpoint(time=time.time(), step=step, files=files))
+
+    def usage(self, blocks: list[UsageBlock]) -> None:
+        """Say what was used."""
+        self.emit(Usage(time=time.time(), blocks=blocks))
 
     def fail(self, card: ErrorCard) -> None:
         """Say why the job ends without a result."""

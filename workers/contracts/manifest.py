@@ -4,7 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workers.contracts.job import DatasetKind
+from workers.contracts.job import DatasetKind, TableFormat
 from workers.contracts.report import Report
 
 MANIFEST_VERSION: Final = 1
@@ -136,6 +136,30 @@ class TrainResult(_Part):
     certificate: Certificate
     manifest: Manifest
     useful_seconds: float
+    files: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class BatchPreview(_Part):
+    """The first rows of the answered file, as text: cells and columns cut to what a page shows."""
+
+    columns: list[str] = Field(default_factory=list)
+    rows: list[list[str]] = Field(default_factory=list)
+
+
+class BatchResult(_Part):
+    """result.json of a batch prediction. output/ holds predictions.csv, .jsonl or .parquet.
+
+    It has the rows of the file, all of them and in order, with `columns` added; `failed` of them hold an error instead
+    of an answer. `labels`: how often each label was answered.
+    """
+
+    rows: int
+    failed: int
+    format: TableFormat
+    columns: list[str]
+    labels: dict[str, int] = Field(default_factory=dict)
+    preview: BatchPreview = BatchPreview()
+    seconds: float
     files: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 

@@ -8,6 +8,7 @@ from typing import Final
 QUEUE_TRAIN_GPU: Final = "train.gpu"
 QUEUE_TRAIN_CPU: Final = "train.cpu"
 QUEUE_INGEST: Final = "ingest"
+QUEUE_BATCH: Final = "batch"
 QUEUE_CONTROL: Final = "control"
 
 

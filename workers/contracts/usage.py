@@ -3,13 +3,24 @@
 Written by the serving process to the stream `slipway:usage` (field `r`, JSON) before the answer leaves.
 """
 
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# Of batch predictions' ids. They stand where requests to an endpoint have their API key.
+BATCH: Final = "prd_"
+
+
+def source_of(key: str | None) -> Literal["api", "batch"]:
+    """Where a request came from, by who asked: a batch prediction or somebody with an API key (or none)."""
+    return "batch" if key and key.startswith(BATCH) else "api"
+
 
 class UsageRecord(BaseModel):
-    """What is billed and what is shown. Durations in microseconds, sizes in bytes, time in seconds since the epoch."""
+    """What is billed and what is shown. Durations in microseconds, sizes in bytes, time in seconds since the epoch.
+
+    `key`: who asked, an API key or a batch prediction. `endpoint` is empty for a batch prediction by a model alone.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 

@@ -1,102 +1,24 @@
-"""python -m workers.ingest JOBDIR: import one file. Exit status 0, 1 (failed, with a card), 143 (told to stop).
+"""python -m workers.ingest JOBDIR: import one file (see workers.forked)."""
 
-The work is done in a forked process. A damaged file can abort a native decoder (Arrow throws where nobody catches), and
-the user is owed a card all the same: this process writes it.
-"""
-
-import ctypes
-import errno
-import os
-import shutil
-import signal
 import sys
-import traceback
-from types import FrameType
 
-from workers.contracts.errors import JobError, SlipwayError
+from workers import forked
 from workers.contracts.jobdir import JobDir
 from workers.ingest import guard
 
-_PR_SET_PDEATHSIG = 1
 
-
-def _stop(signum: int, frame: FrameType | None) -> None:
-    # A second one, to the whole process group for example, must not disturb the cleaning up.
-    signal.signal(signum, signal.SIG_IGN)
-    # As an exception, so that files are closed and staging is removed on the way out.
-    raise SystemExit(128 + signum)
-
-
-def _as_job_error(error: Exception) -> SlipwayError:
-    """What the user is told. Bugs are told as such, with no more than the exception's name."""
-    if isinstance(error, SlipwayError):
-        return error
-    if isinstance(error, MemoryError):
-        return JobError("out_of_memory", "The import needs more memory than it may use.", hint="Split the file.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return JobError("disk_full")
-    traceback.print_exc()
-    return JobError("job_crashed", evidence=type(error).__name__)
-
-
-def _work(job_dir: JobDir) -> int:
+def work(job_dir: JobDir) -> None:
     """The import itself, in the forked process."""
-    # Nobody may be left working in the folder if the waiting process is killed.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     guard.quiet_libraries()
     guard.bound_memory(guard.INGEST_BYTES)
-    try:
-        from workers.ingest.run import run
+    from workers.ingest.run import run
 
-        job_dir.write_result(run(job_dir).model_dump())
-    except Exception as error:
-        job_dir.fail(_as_job_error(error).card())
-        return 1
-    return 0
-
-
-def _wait(child: int, job_dir: JobDir) -> int:
-    """The child's exit status; where a signal ended it, 1 and a card."""
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    for staging in job_dir.root.glob(".staging-*"):
-        shutil.rmtree(staging, ignore_errors=True)
-    if status >= 0:
-        return status
-    if status == -signal.SIGTERM:
-        return 128 + signal.SIGTERM
-    name = signal.Signals(-status).name
-    if status == -signal.SIGKILL:
-        error = JobError("out_of_memory", "The import was killed, most likely for the memory it took.", evidence=name)
-    else:
-        error = JobError("file_unreadable", "The file is damaged in a way that crashes its reader.", evidence=name)
-    job_dir.fail(error.card())
-    return 1
+    job_dir.write_result(run(job_dir).model_dump())
 
 
 def main(arguments: list[str]) -> int:
     """Run one import in the folder that the one argument names."""
-    if len(arguments) != 1:
-        print(__doc__, file=sys.stderr)
-        return 2
-    job_dir = JobDir(arguments[0])
-    # A signal that comes between the fork and the handlers waits for them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    child = os.fork()
-    signal.signal(signal.SIGTERM, (lambda signum, frame: os.kill(child, signum)) if child else _stop)
-    if child:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        return _wait(child, job_dir)
-    status = 1
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        status = _work(job_dir)
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    finally:
-        # Not sys.exit: the frames below this one belong to the waiting process.
-        sys.stderr.flush()
-        os._exit(status)
+    return forked.main(arguments, work, what="import")
 
 
 if __name__ == "__main__":

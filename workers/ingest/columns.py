@@ -97,7 +97,7 @@ def resolve(kind: DatasetKind, columns: list[str], head: list[list[str]], wanted
         if role not in roles:
             message = f'There is no role "{role[:40]}"; the roles are {", ".join(roles)}.'
             raise JobError("column_missing", message, evidence=evidence)
-        column = _find(asked, columns)
+        column = find(asked, columns)
         if column is None:
             raise JobError("column_missing", f'There is no column "{asked[:80]}" for the {role}.', evidence=evidence)
         chosen[role] = column
@@ -110,7 +110,8 @@ def resolve(kind: DatasetKind, columns: list[str], head: list[list[str]], wanted
     return {role: mapping[role] for role in roles if role in mapping}
 
 
-def _find(asked: str, columns: list[str]) -> str | None:
+def find(asked: str, columns: list[str]) -> str | None:
+    """The column of this name, without regard to case and separators where none is spelt the same."""
     for form in (cells.name, plain):
         for column in columns:
             if form(column) == form(asked):

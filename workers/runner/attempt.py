@@ -21,10 +21,11 @@ from workers.contracts.events import (
     Log,
     Started,
     Succeeded,
+    Usage,
 )
 from workers.contracts.job import JobSpec
 from workers.contracts.jobdir import JobDir
-from workers.runner import inputs, outputs
+from workers.runner import booking, inputs, outputs
 from workers.runner.child import Child
 from workers.runner.lease import Lease
 from workers.runner.relay import Relay
@@ -160,6 +161,9 @@ class Attempt:
             self._failed = event  # its place is at the end
         elif isinstance(event, Checkpoint):
             uploader.offer(event)  # it is passed on when it is stored
+        elif isinstance(event, Usage):
+            for record in booking.records(self._spec, event):
+                self._relay.book(record)
         else:
             self._relay.say(event)
 
@@ -187,6 +191,8 @@ class Attempt:
         """The last word, by what the child left behind and how it ended."""
         result = outputs.read_result(self._job_dir, self._spec)
         if result is not None:
+            if self._spec.batch and not self._relay.flush_until(self._warden.has_spoken):
+                return self._ended_from_outside()  # a result that is there is one whose usage was booked
             stored = outputs.upload_result(
                 self._host.storage, self._job_dir, self._spec, result, self._warden.has_spoken
             )

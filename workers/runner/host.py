@@ -26,7 +26,7 @@ from workers.storage import Storage, open_storage
 
 log = logging.getLogger(__name__)
 
-MODULES: Final = {"train": "workers.engine", "ingest": "workers.ingest"}
+MODULES: Final = {"train": "workers.engine", "ingest": "workers.ingest", "batch": "workers.batch"}
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _TIMEOUT_S: Final = 3.0
 

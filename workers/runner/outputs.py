@@ -18,12 +18,12 @@ from workers.contracts.errors import InfraError, JobError, SlipwayError
 from workers.contracts.events import Checkpoint, FileRef
 from workers.contracts.job import JobSpec
 from workers.contracts.jobdir import JobDir
-from workers.contracts.manifest import IngestResult, TrainResult
+from workers.contracts.manifest import BatchResult, IngestResult, TrainResult
 from workers.runner.folders import open_plain
 from workers.storage import Storage
 
 _LARGEST_RESULT: Final = 64 * 2**20
-_RESULTS: Final[dict[str, type[BaseModel]]] = {"train": TrainResult, "ingest": IngestResult}
+_RESULTS: Final[dict[str, type[BaseModel]]] = {"train": TrainResult, "ingest": IngestResult, "batch": BatchResult}
 _FILES: Final = TypeAdapter(list[FileRef])
 _RETRIES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _KEPT_CHECKPOINTS: Final = 2
@@ -104,6 +104,8 @@ class CheckpointUploader:
         self._closed = False
         self._stored: deque[Checkpoint] = deque()
         self._kept: deque[Checkpoint] = deque()
+        # By name: the hash of what is stored. Checkpoints of many parts add one at a time.
+        self._have: dict[str, str] = {}
         self._thread = threading.Thread(target=self._work, name="checkpoints", daemon=True)
         self._thread.start()
 
@@ -155,11 +157,16 @@ class CheckpointUploader:
     def _store(self, checkpoint: Checkpoint) -> None:
         prefix = f"{self._spec.output_prefix}/checkpoints"
         for file in checkpoint.files:
+            if self._have.get(file.name) == file.sha256:
+                continue
             _verify(self._job_dir.checkpoints / file.name, file)
+            self._have.pop(file.name, None)
             self._storage.put_file(self._job_dir.checkpoints / file.name, f"{prefix}/{file.name}")
+            self._have[file.name] = file.sha256
         self._kept.append(checkpoint)
         if len(self._kept) > _KEPT_CHECKPOINTS:
             current = {file.name for kept in list(self._kept)[1:] for file in kept.files}
             for file in self._kept.popleft().files:
                 if file.name not in current:
+                    self._have.pop(file.name, None)
                     self._storage.delete(f"{prefix}/{file.name}")

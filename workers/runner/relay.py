@@ -9,6 +9,7 @@ import redis
 
 from workers.contracts import names
 from workers.contracts.events import Event
+from workers.contracts.usage import UsageRecord
 
 _MOST_AT_ONCE: Final = 200
 _PAUSE_S: Final = 1.0
@@ -21,20 +22,28 @@ _Fields = dict[bytes | bytearray | memoryview | str | int | float, bytes | bytea
 
 
 class Relay:
-    """Numbers events 1, 2, 3, … and appends them in this order. One may come twice; the recorder knows its number."""
+    """Numbers events 1, 2, 3, … and appends them in this order. One may come twice; the recorder knows its number.
+
+    Usage records go the same way, in the order of what is said: an event is there after all usage that came before it.
+    """
 
     def __init__(self, client: redis.Redis, job: str, attempt: int) -> None:
         self._client = client
         self._job, self._attempt = job, attempt
         self._seq = 0
-        self._waiting: deque[_Fields] = deque()
+        self._waiting: deque[tuple[str, _Fields]] = deque()
         self._not_before = 0.0
 
     def say(self, event: Event) -> None:
         """Queue an event; `flush` sends it."""
         self._seq += 1
         content = event.model_dump_json(exclude_none=True)
-        self._waiting.append({"job": self._job, "attempt": self._attempt, "seq": self._seq, "event": content})
+        fields: _Fields = {"job": self._job, "attempt": self._attempt, "seq": self._seq, "event": content}
+        self._waiting.append((names.STREAM_EVENTS, fields))
+
+    def book(self, record: UsageRecord) -> None:
+        """Queue a usage record."""
+        self._waiting.append((names.STREAM_USAGE, {"r": record.model_dump_json(exclude_none=True)}))
 
     @property
     def is_full(self) -> bool:
@@ -54,8 +63,8 @@ class Relay:
     def _send(self) -> None:
         batch = [self._waiting[index] for index in range(min(_MOST_AT_ONCE, len(self._waiting)))]
         with self._client.pipeline(transaction=False) as pipeline:
-            for fields in batch:
-                pipeline.xadd(names.STREAM_EVENTS, fields)
+            for stream, fields in batch:
+                pipeline.xadd(stream, fields)
             pipeline.execute()
         for _ in batch:
             self._waiting.popleft()

@@ -3,12 +3,12 @@
 import itertools
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from workers.contracts.errors import JobError
 from workers.ingest.lines import Lines
 from workers.ingest.readers import json_objects
-from workers.ingest.records import HEAD_RECORDS, Record, Table, printable
+from workers.ingest.records import HEAD_RECORDS, Problem, Record, Table, printable
 
 
 class JsonLinesTable(Table):
@@ -21,25 +21,27 @@ class JsonLinesTable(Table):
         stream.seek(0)
         self._stream = stream
         self._lines = Lines(stream, encoding, 4 * max_field_chars)
-        self._numbered: Iterator[tuple[int, str]] = enumerate(self._lines, 1)
+        self._behind: Iterator[tuple[int, str]] = enumerate(self._lines, 1)
         self.facts = {"encoding": encoding}
-        ahead = list(itertools.islice(self._numbered, HEAD_RECORDS))
+        ahead = list(itertools.islice(self._behind, HEAD_RECORDS))
         self.columns = json_objects.columns(line for _, line in ahead)
         if not self.columns:
             raise JobError("file_unreadable", "No line of the file is a JSON object.", evidence=_evidence(ahead))
-        self._numbered = itertools.chain(ahead, self._numbered)
-        self._ahead = list(itertools.islice(self._parsed(), HEAD_RECORDS))
-        self.head = [record.fields for record in self._ahead if record.problem is None]
+        self._ahead = ahead
+        first = [json_objects.record(number, line, self.columns) for number, line in ahead if not line.isspace()]
+        self.head = [record.fields for record in first if record.problem is None]
 
-    def _parsed(self) -> Iterator[Record]:
-        for number, line in self._numbered:
-            if not line.isspace():
-                yield json_objects.record(number, line, self.columns)
+    def _numbered(self) -> Iterator[tuple[int, str]]:
+        ahead, self._ahead = self._ahead, []
+        return ((number, line) for number, line in itertools.chain(ahead, self._behind) if not line.isspace())
 
     def records(self) -> Iterator[Record]:
         """Every object, once."""
-        ahead, self._ahead = self._ahead, []
-        return itertools.chain(ahead, self._parsed())
+        return (json_objects.record(number, line, self.columns) for number, line in self._numbered())
+
+    def objects(self) -> Iterator[dict[str, Any] | Problem]:
+        """Every line's object as it is, or what is wrong with the line; instead of `records`."""
+        return (json_objects.parse(line) for _, line in self._numbered())
 
     def fraction(self) -> float:
         """By bytes."""

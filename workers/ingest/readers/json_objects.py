@@ -30,22 +30,30 @@ def columns(texts: Iterable[str]) -> list[str]:
     for text in texts:
         value = load(text)
         if isinstance(value, dict):
-            names.update((name, "") for name in _flat(value) if "\0" not in name)
+            names.update((name, "") for name in flat(value) if "\0" not in name)
     return list(names)[:_MAX_COLUMNS]
+
+
+def parse(text: str) -> dict[str, Any] | Problem:
+    """The object of a JSON text as it is, or what is wrong with the text."""
+    raw = text.strip()
+    if problem := text_problem([raw]):
+        return problem._replace(value=raw)
+    value = load(raw)
+    if isinstance(value, dict):
+        return value
+    what = "This is no valid JSON." if value is None else "This is JSON, but no object."
+    return Problem("row_malformed", what, value=raw)
 
 
 def record(line: int, text: str, columns: list[str]) -> Record:
     """The record of an object that begins on `line`, or what is wrong with its text."""
-    raw = text.strip()
-    if problem := text_problem([raw]):
-        return Record(line, [raw[:1000]], problem)
-    value = load(raw)
-    if not isinstance(value, dict):
-        what = "This is no valid JSON." if value is None else "This is JSON, but no object."
-        return Record(line, [raw[:1000]], Problem("row_malformed", what, value=raw))
-    flat = _flat(value)
-    fields = [_cell(flat.get(name)) for name in columns]
-    return Record(line, fields, text_problem(fields) or _several(flat))
+    value = parse(text)
+    if isinstance(value, Problem):
+        return Record(line, [text.strip()[:1000]], value)
+    found = flat(value)
+    fields = [_cell(found.get(name)) for name in columns]
+    return Record(line, fields, text_problem(fields) or _several(found))
 
 
 def _cell(value: Any) -> str:
@@ -53,7 +61,8 @@ def _cell(value: Any) -> str:
     return orjson.dumps(value).decode() if isinstance(value, dict | list) else cell_text(value)
 
 
-def _flat(value: dict[str, Any]) -> dict[str, Any]:
+def flat(value: dict[str, Any]) -> dict[str, Any]:
+    """An object's values by the names of the columns that they are in."""
     if "data" in value and isinstance(value["data"], dict) and any(name in value for name in _ANNOTATIONS):
         return {**_plain(value["data"]), **_answers(value)}
     return _plain(value)
@@ -105,8 +114,8 @@ class Several(list[Any]):
     """The answers to a question that allows more than one."""
 
 
-def _several(flat: dict[str, Any]) -> Problem | None:
-    for name, value in flat.items():
+def _several(found: dict[str, Any]) -> Problem | None:
+    for name, value in found.items():
         if isinstance(value, Several):
             message = f"The item has {len(value)} labels; a dataset has one per item."
             return Problem("row_malformed", message, column=name, value=", ".join(map(str, value)))

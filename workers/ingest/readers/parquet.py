@@ -64,40 +64,55 @@ class ParquetTable(Table):
     def __init__(self, path: Path, max_rows: int) -> None:
         self.facts = {}
         self._file = open_checked(path, max_rows)
-        schema = self._file.schema_arrow
-        self._names = _plain_columns(schema)
+        self.schema = schema = self._file.schema_arrow
+        # As the file has them, in the order of `columns`.
+        self.names = _plain_columns(schema)
         self._classes = class_names(schema)
-        self.columns = clean_header(self._names)
+        self.columns = clean_header(self.names)
         self._rows: int = self._file.metadata.num_rows
         self._done = 0
         self.head = [record.fields for record in itertools.islice(self.records(), HEAD_RECORDS) if not record.problem]
 
     def narrow(self, columns: list[str]) -> None:
         """Read only these columns."""
-        names = dict(zip(self.columns, self._names, strict=True))
+        names = dict(zip(self.columns, self.names, strict=True))
         self.columns = list(columns)
-        self._names = [names[column] for column in columns]
+        self.names = [names[column] for column in columns]
 
     def records(self) -> Iterator[Record]:
         """Every row, from the first, each time."""
         self._done = 0
-        with as_unreadable():
-            batches = self._file.iter_batches(_BATCH_ROWS, columns=self._names, use_threads=False)
-        while True:
+        for batch in self._batches(self.names):
             with as_unreadable():
-                batch = next(batches, None)
-                if batch is None:
-                    return
                 # In the order asked for, which may differ from the file's.
-                values = [self._values(batch, name) for name in self._names]
+                values = [self.values(batch, name) for name in self.names]
             for row in zip(*values, strict=True):
                 self._done += 1
                 fields = [cell_text(value) for value in row]
                 yield Record(self._done, fields, text_problem(fields))
 
-    def _values(self, batch: pa.RecordBatch, name: str) -> list[Any]:
+    def values(self, batch: pa.RecordBatch, name: str) -> list[Any]:
+        """A column's values; of numbers that stand for classes, the names."""
         values: list[Any] = batch.column(batch.schema.get_field_index(name)).to_pylist()
         return class_of(values, self._classes[name]) if name in self._classes else values
+
+    def batches(self, start: int = 0) -> Iterator[pa.RecordBatch]:
+        """All columns as they are stored, from row `start`."""
+        self._done = 0
+        for batch in self._batches(None):
+            first, self._done = self._done, self._done + batch.num_rows
+            if self._done > start:
+                yield batch.slice(max(0, start - first))
+
+    def _batches(self, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        with as_unreadable():
+            batches = self._file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False)
+        while True:
+            with as_unreadable():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
     def fraction(self) -> float:
         """By rows."""

@@ -1,0 +1,113 @@
+"""What of a row is asked: from the columns of a file to the raw input that a predictor takes, by kind of data."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from workers.contracts.errors import JobError
+from workers.contracts.job import BatchSpec
+from workers.inference.core import InputError
+from workers.ingest import cells
+from workers.ingest.columns import find, guess
+
+# What separates the items of a cell that is no JSON list.
+_BETWEEN_ITEMS = re.compile(r"[|;,\n\t]")
+
+
+class Question(NamedTuple):
+    """The columns that are read, and what makes a raw input of their values. `ask` raises InputError."""
+
+    columns: list[str]
+    ask: Callable[[Sequence[Any]], Any]
+    # Columns of the model that the file does not have: answered as missing values.
+    missing: tuple[str, ...] = ()
+
+
+def question(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: list[list[str]]) -> Question:
+    """The question to a table of these columns. Raises JobError `column_missing`."""
+    return _QUESTIONS[spec.kind](spec, manifest, columns, head)
+
+
+def _text(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: list[list[str]]) -> Question:
+    column = _chosen(spec, "text", columns) or (columns[0] if len(columns) == 1 else None)
+    column = column or guess("text", columns, head).get("text")
+    if column is None:
+        raise _missing("Which column holds the text cannot be told.", columns)
+    return Question([column], lambda values: cells.cell_text(values[0]))
+
+
+def _ranking(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: list[list[str]]) -> Question:
+    options = {} if spec.k is None else {"k": spec.k}
+    if items := _chosen(spec, "items", columns):
+        return Question([items], lambda values: {"items": _items(values[0]), **options})
+    user = _chosen(spec, "user", columns) or guess("recommendation", columns, head).get("user")
+    user = user or (columns[0] if len(columns) == 1 else None)
+    if user is None:
+        raise _missing("Which column holds the user cannot be told.", columns)
+    return Question([user], lambda values: {"user": _user(values[0]), **options})
+
+
+def _row(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: list[list[str]]) -> Question:
+    wanted: list[str] = [column["name"] for column in manifest["preprocessing"]["columns"]]
+    found = {name: _chosen(spec, name, columns) or find(name, columns) for name in wanted}
+    there = {name: column for name, column in found.items() if column}
+    if not there:
+        raise _missing(f"The file has none of the model's columns: {', '.join(wanted[:50])}.", columns)
+    names = list(there)
+
+    def ask(values: Sequence[Any]) -> dict[str, str]:
+        return dict(zip(names, map(cells.cell_text, values), strict=True))
+
+    return Question(list(there.values()), ask, tuple(name for name in wanted if name not in there))
+
+
+def _image(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: list[list[str]]) -> Question:
+    raise JobError("format_unknown", "Images come as a zip or tar.", hint="Zip the images and upload the zip.")
+
+
+_QUESTIONS: dict[str, Callable[[BatchSpec, dict[str, Any], list[str], list[list[str]]], Question]] = {
+    "text": _text,
+    "recommendation": _ranking,
+    "tabular": _row,
+    "image": _image,
+}
+
+
+def _chosen(spec: BatchSpec, role: str, columns: list[str]) -> str | None:
+    """The column that the user chose for a role, None where they chose none. Raises JobError for one that is not."""
+    asked = spec.mapping.get(role)
+    if not asked:
+        return None
+    column = find(asked, columns)
+    if column is None:
+        raise _missing(f'There is no column "{asked[:80]}" for {role[:80]}.', columns)
+    return column
+
+
+def _missing(message: str, columns: list[str]) -> JobError:
+    return JobError("column_missing", message, evidence="Columns in the file: " + ", ".join(columns[:50]))
+
+
+def _user(value: Any) -> str:
+    # As an import keeps users: the model knows them by that.
+    user = cells.name(cells.cell_text(value))
+    if not user:
+        raise InputError(None, "The user is missing.")
+    return user
+
+
+def _items(value: Any) -> list[str]:
+    """Items of a cell: a list, a JSON list, or names with one of | ; , between them."""
+    if isinstance(value, str):
+        text = value.strip()
+        try:
+            value = json.loads(text) if text.startswith("[") else _BETWEEN_ITEMS.split(text)
+        except ValueError:
+            value = _BETWEEN_ITEMS.split(text)
+    if not isinstance(value, list):
+        value = [value]
+    items = [cells.name(cells.cell_text(item)) for item in value]
+    if not any(items):
+        raise InputError(None, "The items are missing.")
+    return [item for item in items if item]
