@@ -45,6 +45,8 @@ WORDS: dict[str, str | Promise] = {
     "job.succeeded": _("finished the job %(name)s"),
     "job.failed": _("could not finish the job %(name)s"),
     "model.registered": _("registered the model %(name)s"),
+    "prediction.created": _("had the file %(name)s predicted"),
+    "prediction.finished": _("finished predicting %(name)s"),
     "model.created": _("registered the model %(name)s"),
     "endpoint.created": _("created the endpoint %(name)s"),
     "endpoint.deployed": _("deployed to the endpoint %(name)s"),
@@ -57,7 +59,7 @@ WORDS: dict[str, str | Promise] = {
 ICONS = {
     "team": "users", "invitation": "mail", "member": "user", "token": "terminal-2", "key": "key", "project": "folder",
     "comment": "message-circle", "milestone": "flag", "upload": "upload", "dataset": "database", "job": "bolt",
-    "model": "box", "endpoint": "rocket",
+    "model": "box", "endpoint": "rocket", "prediction": "file-spark",
 }  # fmt: skip
 
 

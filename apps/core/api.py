@@ -12,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.core import request_id
+from apps.core.body_limit import limit_for
 from workers.contracts.errors import SlipwayError, UserError, body
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,14 @@ def _unknown(form: serializers.Serializer[Any], data: Mapping[str, Any], prefix:
         if isinstance(field, serializers.Serializer) and isinstance(data.get(name), Mapping):
             names += _unknown(field, data[name], f"{prefix}{name}.")
     return names
+
+
+def refuse_oversize(request: Request) -> None:
+    """Before the body is parsed. The ASGI server has refused it already; other servers have not. Raises UserError."""
+    length = request.headers.get("Content-Length", "")
+    limit = limit_for(request.path, request.content_type)
+    if length.isascii() and length.isdigit() and int(length) > limit:
+        raise UserError("upload_too_large", limit_bytes=limit)
 
 
 def read_query(request: Request, allowed: set[str]) -> dict[str, str]:

@@ -32,7 +32,7 @@ def _small() -> int:
 def limit_for(path: str, content_type: str) -> int:
     """The largest body, in bytes, that an address takes. Only uploads may be large."""
     carries_a_file = content_type.startswith(("multipart/form-data", "application/offset+octet-stream"))
-    if carries_a_file and ("/datasets" in path or path.startswith("/api/v1/uploads")):
+    if carries_a_file and ("/datasets" in path or path.startswith(("/api/v1/uploads", "/api/v1/predictions"))):
         return int(settings.SLIPWAY_MAX_UPLOAD_BYTES) + _ENVELOPE
     return _small()
 

@@ -12,7 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.core import api
-from apps.core.body_limit import limit_for
 from apps.core.downloads import download, download_pieces
 from apps.core.parsers import JsonParser
 from apps.core.schema import paged
@@ -54,7 +53,7 @@ def datasets(request: Request) -> Response:
 
 
 def _create(request: Request) -> Response:
-    _refuse_oversize(request)
+    api.refuse_oversize(request)
     actor = actor_of(request)
     fields = api.read(s.DatasetIn, request)
     project = project_for(actor, fields.pop("project"), need="write")
@@ -69,14 +68,6 @@ def _store(request: Request, project: Project, file: Any) -> Upload:
     return actions.store_upload(
         actor=actor_of(request), team=project.team, filename=file.name, stream=file, size=file.size
     )
-
-
-def _refuse_oversize(request: Request) -> None:
-    """Before the body is parsed. The ASGI server has refused it already; other servers have not."""
-    length = request.headers.get("Content-Length", "")
-    limit = limit_for(request.path, request.content_type)
-    if length.isascii() and length.isdigit() and int(length) > limit:
-        raise UserError("upload_too_large", limit_bytes=limit)
 
 
 @extend_schema(parameters=[VERSION], responses=s.DatasetOut, summary="A dataset, in its newest or another version")

@@ -1,7 +1,7 @@
 """What people do with jobs. An action is one transaction with its audit entry; broker and storage come after commit."""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
@@ -18,6 +18,9 @@ from workers.contracts.errors import UserError
 from workers.task_templates import TEMPLATES
 from workers.task_templates.base import PRESETS, TaskTemplate
 
+# A batch prediction that takes longer goes on from its checkpoint when it is started again.
+BATCH_LIMIT_S: Final = 24 * 3600
+
 
 @transaction.atomic
 def queue_ingest(*, actor: User | None, version: DatasetVersion) -> Job:
@@ -29,6 +32,23 @@ def queue_ingest(*, actor: User | None, version: DatasetVersion) -> Job:
         name=dataset.name,
         queue=names.QUEUE_INGEST,
         dataset_version=version,
+        created_by=actor,
+        queued=timezone.now(),
+    )
+    _queued(job, actor)
+    return job
+
+
+@transaction.atomic
+def queue_batch(*, actor: User | None, version: DatasetVersion, name: str) -> Job:
+    """Queue a batch prediction by a model that was trained on a dataset version."""
+    job = Job.objects.create(
+        project=version.dataset.project,
+        kind=Job.Kind.BATCH,
+        name=name,
+        queue=names.QUEUE_BATCH,
+        dataset_version=version,
+        time_limit_s=BATCH_LIMIT_S,
         created_by=actor,
         queued=timezone.now(),
     )
@@ -118,6 +138,10 @@ def retry_job(*, actor: User, job: Job, parameters: dict[str, Any] | None = None
         raise UserError("conflict", "The job has not ended yet.")
     if job.kind == Job.Kind.INGEST:
         return _retry_ingest(actor, job)
+    if job.kind == Job.Kind.BATCH:
+        from apps.predictions.actions import retry_prediction  # it imports ours
+
+        return retry_prediction(actor=actor, job=job)
     with transaction.atomic():
         again = create_training(
             actor=actor,

@@ -26,11 +26,13 @@ class JobQuerySet(models.QuerySet["Job"]):
 
 
 class Job(models.Model):
-    """One run of heavy work: an ingest or a training. Its state changes only through `states.transition`."""
+    """One run of heavy work: an ingest, a training or a batch prediction. Its state changes only through
+    `states.transition`."""
 
     class Kind(models.TextChoices):
         INGEST = "ingest", _("Import")
         TRAIN = "train", _("Training")
+        BATCH = "batch", _("Batch prediction")
 
     class State(models.TextChoices):
         QUEUED = "queued", _("Queued")
@@ -48,6 +50,7 @@ class Job(models.Model):
     priority = models.SmallIntegerField(default=0)
     # The fencing token: events of any other attempt are ignored.
     attempt = models.PositiveIntegerField(default=1)
+    # What it imports or trains on; of a batch prediction, what its model was trained on.
     dataset_version = models.ForeignKey("datasets.DatasetVersion", on_delete=models.CASCADE, related_name="jobs")
     template = models.CharField(max_length=40, blank=True)
     preset = models.CharField(max_length=10, blank=True)

@@ -15,7 +15,7 @@ from apps.training.states import transition
 from workers.contracts.error_codes import REPAIRS
 from workers.contracts.errors import ErrorCard, JobError, SlipwayError
 from workers.contracts.events import RUNNER_STOPPED
-from workers.contracts.manifest import IngestResult, TrainResult
+from workers.contracts.manifest import BatchResult, IngestResult, TrainResult
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,8 @@ RESUMABLE: Final = frozenset(code for code, action in REPAIRS.items() if action 
 
 
 def succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
-    """The job has its result: a model version or a ready dataset version comes of it. False where it was over."""
+    """The job has its result: a model version, a ready dataset version or an answered file comes of it. False where it
+    was over."""
     try:
         with transaction.atomic():
             return _succeed(job, result, at)
@@ -51,6 +52,13 @@ def _succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
         if not transition(job, to=State.SUCCEEDED, **changes):
             return False
         finish_import(job=job, result=ingested)
+    elif job.kind == Job.Kind.BATCH:
+        from apps.predictions.actions import finish_prediction
+
+        answered = BatchResult.model_validate(result)
+        if not transition(job, to=State.SUCCEEDED, **changes):
+            return False
+        finish_prediction(job=job, result=answered)
     else:
         from apps.registry.actions import register_model
 

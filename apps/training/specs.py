@@ -1,27 +1,28 @@
 """From a job's row to the spec that its runner reads."""
 
+from collections.abc import Callable
+from typing import Any
+
 from apps.datasets.models import DatasetVersion
 from apps.training.models import Job
 from workers.contracts import names
-from workers.contracts.job import DatasetRef, IngestSpec, InputFile, JobSpec, TrainSpec
+from workers.contracts.job import BatchSpec, DatasetRef, IngestSpec, InputFile, JobSpec, TrainSpec
 
 
 def build_spec(job: Job) -> JobSpec:
     """The present attempt of a job, whole."""
-    version = job.dataset_version
-    is_train = job.kind == Job.Kind.TRAIN
+    inputs, part = _PARTS[job.kind](job)
     return JobSpec(
         job=job.pk,
         attempt=job.attempt,
         team=job.project.team_id,
-        kind="train" if is_train else "ingest",
-        inputs=[InputFile(name="data.parquet", key=version.data_key)] if is_train else _sources(version),
+        kind=job.kind,  # type: ignore[arg-type]  # one of its choices
+        inputs=inputs,
         output_prefix=names.attempt_prefix(job.pk, job.attempt),
         resume=_resume(job),
         resume_step=job.checkpoint["step"] if job.checkpoint else None,
         time_limit_s=job.time_limit_s,
-        train=_train(job, version) if is_train else None,
-        ingest=None if is_train else _ingest(version),
+        **{job.kind: part},
     )
 
 
@@ -35,7 +36,8 @@ def _resume(job: Job) -> list[InputFile]:
     ]
 
 
-def _train(job: Job, version: DatasetVersion) -> TrainSpec:
+def _train(job: Job) -> tuple[list[InputFile], TrainSpec]:
+    version = job.dataset_version
     dataset = version.dataset
     reference = DatasetRef(
         dataset=dataset.pk,
@@ -47,7 +49,7 @@ def _train(job: Job, version: DatasetVersion) -> TrainSpec:
         classes=version.classes,
         rows=version.rows,
     )
-    return TrainSpec(
+    train = TrainSpec(
         template=job.template,
         preset=job.preset,
         parameters=job.parameters,
@@ -55,6 +57,7 @@ def _train(job: Job, version: DatasetVersion) -> TrainSpec:
         model_name=job.name,
         seed=job.seed,
     )
+    return [InputFile(name="data.parquet", key=version.data_key)], train
 
 
 def _sources(version: DatasetVersion) -> list[InputFile]:
@@ -67,10 +70,26 @@ def _sources(version: DatasetVersion) -> list[InputFile]:
     return [InputFile(name="source", key=version.source_key)]
 
 
-def _ingest(version: DatasetVersion) -> IngestSpec:
-    return IngestSpec(
+def _ingest(job: Job) -> tuple[list[InputFile], IngestSpec]:
+    version = job.dataset_version
+    ingest = IngestSpec(
         kind=version.dataset.kind,
         filename=version.source_name,
         mapping=version.mapping,
         corrections=version.origin == DatasetVersion.Origin.CORRECTION,
     )
+    return _sources(version), ingest
+
+
+def _batch(job: Job) -> tuple[list[InputFile], BatchSpec]:
+    from apps.predictions.specs import batch_part  # its app stands above this one
+
+    return batch_part(job.prediction)
+
+
+# By kind of job: its inputs, and its part of the spec.
+_PARTS: dict[str, Callable[[Job], tuple[list[InputFile], Any]]] = {
+    Job.Kind.INGEST: _ingest,
+    Job.Kind.TRAIN: _train,
+    Job.Kind.BATCH: _batch,
+}

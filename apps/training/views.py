@@ -100,6 +100,8 @@ def jobs(request: SignedInRequest, project_id: str) -> HttpResponse:
 def job(request: SignedInRequest, job_id: str) -> HttpResponse:
     """One job: live while it runs, its model or its failure card when it is over."""
     found = job_for(request.user, job_id)
+    if found.kind == Job.Kind.BATCH and (prediction := getattr(found, "prediction", None)):
+        return go(request, reverse("predictions:prediction", args=[prediction.pk]))
     seconds = compute.seconds_of(found)
     return page(
         request,

@@ -44,8 +44,9 @@ class UsageOut(serializers.Serializer[Any]):
 
     start = serializers.DateTimeField()
     endpoint = serializers.CharField(required=False)
-    key = serializers.CharField(required=False)
+    key = serializers.CharField(required=False, help_text="An API key, or the batch prediction that it was.")
     model = serializers.CharField(required=False)
+    source = serializers.ChoiceField(["api", "batch"], required=False)  # type: ignore[assignment]  # a field here
     status = serializers.IntegerField(required=False)
     requests = serializers.IntegerField()
     items = serializers.IntegerField()

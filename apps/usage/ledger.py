@@ -11,7 +11,7 @@ from django.db import connection
 
 from apps.usage import gateway
 from apps.usage.histogram import BUCKETS, bucket
-from workers.contracts.usage import UsageRecord
+from workers.contracts.usage import UsageRecord, source_of
 
 Entries = Sequence[tuple[str, Mapping[bytes, bytes]]]
 
@@ -143,7 +143,9 @@ def _sums(rows: Iterable[_Row]) -> list[tuple[Any, ...]]:
         sums.requests += 1
         sums.items += row.items
         sums.compute_us += row.compute_us
-        sums.latencies[bucket(row.latency_us)] += 1
+        # Nobody waited for the blocks of a file: they say nothing of how fast an endpoint is.
+        if source_of(row.key) == "api":
+            sums.latencies[bucket(row.latency_us)] += 1
     return [
         (*group, sums.requests, sums.items, sums.compute_us, sums.latencies) for group, sums in sorted(groups.items())
     ]

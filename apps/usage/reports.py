@@ -5,17 +5,24 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import Aggregate, BigIntegerField, Max, Min, Q, QuerySet, Sum
+from django.db.models import Aggregate, BigIntegerField, Case, Max, Min, Q, QuerySet, Sum, Value, When
 from django.db.models.functions import TruncDay, TruncHour, TruncMinute
 
 from apps.usage.histogram import percentile_ms
 from apps.usage.models import MinuteRollup
+from workers.contracts.usage import BATCH
 
 STEPS: Final = {"minute": TruncMinute, "hour": TruncHour, "day": TruncDay}
 _WIDTHS: Final = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 # The most that one answer holds: a week by the minute, more than a year by the hour.
 MAX_STEPS: Final = 7 * 24 * 60
-GROUPS: Final = {"endpoint": "endpoint_id", "key": "key_id", "model": "model_id", "status": "status"}
+GROUPS: Final = {
+    "endpoint": "endpoint_id",
+    "key": "key_id",
+    "model": "model_id",
+    "status": "status",
+    "source": "source",
+}
 _ERROR = Q(status__gte=400)
 
 
@@ -55,6 +62,9 @@ def usage(rows: QuerySet[MinuteRollup], *, by: str | None = None, group: str | N
         rows = rows.annotate(start=STEPS[by]("minute"))
         keys.append("start")
     if group:
+        if group == "source":
+            batch = When(key_id__startswith=BATCH, then=Value("batch"))
+            rows = rows.annotate(source=Case(batch, default=Value("api")))
         keys.append(GROUPS[group])
     sums = rows.order_by().values(*keys).annotate(**_sums()) if keys else [rows.aggregate(**_sums())]
     found = [_row(row, group) for row in sums if row["n"]]

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.endpoints.models import Endpoint
+from apps.predictions.models import Prediction
 from apps.teams.models import ApiKey, Team
 from apps.usage import quota, reports
 
@@ -83,9 +84,16 @@ def _points(counts: dict[datetime, int]) -> list[list[Any]]:
 
 
 def by_key(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows grouped by key, with the keys' names; requests without a valid key stand for themselves."""
-    known = {key.pk: key for key in ApiKey.objects.filter(pk__in=[row["key"] for row in rows])}
+    """Rows grouped by key, with the names of keys and of predicted files; requests without a valid key stand for
+    themselves."""
+    asked = [row["key"] for row in rows]
+    known = {key.pk: key for key in ApiKey.objects.filter(pk__in=asked)}
+    files = {one.pk: one for one in Prediction.objects.filter(pk__in=asked)}
     for row in rows:
+        if file := files.get(row["key"]):
+            url = reverse("predictions:prediction", args=[file.pk])
+            row |= {"name": file.source_name, "under": _("predicted file"), "url": url}
+            continue
         key = known.get(row["key"])
         row["name"] = key.name if key else (_("Deleted key") if row["key"] else _("Without a valid key"))
         row["under"] = f"{key.prefix}…" if key else ""
@@ -96,6 +104,9 @@ def by_endpoint(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows grouped by endpoint, with names and links."""
     known = {endpoint.pk: endpoint for endpoint in Endpoint.objects.filter(pk__in=[row["endpoint"] for row in rows])}
     for row in rows:
+        if not row["endpoint"]:
+            row |= {"name": _("Models alone"), "under": _("predicted files"), "url": ""}
+            continue
         endpoint = known.get(row["endpoint"])
         row["name"] = endpoint.name if endpoint else row["endpoint"]
         live = endpoint is not None and endpoint.deleted is None

@@ -208,7 +208,11 @@ def _worker_environ(environ: dict[str, str]) -> dict[str, str]:
 
 def _slots(env: Env) -> Iterator[tuple[str, list[str], dict[str, str]]]:
     """(name, queues, variables) of each runner slot: the CPU slots, and one for each group of GPUs."""
-    cpu_queues = [*names.training_queues(names.QUEUE_TRAIN_CPU, os.cpu_count() or 1), names.QUEUE_INGEST]
+    cpu_queues = [
+        *names.training_queues(names.QUEUE_TRAIN_CPU, os.cpu_count() or 1),
+        names.QUEUE_INGEST,
+        names.QUEUE_BATCH,
+    ]
     for index in range(env.runners):
         yield f"runner-{index + 1}", cpu_queues, {"CUDA_VISIBLE_DEVICES": ""}
     gpus = _gpus()

@@ -36,6 +36,7 @@ INSTALLED_APPS = [
     "apps.registry",
     "apps.endpoints",
     "apps.usage",
+    "apps.predictions",
     "allauth",
     "allauth.account",
     "allauth.mfa",
@@ -250,6 +251,7 @@ CELERY_BEAT_SCHEDULE = {
     "ask serving processes for their counts": {"task": "usage.count_gateways", "schedule": 5.0},
     "warn of used up quotas": {"task": "usage.warn", "schedule": 30.0},
     "export the ledger": {"task": "usage.export", "schedule": crontab(minute="7")},
+    "forget old predictions": {"task": "predictions.retention", "schedule": crontab(minute="53")},
     "forget old usage records": {"task": "usage.retention", "schedule": crontab(hour="3", minute="17")},
 }
 # A beat that was away does not send what it missed twice: each task expires before its next turn.

@@ -6,7 +6,7 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from slipway import health
 
-_APPS = ["core", "teams", "projects", "datasets", "training", "registry", "endpoints", "usage"]
+_APPS = ["core", "teams", "projects", "datasets", "training", "registry", "endpoints", "usage", "predictions"]
 
 
 def _pages(app: str) -> URLResolver:

@@ -50,7 +50,7 @@ def test_sums_by_status(used: Cast, api_of: Api) -> None:
 
 
 @pytest.mark.parametrize("by", ["minute", "hour", "day"])
-@pytest.mark.parametrize("group", ["endpoint", "key", "model", "status", None])
+@pytest.mark.parametrize("group", ["endpoint", "key", "model", "status", "source", None])
 def test_every_step_and_group_tells_the_same_total(used: Cast, api_of: Api, by: str, group: str | None) -> None:
     query = {"by": by, "endpoint": used.ours.endpoint.pk, **({"group": group} if group else {})}
     found = rows(api_of(used.bob).get("/api/v1/usage", query))

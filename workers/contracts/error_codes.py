@@ -208,6 +208,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
             ),
             "template_unknown": (422, "There is no such task template.", "See GET /api/v1/task-templates."),
             "template_mismatch": (422, "The template does not fit this kind of data.", "Choose another template."),
+            "prediction_not_ready": (409, "The prediction has no answers.", "Wait for its job, or see its error."),
             "dataset_not_ready": (409, "The dataset is not ready.", "Wait for its import, or look at its error."),
             "job_ended": (409, "The job has already ended.", "Start a new one."),
             "out_of_memory": (500, "The job ran out of memory.", "Use a smaller preset or batch size."),
@@ -279,6 +280,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
 # "import" and "data" lead to the dataset.
 REPAIRS: Final[dict[str, str]] = {
     "time_limit": "resume",
+    "quota_exceeded": "resume",
     "attempts_exhausted": "resume",
     "disk_full": "resume",
     "storage_unavailable": "resume",

@@ -98,11 +98,16 @@ def usage_key(team: str, hour: datetime, part: int) -> str:
     return f"teams/{_checked(team)}/usage/{hour:%Y/%m/%d/%H}{addition}.parquet"
 
 
+def job_prefix(job: str) -> str:
+    """The folder of all that a job stores."""
+    return f"jobs/{_checked(job)}"
+
+
 def job_spec_key(job: str) -> str:
     """The JobSpec of a job's current attempt."""
-    return f"jobs/{_checked(job)}/spec.json"
+    return f"{job_prefix(job)}/spec.json"
 
 
 def attempt_prefix(job: str, attempt: int) -> str:
     """What one attempt writes: checkpoints/, output/ and, last, result.json."""
-    return f"jobs/{_checked(job)}/attempts/{int(attempt)}"
+    return f"{job_prefix(job)}/attempts/{int(attempt)}"

@@ -19,6 +19,7 @@ _PROJECT_PARTS = {
     "registry": "models",
     "endpoints": "endpoints",
     "usage": "usage",
+    "predictions": "predictions",
 }
 
 
