@@ -22,6 +22,7 @@ from apps.training.models import Job
 from apps.training.states import OVER
 from workers.contracts import names
 from workers.contracts.errors import JobError, SlipwayError, UserError
+from workers.contracts.kinds import KINDS, DatasetKind
 from workers.contracts.manifest import BatchResult
 
 log = structlog.get_logger(__name__)
@@ -108,7 +109,8 @@ def roles(model: ModelVersion) -> list[str]:
     """What columns of a file can be to a model; nothing where it takes images."""
     if model.kind == "tabular":
         return [column["name"] for column in model.manifest["preprocessing"]["columns"]]
-    return {"text": ["text"], "recommendation": ["user", "items"]}.get(model.kind, [])
+    kind: DatasetKind = model.kind  # type: ignore[assignment]  # one of its choices
+    return list(KINDS[kind].asked)
 
 
 @transaction.atomic

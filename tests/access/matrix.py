@@ -77,6 +77,7 @@ ARGUMENTS: Final[dict[str, Callable[[Scene], str]]] = {
     "job_id": lambda s: s.cast.ours.job.pk,
     "model_id": lambda s: s.cast.ours.model.pk,
     "endpoint_id": lambda s: s.cast.ours.endpoint.pk,
+    "prediction_id": lambda s: s.prediction.pk,
     "key_id": lambda s: s.cast.ours.key.pk,
     "file_id": lambda s: s.file.pk,
     "slug": lambda s: s.cast.ours.endpoint.slug,
@@ -99,6 +100,14 @@ def photos(s: Scene) -> str:
 
 def second(s: Scene) -> str:
     return s.second.pk
+
+
+def waiting(s: Scene) -> str:
+    return s.waiting.pk
+
+
+def stopped(s: Scene) -> str:
+    return s.stopped.pk
 
 
 def just(**fields: Any) -> Body:
@@ -193,6 +202,25 @@ API: Final = [
     Line("GET", V1 + "models", everybody()),
     Line("GET", V1 + "models/<str:model_id>", readers()),
     Line("GET", V1 + "models/<str:model_id>/bundle", readers()),
+    # predictions
+    Line("GET", V1 + "predictions", everybody()),
+    Line(
+        "POST",
+        V1 + "predictions",
+        (404, 404, 202, 403, 404, 401),  # the upload is Bob's
+        lambda s: {"model": s.cast.ours.model.pk, "upload": s.upload.pk},
+    ),
+    Line(
+        "POST",
+        V1 + "predictions",
+        (404, 404, 202, 403, 404, 401),
+        lambda s: {"endpoint": s.cast.ours.endpoint.pk, "upload": s.upload.pk, "mapping": {"text": "text"}},
+    ),
+    Line("GET", V1 + "predictions/<str:prediction_id>", readers()),
+    Line("GET", V1 + "predictions/<str:prediction_id>/download", readers()),
+    Line("GET", V1 + "predictions/<str:prediction_id>/download", readers(409), arguments={"prediction_id": waiting}),
+    Line("POST", V1 + "predictions/<str:prediction_id>/cancel", writers(202), arguments={"prediction_id": waiting}),
+    Line("POST", V1 + "predictions/<str:prediction_id>/retry", writers(202), arguments={"prediction_id": stopped}),
     # endpoints
     Line("GET", V1 + "endpoints", everybody()),
     Line(
@@ -296,6 +324,20 @@ PAGES: Final = [
     Line("POST", "jobs/<str:job_id>/retry", page(writers(303)), arguments={"job_id": failed}),
     Line("GET", "projects/<str:project_id>/models", page(readers())),
     Line("GET", "models/<str:model_id>", page(readers())),
+    # predictions
+    Line("GET", "projects/<str:project_id>/predictions", page(readers())),
+    Line("GET", "predictions/<str:prediction_id>", page(readers())),
+    Line("GET", "models/<str:model_id>/predict", page(writers(200))),
+    Line("GET", "endpoints/<str:endpoint_id>/predict", page(writers(200))),
+    Line("GET", "models/<str:model_id>/predict/<str:upload_id>", (404, 404, 200, 403, 404, 302)),
+    Line("POST", "models/<str:model_id>/predict/<str:upload_id>", (404, 404, 303, 403, 404, 302), just(format="csv")),
+    Line("GET", "endpoints/<str:endpoint_id>/predict/<str:upload_id>", (404, 404, 200, 403, 404, 302)),
+    Line(
+        "POST",
+        "endpoints/<str:endpoint_id>/predict/<str:upload_id>",
+        (404, 404, 303, 403, 404, 302),
+        lambda s: {"role-text": "text"},
+    ),
     # endpoints
     Line("GET", "projects/<str:project_id>/endpoints", page(readers())),
     Line("GET", "projects/<str:project_id>/endpoints/new", page(writers(200))),

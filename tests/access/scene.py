@@ -13,12 +13,14 @@ from apps.core.artifacts import storage
 from apps.datasets import actions as dataset_actions
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.endpoints.models import Endpoint
+from apps.predictions.models import Prediction
 from apps.projects.models import Comment, Milestone
 from apps.teams import actions as team_actions
 from apps.teams.models import Invitation, Membership, PersonalToken, User
 from apps.training.models import Job
 from apps.usage.models import LedgerFile
 from tests.cast import CANARY, Belongings, Cast, make_endpoint, make_job, make_model, make_version
+from workers.contracts import names
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class Scene:
     photos: Dataset
     second: Endpoint
     file: LedgerFile
+    prediction: Prediction
+    waiting: Prediction
+    stopped: Prediction
 
 
 def make_scene(cast: Cast) -> Scene:
@@ -64,6 +69,9 @@ def make_scene(cast: Cast) -> Scene:
         photos=photos,
         second=_second(ours),
         file=_file(ours),
+        prediction=_prediction(ours, "fine", Job.State.SUCCEEDED),
+        waiting=_prediction(ours, "fine", Job.State.QUEUED),
+        stopped=_prediction(ours, "fine", Job.State.FAILED),
     )
 
 
@@ -75,6 +83,7 @@ def _fill(belongings: Belongings, owner: User, word: str) -> None:
     make_job(belongings.version, name=f"{word} failed", state=Job.State.FAILED, error=_card(word))
     _store(belongings.version, _texts(word))
     _upload(owner, belongings, filename=f"{word}.csv")
+    _prediction(belongings, word, Job.State.SUCCEEDED)
 
 
 def _file(ours: Belongings) -> LedgerFile:
@@ -94,6 +103,28 @@ def _second(ours: Belongings) -> Endpoint:
     endpoint.rollouts.create(candidate=candidate, max_p99_ms=50.0, before={first.pk: 100})
     endpoint.revisions.filter(number=1).update(traffic=0, previous_traffic=100)
     return endpoint
+
+
+def _prediction(belongings: Belongings, word: str, state: str) -> Prediction:
+    """A file that is predicted, was, or could not be."""
+    job = make_job(belongings.version, name=f"{word}.csv", kind=Job.Kind.BATCH, state=state)
+    answered, output = state == Job.State.SUCCEEDED, f"{names.attempt_prefix(job.pk, 1)}/output/predictions.csv"
+    if answered:
+        storage().put_bytes(f"text,label,score,error\n{word},good,0.9,\n".encode(), output)
+    return Prediction.objects.create(
+        project=belongings.project,
+        job=job,
+        model=belongings.model,
+        endpoint=belongings.endpoint,
+        source_key=f"{output}.source",
+        source_name=f"{word}.csv",
+        source_bytes=20,
+        rows=1,
+        preview={"columns": ["text", "label"], "rows": [[word, "good"]]},
+        columns=["label", "score", "error"],
+        labels={"good": 1},
+        result_key=output if answered else "",
+    )
 
 
 def _card(word: str) -> dict[str, object]:

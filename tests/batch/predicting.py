@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +51,3 @@ def output(job_dir: JobDir) -> bytes:
     """The answered file."""
     (path,) = job_dir.output.iterdir()
     return path.read_bytes()
-
-
-Make = Callable[..., JobDir]

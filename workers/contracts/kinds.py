@@ -9,7 +9,8 @@ class DataKind(NamedTuple):
     """One kind. Roles are what columns of a table can be mapped to; archives of class folders have none.
 
     `labelled`: rows have a label, which can be corrected. `max_body` bytes and `max_inputs` bound one request to an
-    endpoint; `tensor` is the name of its input in the Open Inference Protocol.
+    endpoint; `tensor` is the name of its input in the Open Inference Protocol. `asked`: what a column of a file that is
+    to be predicted can be; of a table, each column of the model.
     """
 
     needed: tuple[str, ...]
@@ -19,13 +20,16 @@ class DataKind(NamedTuple):
     max_inputs: int
     tensor: str
     archive: bool = False
+    asked: tuple[str, ...] = ()
 
 
 KINDS: Final[dict[DatasetKind, DataKind]] = {
-    "text": DataKind(("text", "label"), ("split",), True, 4 * 2**20, 256, "text"),
+    "text": DataKind(("text", "label"), ("split",), True, 4 * 2**20, 256, "text", asked=("text",)),
     # Images come as files or, a third larger, in base64.
     "image": DataKind((), (), True, 20 * 2**20, 32, "image", archive=True),
-    "recommendation": DataKind(("user", "item"), ("rating", "timestamp", "split"), False, 2**20, 256, "user"),
+    "recommendation": DataKind(
+        ("user", "item"), ("rating", "timestamp", "split"), False, 2**20, 256, "user", asked=("user", "items")
+    ),
     # Every other column of the table is a feature.
     "tabular": DataKind(("label",), ("split",), True, 4 * 2**20, 256, "row"),
 }

@@ -1,0 +1,162 @@
+"""What comes out: the same rows in the same order, answers beside them, errors where there is no answer."""
+
+import csv
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.batch.predicting import finish, job, output
+from tests.serving.bundles import png
+from workers.batch.questions import question
+from workers.contracts.errors import JobError
+from workers.contracts.job import BatchSpec
+
+Made = dict[str, Path]
+
+
+def rows_of(data: bytes, delimiter: str = ",") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode()), delimiter=delimiter))
+
+
+def test_bad_rows_of_a_csv_keep_their_place_and_say_why(made: Made, tmp_path: Path) -> None:
+    content = b'id;text\n1;good film\n2;\n3;"bad; ""really"""\n4;good;too;much\n5\n6;good\x00\n7;bad film\n'
+    job_dir = job(tmp_path, made["text"], content, "text")
+    result = finish(job_dir)
+    rows = rows_of(output(job_dir), ";")
+    assert [row["id"] for row in rows] == [str(number) for number in range(1, 8)]
+    assert [row["label"] for row in rows] == ["positive", "", "negative", "", "", "", "negative"]
+    assert rows[2]["text"] == 'bad; "really"' and rows[3]["text"] == "good;too;much"
+    assert [bool(row["error"]) for row in rows] == [not row["label"] for row in rows]
+    assert "empty" in rows[1]["error"] and "4 fields" in rows[3]["error"]
+    assert (result.rows, result.failed, result.labels) == (7, 4, {"negative": 2, "positive": 1})
+    assert result.columns == ["label", "score", "error"] and result.preview.columns == ["id", "text", *result.columns]
+
+
+def test_names_that_the_file_has_are_not_overwritten(made: Made, tmp_path: Path) -> None:
+    job_dir = job(tmp_path, made["text"], b"text,label,error\ngood,spam,none\n", "text", scores=True)
+    assert finish(job_dir).columns == [
+        "predicted_label",
+        "score",
+        "score_negative",
+        "score_positive",
+        "predicted_error",
+    ]
+    (row,) = rows_of(output(job_dir))
+    assert (row["label"], row["error"], row["predicted_label"]) == ("spam", "none", "positive")
+    assert float(row["score_positive"]) == float(row["score"]) > 0.9
+
+
+def test_objects_of_json_lines_stay_whole(made: Made, tmp_path: Path) -> None:
+    content = b'{"t": "good", "n": 1.50, "deep": {"a": [1]}}\n\nnot json\n[1]\n{"t": null}\n{"late": 2, "t": "bad"}\n'
+    job_dir = job(tmp_path, made["text"], content, "text", filename="rows.jsonl", mapping={"text": "t"})
+    assert finish(job_dir).failed == 3
+    first, broken, listed, empty, last = map(json.loads, output(job_dir).splitlines())
+    assert {name: first[name] for name in ("t", "n", "deep", "label", "error")} == {
+        "t": "good",
+        "n": 1.5,
+        "deep": {"a": [1]},
+        "label": "positive",
+        "error": None,
+    }
+    assert broken["line"] == "not json" and listed["line"] == "[1]" and broken["label"] is listed["label"] is None
+    assert empty["error"] and last["late"] == 2 and last["label"] == "negative"
+
+
+def test_columns_of_parquet_keep_their_types(made: Made, tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "id": pa.array(range(700), pa.int32()),
+            "text": ["good", "bad", None, "film"] * 175,
+            "tags": [["a"], [], None, ["b", "c"]] * 175,
+            "at": pa.array([0] * 700, pa.timestamp("ms", "UTC")),
+        }
+    )
+    stream = io.BytesIO()
+    pq.write_table(table, stream, row_group_size=100)
+    job_dir = job(tmp_path, made["text"], stream.getvalue(), "text", filename="rows.parquet")
+    result = finish(job_dir)
+    answered = pq.read_table(io.BytesIO(output(job_dir)))
+    assert answered.select(table.column_names).equals(table)
+    assert answered["label"].to_pylist()[:3] == ["positive", "negative", None]
+    assert answered.schema.field("score").type == pa.float64() and (result.rows, result.failed) == (700, 175)
+
+
+@pytest.mark.parametrize(
+    ("format", "read"), [("csv", rows_of), ("jsonl", lambda data: list(map(json.loads, data.splitlines())))]
+)
+def test_answers_come_in_another_format_when_asked(made: Made, tmp_path: Path, format: str, read: Any) -> None:
+    stream = io.BytesIO()
+    pq.write_table(pa.table({"text": ["good", "bad"], "n": [[1, 2], None]}), stream)
+    job_dir = job(tmp_path, made["text"], stream.getvalue(), "text", filename="rows.parquet", format=format)
+    assert finish(job_dir).format == format
+    rows = read(output(job_dir))
+    assert [row["label"] for row in rows] == ["positive", "negative"]
+    assert rows[0]["n"] in ("[1,2]", [1, 2])
+
+
+def test_each_file_of_an_archive_is_a_row(made: Made, tmp_path: Path) -> None:
+    files = {"a/red.png": png(255, 0), "blue.png": png(0, 255), "notes.txt": b"hello", "cut.png": png(9, 9)[:40]}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in {"__MACOSX/._x": b"junk", **files, "empty.png": b""}.items():
+            archive.writestr(name, data)
+    job_dir = job(tmp_path, made["image"], stream.getvalue(), "image", filename="photos.zip")
+    assert finish(job_dir).failed == 3
+    rows = rows_of(output(job_dir))
+    assert [row["file"] for row in rows] == [*files, "empty.png"]
+    assert [row["label"] for row in rows] == ["red", "blue", "", "", ""] and all(row["error"] for row in rows[2:])
+
+
+def test_recommendations_are_lists(made: Made, tmp_path: Path) -> None:
+    content = b'who\nu1\nnobody\n" "\n'
+    job_dir = job(tmp_path / "users", made["recommendation"], content, "recommendation", k=2, format="jsonl")
+    finish(job_dir)
+    known, stranger, missing = map(json.loads, output(job_dir).splitlines())
+    assert (known["items"], known["fallback"]) == (["b", "c"], None) and len(known["scores"]) == 2
+    assert stranger["fallback"] == "popularity" and missing["error"] and missing["items"] is None
+    baskets = b'basket\n"[""a"", ""b""]"\nc|d\n'
+    asked = {"mapping": {"items": "Basket"}, "k": 1}
+    job_dir = job(tmp_path / "baskets", made["recommendation"], baskets, "recommendation", **asked)
+    finish(job_dir)
+    assert [json.loads(row["items"]) for row in rows_of(output(job_dir))] == [["c"], ["e"]]
+
+
+def test_columns_of_a_table_are_found_by_name() -> None:
+    manifest = {"preprocessing": {"columns": [{"name": "Height"}, {"name": "plant_colour"}, {"name": "found"}]}}
+    columns = ["id", "plant colour", "height", "day"]
+
+    def asked(**mapping: str) -> BatchSpec:
+        return BatchSpec(prediction="p", project="p", model="m", kind="tabular", filename="f", mapping=mapping)
+
+    found = question(asked(), manifest, columns, [])
+    assert (found.columns, found.missing) == (["height", "plant colour"], ("found",))
+    assert found.ask([31.0, None]) == {"Height": "31", "plant_colour": ""}
+    assert question(asked(found="day"), manifest, columns, []).missing == ()
+    with pytest.raises(JobError, match="column_missing"):
+        question(asked(), manifest, ["a", "b"], [])
+    with pytest.raises(JobError, match="column_missing"):
+        question(asked(found="gone"), manifest, columns, [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "code"),
+    [
+        ("text", b"a,b\n1,2\n3,4\n", "column_missing"),
+        ("text", b"text\n", "no_rows"),
+        ("text", b"", "file_empty"),
+        ("image", b"text\ngood\n", "format_unknown"),
+        ("text", b"PK\x03\x04" + b"\0" * 60, "format_unknown"),
+    ],
+)
+def test_a_file_that_cannot_be_asked_about_is_refused(
+    made: Made, tmp_path: Path, kind: Any, content: bytes, code: str
+) -> None:
+    with pytest.raises(JobError) as refused:
+        finish(job(tmp_path, made[kind], content, kind))
+    assert refused.value.code == code
