@@ -4,10 +4,11 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.core.schema import Contract
 from apps.datasets.serializers import MappingField
 from apps.predictions.models import Prediction
 from apps.training.models import Job
-from apps.training.serializers import ErrorCardSerializer
+from workers.contracts.errors import ErrorCard
 
 
 class PredictionIn(serializers.Serializer[Any]):
@@ -69,7 +70,7 @@ class PredictionOut(serializers.Serializer[Any]):
     labels = serializers.DictField(child=serializers.IntegerField(), help_text="How often each was answered.")
     seconds = serializers.FloatField(help_text="Of computing.")
     result = ResultOut(allow_null=True)
-    error = ErrorCardSerializer(allow_null=True)
+    error = Contract(ErrorCard, allow_null=True)
     created = serializers.DateTimeField()
     ended = serializers.DateTimeField(allow_null=True)
     expires = serializers.DateTimeField(allow_null=True, help_text="When file and answers are deleted.")
