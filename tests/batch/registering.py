@@ -28,7 +28,7 @@ def register(home: Path, project: str, bundle: Path) -> str:
         "SLIPWAY_HOME": str(home),
     }
     command = [sys.executable, "-m", "tests.batch.registering", project, str(bundle)]
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()[-1]
 

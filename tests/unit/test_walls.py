@@ -115,6 +115,7 @@ def test_workers_live_without_django() -> None:
         ("workers/runner", ["torch", "onnxruntime"]),
         ("workers/contracts", ["torch", "numpy", "redis", "celery"]),
         ("workers/ingest", ["torch", "celery", "redis"]),
+        ("workers/batch", ["torch", "celery", "redis"]),
         ("workers/engine", ["celery", "redis"]),
     ],
 )
