@@ -133,7 +133,7 @@ def prediction(request: SignedInRequest, prediction_id: str) -> HttpResponse:
         most=counts[0][1] if counts else 0,
         others=len(counts) - _SHOWN_LABELS,
         answered=found.rows - found.failed,
-        rate=found.rows / found.seconds if found.seconds else None,
+        rate=round(found.rows / found.seconds) if found.seconds else None,
         added=set(found.columns),
         expires=expires(found),
     )

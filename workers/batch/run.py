@@ -22,7 +22,7 @@ from workers.serving.bundles import open_bundle
 
 _JOIN_SHARE: Final = 0.02
 # What the result's page shows of the answered file.
-_SHOWN_ROWS, _SHOWN_COLUMNS, _SHOWN_CHARS = 20, 12, 200
+_SHOWN_ROWS, _SHOWN_COLUMNS, _SHOWN_CHARS = 10, 12, 200
 
 
 def run(job_dir: JobDir) -> BatchResult:
@@ -113,6 +113,8 @@ def _ends(answer: list[Any]) -> list[Any]:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
     if isinstance(value, list):
         return ", ".join(map(cell_text, value))[:_SHOWN_CHARS]
     return printable(cell_text(value))[:_SHOWN_CHARS]

@@ -140,7 +140,7 @@ class TrainResult(_Part):
 
 
 class BatchPreview(_Part):
-    """The first rows of the answered file, as text: cells and columns cut to what a page shows."""
+    """The first rows of the answered file, as text: cells, numbers and columns cut to what a page shows."""
 
     columns: list[str] = Field(default_factory=list)
     rows: list[list[str]] = Field(default_factory=list)
