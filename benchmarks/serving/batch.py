@@ -1,4 +1,4 @@
-"""Batch prediction against a loop over the same predictor, in rows per second of computing.
+"""Batch prediction against a loop over the same predictor, in rows per second.
 
     python -m benchmarks.serving.batch BUNDLE FILE KIND [ROUNDS]
 
@@ -11,17 +11,19 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
-from workers.batch.run import run
+from workers.batch.run import answer_file
 from workers.batch.sources import open_source
 from workers.contracts.job import BatchSpec, JobSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.kinds import KINDS, DatasetKind
-from workers.inference.core import InputError
-from workers.serving.bundles import Loaded, open_bundle
+from workers.inference.core import InputError, Predictor
+from workers.serving.bundles import open_bundle
 
 
 def job(root: Path, bundle: Path, source: Path, kind: DatasetKind) -> JobDir:
@@ -34,10 +36,8 @@ def job(root: Path, bundle: Path, source: Path, kind: DatasetKind) -> JobDir:
     return job_dir
 
 
-def loop(loaded: Loaded, inputs: list[Any], size: int) -> float:
-    """Seconds to predict all inputs in process."""
-    predictor = loaded.predictor
-    started = time.perf_counter()
+def loop(predictor: Predictor, inputs: list[Any], size: int) -> None:
+    """Predict all inputs in process."""
     for start in range(0, len(inputs), size):
         items = []
         for raw in inputs[start : start + size]:
@@ -46,7 +46,20 @@ def loop(loaded: Loaded, inputs: list[Any], size: int) -> float:
             except InputError:
                 continue
         predictor.predict(items)
-    return time.perf_counter() - started
+
+
+class Times(NamedTuple):
+    """What some work took, in seconds: by the clock, and of all cores together."""
+
+    wall: float
+    cpu: float
+
+
+def timed(work: Callable[[], object]) -> Times:
+    """Do it."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Times(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def main(arguments: list[str]) -> None:
@@ -55,21 +68,23 @@ def main(arguments: list[str]) -> None:
     rounds = int(arguments[3]) if len(arguments) > 3 else 5
     with tempfile.TemporaryDirectory() as folder:
         first = job(Path(folder) / "first", bundle, source, kind)
-        loaded = open_bundle(first.inputs / "bundle.zip")
-        spec = first.spec().batch
+        predictor = open_bundle(first.inputs / "bundle.zip").predictor
+        spec, size = first.spec().batch, KINDS[kind].max_inputs
         assert spec is not None
-        size = KINDS[kind].max_inputs
-        with closing(open_source(first, spec, loaded.predictor.manifest)) as opened:
+        with closing(open_source(first, spec, predictor.manifest)) as opened:
             inputs = [raw for block in opened.blocks(size, 0) for raw in block.inputs if raw is not None]
         loops, jobs = [], []
         for number in range(rounds):
-            loops.append(len(inputs) / loop(loaded, inputs, size))
-            result = run(job(Path(folder) / f"round-{number}", bundle, source, kind))
-            jobs.append(result.rows / result.seconds)
-    ratios = [done / bare for done, bare in zip(jobs, loops, strict=True)]
-    print(f"rows {len(inputs):,}; in process {statistics.median(loops):,.0f} rows/s; as a job", end=" ")
-    print(f"{statistics.median(jobs):,.0f} rows/s; ratio {statistics.median(ratios):.2f}", end=" ")
-    print(f"({min(ratios):.2f} to {max(ratios):.2f} in {rounds} rounds)")
+            job_dir = job(Path(folder) / f"round-{number}", bundle, source, kind)
+            loops.append(timed(lambda: loop(predictor, inputs, size)))
+            jobs.append(timed(partial(answer_file, job_dir, predictor)))
+    print(f"{len(inputs):,} rows, {rounds} rounds")
+    for name in Times._fields:
+        bare, whole = ([getattr(one, name) for one in times] for times in (loops, jobs))
+        ratios = [alone / all_of_it for alone, all_of_it in zip(bare, whole, strict=True)]
+        rates = [f"{len(inputs) / statistics.median(times):,.0f}" for times in (bare, whole)]
+        print(f"{name:>5}: in process {rates[0]} rows/s, as a job {rates[1]};", end=" ")
+        print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,19 @@ from typing import Any, Final
 
 from workers.batch.sources import Block
 from workers.inference.core import InputError, Predictor
+from workers.inference.ranked import RankedItems
 from workers.serving.config import MAX_BATCH
 
+_WHOLE: Final = 2**31
 _UNANSWERED: Final = "The model could not answer this row."
+
+
+def _most(predictor: Predictor, kind: str) -> int:
+    """Items of one run of the model, at most a block: of texts so few that their lengths are alike, of users so few
+    that their scores of all items stay in 128 MB."""
+    if isinstance(predictor, RankedItems):
+        return max(1, 2**25 // len(predictor.items))
+    return MAX_BATCH if kind == "text" else _WHOLE
 
 
 class Answering:
@@ -20,6 +30,7 @@ class Answering:
     def __init__(self, predictor: Predictor, kind: str) -> None:
         self._predictor = predictor
         self._by_length = kind == "text"
+        self._most = _most(predictor, kind)
         self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1)) if kind == "image" else None
 
     def answer(self, block: Block) -> tuple[list[dict[str, Any] | None], int]:
@@ -53,8 +64,8 @@ class Answering:
     def _predict(self, items: Sequence[Any]) -> list[dict[str, Any] | None]:
         order = sorted(range(len(items)), key=lambda place: len(items[place])) if self._by_length else range(len(items))
         answers: list[dict[str, Any] | None] = [None] * len(items)
-        for start in range(0, len(items), MAX_BATCH):
-            places = order[start : start + MAX_BATCH]
+        for start in range(0, len(items), self._most):
+            places = order[start : start + self._most]
             for place, prediction in zip(places, self._run([items[place] for place in places]), strict=True):
                 answers[place] = prediction
         return answers

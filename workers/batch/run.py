@@ -15,6 +15,7 @@ from workers.contracts.job import BatchSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.kinds import KINDS
 from workers.contracts.manifest import BatchPreview, BatchResult
+from workers.inference.core import Predictor
 from workers.ingest.cells import cell_text
 from workers.ingest.context import ProgressMeter
 from workers.ingest.records import printable
@@ -26,19 +27,22 @@ _SHOWN_ROWS, _SHOWN_COLUMNS, _SHOWN_CHARS = 10, 12, 200
 
 
 def run(job_dir: JobDir) -> BatchResult:
-    """Answer `inputs/source` into `output/predictions.*`. Raises JobError."""
+    """Answer `inputs/source` with `inputs/bundle.zip` into `output/predictions.*`. Raises JobError."""
+    job_dir.progress(0.0, "Loading the model")
+    return answer_file(job_dir, open_bundle(job_dir.inputs / "bundle.zip").predictor)
+
+
+def answer_file(job_dir: JobDir, predictor: Predictor) -> BatchResult:
+    """The same with a loaded bundle."""
     spec = job_dir.spec().batch
     if spec is None:
         raise ValueError("the spec is not one of a batch prediction")
-    progress = ProgressMeter(job_dir)
-    progress.report(0.0, "Loading the model", always=True)
-    loaded = open_bundle(job_dir.inputs / "bundle.zip")
-    manifest = loaded.predictor.manifest
+    progress, manifest = ProgressMeter(job_dir), predictor.manifest
     with closing(open_source(job_dir, spec, manifest)) as source:
         if source.missing:
             listed = ", ".join(source.missing[:20])
             job_dir.log(f"The file lacks columns of the model, which are taken as missing values: {listed}", "warning")
-        with closing(Answering(loaded.predictor, spec.kind)) as answering:
+        with closing(Answering(predictor, spec.kind)) as answering:
             return _Run(job_dir, spec, source, manifest, progress).work(answering)
 
 
