@@ -89,12 +89,12 @@ def _ask(asked: Question, values: Sequence[Any]) -> tuple[Any, str]:
 
 
 class TextSource(Source):
-    """CSV and TSV. Cells come as written; a row with too few or too many of them has an error."""
-
-    format = "csv"
+    """CSV and TSV, sheets and lists of JSON objects. Cells come as text; a row with too few or too many of them has an
+    error."""
 
     def __init__(self, table: Table, asked: Question) -> None:
         self._table, self._asked = table, asked
+        self.format = "jsonl" if table.format == "json" else "csv"
         self.columns, self.missing = table.columns, asked.missing
         self.delimiter = str(table.facts.get("delimiter") or ",")
         self._places = [table.columns.index(column) for column in asked.columns]

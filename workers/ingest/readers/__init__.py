@@ -12,9 +12,8 @@ from workers.ingest.sniff import ARCHIVES, Format
 
 def open_table(source: Path | bytes, format: Format, filename: str, limits: IngestLimits) -> Table:
     """Open a tabular file, or the head of one. Imports only what the format takes. Raises JobError."""
-    if format in ARCHIVES:
-        hint = "Unpack it and upload the table itself: CSV, TSV, JSON Lines or Parquet."
-        raise JobError("format_unknown", "This is an archive, not a table.", hint=hint)
+    if format in (*ARCHIVES, "compressed"):
+        raise JobError("format_unknown", "This file is packed, not a table.", hint="Unpack it and upload the table.")
     if format == "parquet":
         from workers.ingest.readers.parquet import ParquetTable
 
