@@ -12,6 +12,7 @@ from apps.usage.histogram import histogram, percentile_ms
 from apps.usage.models import LedgerEntry
 from workers.contracts.errors import UserError
 from workers.contracts.shadow import ShadowTally
+from workers.contracts.usage import BATCH
 
 MAX_REQUESTS: Final = 10_000
 # Answers of these are the serving side's fault; refusals of bad inputs are the client's.
@@ -77,7 +78,7 @@ def findings(rollout: Rollout) -> Findings:
     """What the ledger says of the candidate since the rollout began."""
     rows = LedgerEntry.objects.filter(
         endpoint_id=rollout.endpoint_id, revision_id=rollout.candidate_id, time__gte=rollout.started
-    )
+    ).exclude(key_id__startswith=BATCH)  # nobody waited for the blocks of a file
     last = list(rows.order_by("-time").values_list("status", "latency_us")[: rollout.requests])
     p99 = percentile_ms(histogram(latency for _status, latency in last), 0.99)
     return Findings(len(last), sum(status >= _ERROR for status, _latency in last), p99)

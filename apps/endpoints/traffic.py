@@ -11,6 +11,7 @@ from django.utils import timezone
 from apps.endpoints.models import Endpoint, Revision
 from apps.usage.models import LedgerEntry
 from workers.contracts.errors import UserError
+from workers.contracts.usage import BATCH
 
 # The last requests that the measured split is read from: noise is below half a percent by then.
 _MEASURED: Final = 10_000
@@ -31,7 +32,9 @@ class Split:
 def measured(endpoint: Endpoint) -> Split:
     """The measured split, over the newest requests."""
     rows = LedgerEntry.objects.filter(endpoint_id=endpoint.pk, time__gte=endpoint.shares_since, pinned=False)
-    newest = rows.exclude(revision_id="").order_by("-time").values_list("revision_id", flat=True)[:_MEASURED]
+    # A file goes to one model whole: it is no part of what is split.
+    rows = rows.exclude(revision_id="").exclude(key_id__startswith=BATCH)
+    newest = rows.order_by("-time").values_list("revision_id", flat=True)[:_MEASURED]
     counts = Counter(newest)
     total = counts.total()
     shares = {revision: count / total for revision, count in counts.items()}
