@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ingest.importing import as_csv, import_file, reviews
+from tests.ingest.importing import Outcome, as_csv, import_file, reviews
 from workers.ingest import cells
 from workers.ingest.statistics import summary
 
@@ -157,3 +157,21 @@ def test_times_are_read_as_seconds_of_utc(cell: str, seconds: int | None) -> Non
 )
 def test_ratings_are_plain_finite_numbers(cell: str, value: float | None) -> None:
     assert cells.rating(cell) == value
+
+
+def test_users_and_items_seen_once_are_told(tmp_path: Path) -> None:
+    rows = [(f"u{n % 4}", f"i{n % 9}") for n in range(36)] + [("guest", "i1"), ("u1", "rare"), ("guest", "i1")]
+    done = import_file(tmp_path, as_csv(rows, header=("user", "item")), kind="recommendation")
+    for code, line, name in (("user_once", 40, "guest"), ("item_once", 39, "rare")):
+        issue = done.issue(code)
+        assert (issue["severity"], issue["count"], issue["examples"]) == ("info", 1, [{"line": line, "value": name}])
+
+
+def test_times_that_lie_ahead_or_are_all_the_same_are_told(tmp_path: Path) -> None:
+    def played(*times: str) -> Outcome:
+        rows = [(f"u{n % 4}", f"i{n % 9}", times[n % len(times)]) for n in range(36)]
+        return import_file(tmp_path, as_csv(rows, header=("user", "item", "time")), kind="recommendation")
+
+    assert played("2024-01-01", "2999-12-31").issue("timestamp_future")["count"] == 18
+    assert "timestamp_constant" in played("2024-01-01").codes()
+    assert not played("2024-01-01", "2024-01-02").codes() & {"timestamp_future", "timestamp_constant"}

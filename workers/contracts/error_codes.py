@@ -195,6 +195,18 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "The texts are in several scripts.",
                 "Fine where your model will meet all of them; the report shows how it does in each.",
             ),
+            "user_once": (
+                422,
+                "Users with a single interaction.",
+                "They stay in training, and are neither validation nor test.",
+            ),
+            "item_once": (422, "Items with a single interaction.", "Little can be learned about them; nothing to do."),
+            "timestamp_future": (422, "Times lie in the future.", "Look whether seconds, zone and format are right."),
+            "timestamp_constant": (
+                422,
+                "All times are the same.",
+                "Leave the column out: without an order in time, test items are drawn at random.",
+            ),
             "interaction_repeated": (422, "The same user and item occur more than once.", "Counted once."),
         },
     ),

@@ -6,6 +6,7 @@ The others are accepted rows too, but merged: rows + rejected + profile["merged"
 """
 
 import datetime as dt
+import time as clock
 from array import array
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa
 from workers.contracts.errors import JobError
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
-from workers.ingest import cells, columns, finish, hashing, reading, splits
+from workers.ingest import cells, columns, finish, hashing, interaction_doctor, reading, splits
 from workers.ingest.context import Import
 from workers.ingest.items import MIN_ROWS, no_rows
 from workers.ingest.parquet_out import GroupWriter, cells_at, column_types, interaction_schema
@@ -94,6 +95,14 @@ def run(ctx: Import, table: Table) -> IngestResult:
         evidence = f"{int(keep.sum())} interactions of {len(kept.users)} users with {len(kept.items)} items."
         raise JobError("too_few_rows", "There are too few interactions, users or items.", evidence=evidence)
     times, given = kept.times, kept.given
+    interaction_doctor.look(
+        ctx.issues,
+        (kept.users, kept.user_codes[keep]),
+        (kept.items, kept.item_codes[keep]),
+        None if times is None else times[keep],
+        kept.lines[keep],
+        clock.time(),
+    )
     codes, by = splits.interactions(
         kept.user_codes[keep],
         kept.hashes[keep],

@@ -1,0 +1,43 @@
+"""What all interactions together tell: users and items seen once, and times that are the same or lie ahead."""
+
+import datetime as dt
+from collections.abc import Mapping
+
+import numpy as np
+
+from workers.ingest.issues import Issues
+from workers.ingest.splits import Ints
+
+# A clock may be ahead of ours, or of another zone.
+_AHEAD_S = 86_400
+
+
+def look(
+    issues: Issues,
+    users: tuple[Mapping[str, int], Ints],
+    items: tuple[Mapping[str, int], Ints],
+    times: Ints | None,
+    lines: Ints,
+    now: float,
+) -> None:
+    """Find what is odd. Of users and items the names with their codes, and the code of each row, as lines and times."""
+    for code, (names, codes) in {"user_once": users, "item_once": items}.items():
+        once = np.flatnonzero(np.bincount(codes, minlength=len(names)) == 1)
+        if len(once):
+            _tell(issues, code, np.flatnonzero(np.isin(codes, once)), lines, list(names), codes)
+    if times is None:
+        return
+    ahead = np.flatnonzero(times > now + _AHEAD_S)
+    for row in ahead[:5].tolist():
+        moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=int(times[row]))
+        issues.add("timestamp_future", "warning", line=int(lines[row]), value=moment.isoformat(), count=0)
+    if len(ahead):
+        issues.add("timestamp_future", "warning", count=len(ahead))
+    if len(times) > 1 and times.min() == times.max():
+        issues.add("timestamp_constant", "warning", line=int(lines[0]), value=str(int(times[0])))
+
+
+def _tell(issues: Issues, code: str, rows: Ints, lines: Ints, names: list[str], codes: Ints) -> None:
+    for row in rows[:5].tolist():
+        issues.add(code, "info", line=int(lines[row]), value=names[int(codes[row])], count=0)
+    issues.add(code, "info", count=len(rows))
