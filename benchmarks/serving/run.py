@@ -79,8 +79,7 @@ def against_peers(
     for name in names:
         for batch in PEERS[name].batches:
             try:
-                context = peer(name, batch, bundle)
-                with context as theirs:
+                with peer(name, batch, bundle) as theirs:
                     for connections in PEER_CONNECTIONS:
                         pairs = [
                             (measure(theirs, connections, seconds), measure(our_server, connections, seconds))

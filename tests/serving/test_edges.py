@@ -94,7 +94,7 @@ def test_secrets_are_not_in_the_log(stage: Stage) -> None:
     assert stage.key not in log and stage.key.rpartition("_")[2] not in log and "good film" not in log
 
 
-@pytest.mark.parametrize(("level", "statuses"), [("all", [200, 422]), ("errors", [422]), ("off", [])])
+@pytest.mark.parametrize(("level", "statuses"), [("all", [200, 422, 401]), ("errors", [422, 401]), ("off", [])])
 def test_the_access_log_holds_what_was_asked_of_it(
     own_stage: Stage, redis_server: str, level: str, statuses: list[int]
 ) -> None:
@@ -104,6 +104,10 @@ def test_the_access_log_holds_what_was_asked_of_it(
             for text, status in (("good", 200), ("", 422)):
                 reply = client.post(PREDICT, json={"inputs": [text]}, headers=own_stage.auth)
                 assert reply.status_code == status
+            # Nobody's: in no ledger, but in the log.
+            assert (
+                client.post("/v1/endpoints/none/predict", headers={"Authorization": "Bearer none"}).status_code == 401
+            )
         assert running.stop() == 0
         lines = [json.loads(line) for line in running.log.read_bytes().splitlines()]
         assert [line["status"] for line in lines if "latency_us" in line] == statuses

@@ -87,7 +87,7 @@ class Config:
             access_log=_choice(env, "SLIPWAY_SERVING_ACCESS_LOG", ("errors", "all", "off")),
             traces=_traces(env),
             metrics_token=_token(env, "SLIPWAY_METRICS_TOKEN"),
-            published=public not in (None, *_LOOPBACK),
+            published=public not in (None, "::1", *_LOOPBACK),
             headers_timeout_s=_number(env, "SLIPWAY_SERVING_HEADERS_TIMEOUT_MS", "15000", 100, 600_000) / 1000,
             connections=_number(env, "SLIPWAY_SERVING_CONNECTIONS", "20000", 10, 1_000_000),
             body_timeout_s=_number(env, "SLIPWAY_SERVING_BODY_TIMEOUT_MS", "30000", 100, 600_000) / 1000,
