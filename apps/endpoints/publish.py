@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from apps.core import redis_client
 from apps.endpoints.models import Endpoint, Revision, Rollout
-from apps.teams.models import ApiKey, Team
+from apps.teams.models import ApiKey
 from apps.usage import quota
 from workers.contracts import names
 from workers.contracts.errors import InfraError
@@ -93,13 +93,15 @@ def build(version: int) -> Snapshot:
     routes = [_route(endpoint) for endpoint in endpoints.prefetch_related(revisions, running)]
     keys = ApiKey.objects.filter(Q(expires=None) | Q(expires__gt=timezone.now()), revoked=None)
     entries = {key.digest: _key(key) for key in keys.prefetch_related("endpoints")}
-    limited = Team.objects.filter(monthly_requests__isnull=False)
-    used = quota.used_this_month([team.pk for team in limited])
-    quotas = {
-        team.pk: TeamQuota(requests_left=max(0, (team.monthly_requests or 0) - used.get(team.pk, 0)))
-        for team in limited
-    }
-    return Snapshot(version=version, published=time.time(), routes=routes, keys=entries, teams=quotas)
+    teams, left = {}, {}
+    for use in quota.uses():
+        if use.subject:
+            left[use.subject] = use.left
+        else:
+            teams[use.team.pk] = TeamQuota(requests_left=use.left)
+    return Snapshot(
+        version=version, published=time.time(), routes=routes, keys=entries, teams=teams, requests_left=left
+    )
 
 
 def _route(endpoint: Endpoint) -> Route:

@@ -21,19 +21,18 @@ def send_invitation(invitation: Invitation, token: str, *, url: str) -> None:
     _send(subject, text, invitation.email)
 
 
-def send_quota_notice(team: Team, *, percent: int, limit: int, link: str) -> None:
-    """Tell the owners and admins of a team how much of the month's requests is used."""
-    values = {"team": team.name, "percent": percent}
+def send_quota_notice(team: Team, *, subject: str, percent: int, limit: int, link: str) -> None:
+    """Tell the owners and admins how much of the month's requests of a team is used; or of `subject`, if named."""
+    values = {"name": subject or team.name, "percent": percent}
     if percent >= 100:
-        subject = _("%(team)s has used all of this month's requests") % values
+        title = _("%(name)s has used all of this month's requests") % values
     else:
-        subject = _("%(team)s has used %(percent)s %% of this month's requests") % values
-    text = render_to_string(
-        "teams/mail/quota.txt", {"team": team, "percent": percent, "limit": limit, "link": link, "all": percent >= 100}
-    )
+        title = _("%(name)s has used %(percent)s %% of this month's requests") % values
+    facts = {"team": team, "subject": subject, "limit": limit, "link": link, "all": percent >= 100}
+    text = render_to_string("teams/mail/quota.txt", {**facts, "percent": percent})
     in_charge = team.memberships.filter(role__in=[Role.OWNER, Role.ADMIN], user__is_active=True)
     for email in User.objects.filter(memberships__in=in_charge).values_list("email", flat=True):
-        _send(subject, text, email)
+        _send(title, text, email)
 
 
 def _send(subject: str, text: str, email: str) -> None:

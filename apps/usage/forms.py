@@ -1,11 +1,13 @@
 """What a usage page shows: a span of days, a step, an endpoint."""
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from apps.teams.models import Team
 
 SPANS = {"1": _("Last 24 hours"), "7": _("Last 7 days"), "30": _("Last 30 days"), "90": _("Last 90 days")}
 
@@ -56,3 +58,18 @@ class PeriodForm(forms.Form):
         """From and to."""
         end = timezone.now()
         return end - timedelta(days=int(self.cleaned_data.get("days") or 1)), end
+
+
+class LimitForm(forms.ModelForm):
+    """How many requests a team may make in a month."""
+
+    class Meta:
+        model = Team
+        fields = ("monthly_requests",)
+        labels: ClassVar = {"monthly_requests": _("Requests per month")}
+        help_texts: ClassVar = {
+            "monthly_requests": _(
+                "Over all endpoints, by the calendar month in UTC. Empty: no limit. Owners and admins are told by mail "
+                "at 80 % and at 100 %; then calls are refused until the month ends."
+            )
+        }

@@ -184,11 +184,27 @@ class LedgerFile(models.Model):
         return f"usage-{self.hour:%Y-%m-%d-%H}{addition}.parquet"
 
 
+class Quota(models.Model):
+    """How many requests a single endpoint or key may answer in a month; the team's own is in Team."""
+
+    subject_id = models.CharField(max_length=32, primary_key=True)
+    team = models.ForeignKey("teams.Team", on_delete=models.CASCADE, related_name="+")
+    monthly_requests = models.PositiveBigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.subject_id}: {self.monthly_requests}"
+
+
 class QuotaNotice(models.Model):
-    """A warning that a team has used a share of its monthly requests: given once per month, share and limit."""
+    """A warning that a share of monthly requests is used: given once per month, share and limit.
+
+    The requests are those of the whole team, or of the endpoint or key that is named.
+    """
 
     id = models.BigAutoField(primary_key=True)
     team = models.ForeignKey("teams.Team", on_delete=models.CASCADE, related_name="+")
+    subject_id = models.CharField(max_length=32, blank=True)
+    subject_name = models.CharField(max_length=200, blank=True)
     month = models.DateField()
     percent = models.PositiveSmallIntegerField()
     limit = models.PositiveBigIntegerField()
@@ -196,8 +212,10 @@ class QuotaNotice(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["team", "month", "percent", "limit"], name="one_notice_per_share")
+            models.UniqueConstraint(
+                fields=["team", "subject_id", "month", "percent", "limit"], name="one_notice_per_share_and_subject"
+            )
         ]
 
     def __str__(self) -> str:
-        return f"{self.team_id} {self.month}: {self.percent} %"
+        return f"{self.subject_id or self.team_id} {self.month}: {self.percent} %"

@@ -122,10 +122,6 @@ def by_status(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def quota_left(team: Team) -> dict[str, int | None] | None:
-    """What is left of the team's monthly requests, and the share that it is warned of; None where there is no limit."""
-    limit = team.monthly_requests
-    if limit is None:
-        return None
-    used = quota.used_this_month([team.pk]).get(team.pk, 0)
-    return {"limit": limit, "used": used, "left": max(0, limit - used), "reached": quota.reached(used, limit)}
+def quota_left(team: Team) -> quota.Use | None:
+    """What is used of the team's monthly requests; None where they are not limited."""
+    return next((use for use in quota.uses(team) if not use.subject), None)

@@ -4,23 +4,26 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_http_methods
 
 from apps.core.downloads import download
-from apps.core.pages import SignedInRequest, page, paginate
+from apps.core.forms import attempt
+from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.endpoints.models import Endpoint
 from apps.projects.access import project_for
 from apps.teams.access import team_for
+from apps.teams.models import Team
 from apps.training import compute
 from apps.training.models import Attempt
-from apps.usage import reports, summary
+from apps.usage import actions, reports, summary
 from apps.usage.access import ledger_file_for
-from apps.usage.forms import PeriodForm, SpanForm
+from apps.usage.forms import LimitForm, PeriodForm, SpanForm
 from apps.usage.ledger_api import PARQUET
 from apps.usage.models import LedgerFile
 from apps.usage.reconciliation import reconcile
@@ -68,6 +71,20 @@ def ledger_file(request: SignedInRequest, file_id: str) -> HttpResponseBase:
     """Download an hour of the ledger."""
     found = ledger_file_for(request.user, file_id)
     return download(request, key=found.key, filename=found.filename, content_type=PARQUET, etag=found.sha256)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def limit(request: SignedInRequest, team_id: str) -> HttpResponse:
+    """How many requests the team may make in a month."""
+    found = team_for(request.user, team_id, need="owner")
+    form = LimitForm(request.POST or None, instance=Team(monthly_requests=found.monthly_requests))
+    if request.method == "POST" and form.is_valid():
+        most = form.cleaned_data["monthly_requests"]
+        if attempt(form, lambda: actions.change_limit(actor=request.user, team=found, monthly_requests=most)):
+            messages.success(request, _("The limit is changed."))
+            return go(request, reverse("usage:team", args=[found.pk]))
+    return page(request, "usage/limit.html", team=found, form=form, status=422 if form.errors else 200)
 
 
 def _page(

@@ -75,6 +75,7 @@ def measure(home: Path, database: OwnServer, options: argparse.Namespace) -> int
         found = result(seen)
     print(f"\n{found.received:,} answers received in {time.monotonic() - started:.0f} s, {options.kills} kills")
     print(f"lost {found.lost}, double {found.double}")
+    print(f"gateway {found.gateway:,}, ledger {found.ledger:,}, sums {found.rollup:,}")
     print(f"recorded and not received {found.unreceived} (connections that broke: {found.broken:,})")
     return 0 if found.exact else 1
 

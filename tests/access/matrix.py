@@ -50,6 +50,10 @@ def admins(status: int) -> Statuses:
     return (status, status, 403, 403, 404, 401)
 
 
+def owners(status: int) -> Statuses:
+    return (status, 403, 403, 403, 404, 401)
+
+
 def only_bob(status: int) -> Statuses:
     """What belongs to a person, not to the team."""
     return (404, 404, status, 404, 404, 401)
@@ -249,6 +253,8 @@ API: Final = [
     Line("GET", V1 + "usage/compute", everybody()),
     Line("GET", V1 + "usage.csv", everybody()),
     Line("GET", V1 + "usage/reconciliation", readers(), query=lambda s: {"team": s.cast.ours.team.pk}),
+    Line("GET", V1 + "teams/<str:team_id>/limits", readers()),
+    Line("PUT", V1 + "teams/<str:team_id>/limits", owners(200), just(monthly_requests=100)),
     Line("GET", V1 + "usage/files", admins(200), query=lambda s: {"team": s.cast.ours.team.pk}),
     Line("GET", V1 + "usage/files/<str:file_id>", admins(200)),
 ]
@@ -274,6 +280,8 @@ PAGES: Final = [
     Line("POST", "keys/<str:key_id>/revoke", page(admins(303))),
     Line("GET", "teams/<str:team_id>/usage", page(readers())),
     Line("GET", "teams/<str:team_id>/usage/ledger", page(readers())),
+    Line("GET", "teams/<str:team_id>/usage/limit", page(owners(200))),
+    Line("POST", "teams/<str:team_id>/usage/limit", page(owners(303)), just(monthly_requests="100")),
     Line("GET", "usage/files/<str:file_id>", page(admins(200))),
     # Whoever holds the link sees who invites; accepting is for the invited alone, and never by GET.
     Line("GET", "invitations/<str:token>", public()),

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from django.db.models import Sum
+from django.db.models import F, Sum
 
-from apps.usage.models import LedgerEntry, MinuteRollup
+from apps.usage.models import GatewayCount, LedgerEntry, MinuteRollup
 from tests.serving.clients import Seen
 from tests.serving.conftest import Stage
 from tests.serving.recording import Recording, caught_up
 from tests.serving.running import OwnServer, until
+from workers.contracts import names
 from workers.serving import spool
 
 # Two at once, now and then.
@@ -35,7 +36,8 @@ class Kill:
 class Result:
     """Answers that clients received; of these missing or wrong in the ledger; counted more than once.
 
-    `unreceived` entries are of requests whose connection broke, at most `broken`.
+    `unreceived` entries are of requests whose connection broke, at most `broken`. `gateway` is what the serving
+    processes say that they have recorded, `ledger` and `rollup` are the other two counts.
     """
 
     received: int
@@ -43,10 +45,14 @@ class Result:
     double: int
     unreceived: int
     broken: int
+    gateway: int
+    ledger: int
+    rollup: int
 
     @property
     def exact(self) -> bool:
-        return not self.lost and not self.double and self.unreceived <= self.broken
+        agree = self.gateway == self.ledger == self.rollup
+        return agree and not self.lost and not self.double and self.unreceived <= self.broken
 
 
 @dataclass
@@ -64,25 +70,27 @@ class Killer:
         processes, turns = ["serving", "recorder", *self.servers], list[str]()
         for _ in range(count):
             turns = turns or self.rng.sample(processes, len(processes))
-            names = [turns.pop()]
+            killed = [turns.pop()]
             if self.rng.random() < _BOTH:
-                names.append(self.rng.choice([name for name in processes if name not in names]))
+                killed.append(self.rng.choice([name for name in processes if name not in killed]))
             self._answers(self.rng.randint(50, 600))
-            yield self._kill(names)
+            yield self._kill(killed)
 
-    def _kill(self, names: Sequence[str]) -> Kill:
+    def _kill(self, killed: Sequence[str]) -> Kill:
+        if "recorder" in killed:
+            self._recorder_works()
         started, before, broken = time.monotonic(), len(self.seen.answers), self.seen.broken
-        for name in names:
+        for name in killed:
             self._end(name)
-        if "serving" in names:
-            until(lambda: self.seen.broken > broken + self.rng.randint(1, 20))
+        if "serving" in killed:
+            until(lambda: self.seen.broken > broken + self.rng.randint(1, 20), 60)
         else:
             self._answers(self.rng.randint(20, 400))
-        for name in self.rng.sample(names, len(names)):
+        for name in self.rng.sample(killed, len(killed)):
             self._start(name)
         self._answers(50)
         return Kill(
-            killed=tuple(names),
+            killed=tuple(killed),
             answers=before,
             away_s=time.monotonic() - started,
             answers_meanwhile=len(self.seen.answers) - before,
@@ -105,6 +113,12 @@ class Killer:
         else:
             self.servers[name].start()
 
+    def _recorder_works(self) -> None:
+        """Wait until the recorder is in the midst of it: it removes from the stream what it has applied."""
+        client = self.stage.control.client
+        first = client.xinfo_stream(names.STREAM_USAGE)["first-entry"]
+        until(lambda: client.xinfo_stream(names.STREAM_USAGE)["first-entry"] != first, 60)
+
     def _answers(self, more: int) -> None:
         """Wait until clients have got so many more answers."""
         wanted = len(self.seen.answers) + more
@@ -122,11 +136,15 @@ def result(seen: Seen) -> Result:
     """Look for every answer in the ledger and in the sums."""
     ledger = dict(LedgerEntry.objects.values_list("request_id", "status"))
     received = dict(seen.answers)
-    sums = MinuteRollup.objects.aggregate(requests=Sum("requests"))["requests"] or 0
+    rollup = MinuteRollup.objects.aggregate(sum=Sum("requests"))["sum"] or 0
+    gateway = GatewayCount.objects.aggregate(sum=Sum(F("numbered") - F("unwritten")))["sum"] or 0
     return Result(
         received=len(received),
         lost=sum(ledger.get(request_id) != status for request_id, status in received.items()),
-        double=abs(sums - len(ledger)) + len(seen.answers) - len(received),
+        double=abs(rollup - len(ledger)) + len(seen.answers) - len(received),
         unreceived=len(set(ledger) - set(received)),
         broken=seen.broken + seen.uncounted,
+        gateway=gateway,
+        ledger=len(ledger),
+        rollup=rollup,
     )

@@ -48,6 +48,7 @@ class Control:
     routes: list[Route] = field(default_factory=list)
     keys: dict[str, KeyEntry] = field(default_factory=dict)
     teams: dict[str, TeamQuota] = field(default_factory=dict)
+    requests_left: dict[str, int] = field(default_factory=dict)
     team: str = field(default_factory=lambda: new_id("tem"))
     version: int = 0
 
@@ -55,7 +56,12 @@ class Control:
         """Publish everything; the version."""
         self.version = max(self.version + 1, int(time.time() * 1000))
         snapshot = Snapshot(
-            version=self.version, published=time.time(), routes=self.routes, keys=self.keys, teams=self.teams
+            version=self.version,
+            published=time.time(),
+            routes=self.routes,
+            keys=self.keys,
+            teams=self.teams,
+            requests_left=self.requests_left,
         )
         with self.client.pipeline() as pipe:
             pipe.set(names.SNAPSHOT, snapshot.model_dump_json())
@@ -205,7 +211,7 @@ def serving(
     running = Serving(start(), port, log, start)
     try:
         if wait:
-            until(lambda: running.answers() or running.process.poll() is not None)
+            until(lambda: running.answers() or running.process.poll() is not None, 60)
             assert running.process.poll() is None, log.read_text()
         yield running
     finally:

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from apps.usage.models import LedgerEntry
 from tests.serving.clients import asking
@@ -32,6 +33,28 @@ def test_the_recorder_is_killed_again_and_again(own_stage: Stage, redis_server: 
     assert set(seen.statuses()) == {200} and len(seen.answers) > 500 and not seen.broken
     check_ledger(seen.answers)
     check_sums()
+
+
+def test_the_database_hangs_up_on_the_recorder(own_stage: Stage, redis_server: str, tmp_path: Path) -> None:
+    """Whatever it was doing. Who asks for predictions notices nothing."""
+    with recording(redis_server, tmp_path / "recorder.log") as recorder:
+        with asking(own_stage.serving.port, "reviews", own_stage.key) as seen:
+            for _ in range(3):
+                count = LedgerEntry.objects.count()
+                until(lambda count=count: LedgerEntry.objects.count() > count)
+                with connection.cursor() as cursor:
+                    cursor.execute(_HANG_UP)
+                    assert cursor.fetchall()
+        until(lambda: caught_up(own_stage.control.client), 60)
+        assert recorder.stop() == 0
+    assert set(seen.statuses()) == {200} and not seen.broken and not seen.uncounted
+    check_ledger(seen.answers)
+    check_sums()
+
+
+_HANG_UP = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
 
 
 def test_two_recorders_count_once(own_stage: Stage, redis_server: str, tmp_path: Path) -> None:

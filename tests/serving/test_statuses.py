@@ -303,8 +303,26 @@ def test_a_team_without_requests_left_is_429_until_next_month(stage: Stage, bund
     replies = [stage.predict(["good"], "metered", key) for _ in range(4)]
     assert [reply.status_code for reply in replies] == [200, 200, 200, 429]
     assert [reply.headers["x-ratelimit-remaining"] for reply in replies] == ["2", "1", "0", "0"]
+    assert [reply.headers.get("x-quota-remaining") for reply in replies[:3]] == ["2", "1", "0"]
     assert code_of(replies[-1], 429) == "quota_exceeded"
     assert 0 < int(replies[-1].headers["retry-after"]) <= 31 * 86_400
+
+
+def test_an_endpoint_and_a_key_have_quotas_of_their_own(stage: Stage, bundle_folder: Path) -> None:
+    control = stage.control
+    route = control.add_route("capped", bundle_folder / "text.zip")
+    key_id = new_id("key")
+    capped, free = control.add_key(key=key_id), control.add_key()
+    control.requests_left = {route.endpoint: 4, key_id: 2}
+    control.publish()
+    until(lambda: stage.client.get("/v2/models/capped/ready", headers=stage.auth).is_success)
+    assert stage.predict([""], "capped", capped).status_code == 422
+    assert [stage.predict(["good"], "capped", capped).status_code for _ in range(3)] == [200, 200, 429]
+    assert stage.predict(["good"], "reviews", capped).status_code == 429
+    replies = [stage.predict(["good"], "capped", free) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [200, 200, 429]
+    assert code_of(replies[-1], 429) == "quota_exceeded"
+    assert stage.predict(["good"], "reviews", free).status_code == 200
 
 
 def test_nothing_inside_shows_in_any_error(stage: Stage) -> None:

@@ -1,6 +1,8 @@
 """The recorder applies each entry of the streams once, whatever happens."""
 
 import json
+import random
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +10,7 @@ import redis
 
 from apps.endpoints.models import Feedback
 from apps.usage import recorder as module
-from apps.usage.models import DeadLetter, LedgerEntry, MinuteRollup, StreamPosition
+from apps.usage.models import DeadLetter, LedgerEntry, LedgerHour, MinuteRollup, StreamPosition
 from apps.usage.recorder import Recorder, Standby
 from tests.cast import Cast
 from tests.usage.checkers import check_ledger, check_sums
@@ -63,6 +65,47 @@ def test_replaying_the_whole_stream_changes_nothing(cast: Cast, redis_client: Cl
     check_ledger((one.request_id, 200) for one in records)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_late_repeated_and_out_of_order_records_are_counted_once(cast: Cast, redis_client: Client, seed: int) -> None:
+    """What two processes write while Redis comes and goes: records of hours, some twice, in any order."""
+    chance, now = random.Random(seed), time.time()
+    records = [
+        record(cast.ours, time=now - chance.choice([0, 1, 70, 4000, 90_000]), status=chance.choice([200, 200, 429]))
+        for _ in range(120)
+    ]
+    deliveries = chance.sample(records, len(records)) + chance.choices(records, k=80)
+    for start in range(0, len(deliveries), 23):
+        for one in deliveries[start : start + 23]:
+            # One that waited on disk says when it was sent.
+            redis_client.xadd(names.STREAM_USAGE, {"r": one.model_dump_json(), "t": str(time.time())})
+        work(redis_client)
+    check_ledger((one.request_id, one.status) for one in records)
+    check_sums()
+    told = {entry.request_id: entry.time.timestamp() for entry in LedgerEntry.objects.all()}
+    assert all(abs(told[one.request_id] - one.time) < 1e-5 for one in records)
+
+
+def test_the_position_is_committed_with_the_sums_or_not_at_all(
+    cast: Cast, redis_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorder dies after the sums and before the position: neither is there, and the next one does both."""
+    records = [record(cast.ours) for _ in range(10)]
+    send(redis_client, *records)
+    dying = Recorder(redis_client)
+    monkeypatch.setattr(dying, "_move", _die)
+    with pytest.raises(SystemExit):
+        dying.step(block_ms=1)
+    assert not LedgerEntry.objects.exists() and not MinuteRollup.objects.exists() and not LedgerHour.objects.exists()
+    assert work(redis_client) == 10
+    check_ledger((one.request_id, 200) for one in records)
+    check_sums()
+    assert LedgerHour.objects.get().entries == 10
+
+
+def _die(*_: object) -> None:
+    raise SystemExit
+
+
 @pytest.mark.parametrize(
     "poison",
     [
@@ -98,8 +141,13 @@ def test_what_the_database_refuses_is_set_aside(cast: Cast, redis_client: Client
 
 
 @pytest.mark.parametrize("said", [1e308, -1e308, 0.0, 4e9])
-def test_a_clock_that_is_far_off_is_not_believed(cast: Cast, redis_client: Client, said: float) -> None:
-    send(redis_client, record(cast.ours, time=said))
+@pytest.mark.parametrize("sent", [None, "now", "nan", "then"])
+def test_a_clock_that_is_far_off_is_not_believed(
+    cast: Cast, redis_client: Client, said: float, sent: str | None
+) -> None:
+    one = record(cast.ours, time=said)
+    moments = {"now": str(time.time()), "nan": "nan", "then": str(said)}
+    redis_client.xadd(names.STREAM_USAGE, {"r": one.model_dump_json(), **({"t": moments[sent]} if sent else {})})
     work(redis_client)
     entry = LedgerEntry.objects.get()
     assert abs(entry.time - datetime.now(UTC)) < timedelta(minutes=1)

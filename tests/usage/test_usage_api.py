@@ -110,6 +110,23 @@ def test_an_endpoint_that_was_deleted_keeps_its_usage(used: Cast, api_of: Api) -
     assert sum(row["requests"] for row in rows(api.get("/api/v1/usage", {"endpoint": used.ours.endpoint.pk}))) == 3
 
 
+def test_too_many_steps_are_refused_with_a_hint(used: Cast, redis_client: redis.Redis, api_of: Api) -> None:
+    """By the minute over all time, where that is long."""
+    assert rows(api_of(used.bob).get("/api/v1/usage", {"by": "minute"}))
+    old = datetime.now(UTC) - timedelta(days=8)
+    redis_client.xadd(
+        "slipway:usage", {"r": record(used.ours, time=old.timestamp()).model_dump_json(), "t": time.time()}
+    )
+    Recorder(redis_client).step(block_ms=1)
+    for path in ("/api/v1/usage", "/api/v1/usage.csv"):
+        reply = api_of(used.bob).get(path, {"by": "minute"})
+        assert reply.status_code == 422 and "`from`" in reply.json()["error"]["hint"]
+        assert reply.json()["error"]["params"]["fields"][0]["field"] == "by"
+    since = {"by": "minute", "from": (old + timedelta(days=2)).isoformat()}
+    assert sum(row["requests"] for row in rows(api_of(used.bob).get("/api/v1/usage", since))) == 3
+    assert sum(row["requests"] for row in rows(api_of(used.bob).get("/api/v1/usage", {"by": "hour"}))) == 4
+
+
 def test_a_year_of_minutes_is_summed_in_the_database(cast: Cast, redis_client: redis.Redis, api_of: Api) -> None:
     from apps.usage.models import MinuteRollup
 

@@ -39,7 +39,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "bad_request": (400, "The request cannot be understood.", "See the API documentation."),
             "unknown_parameter": (422, "A parameter of the query is not known here.", "See the API documentation."),
             "rate_limited": (429, "Too many requests.", "Wait as long as `Retry-After` says."),
-            "quota_exceeded": (429, "The team's monthly requests are used up.", "Wait for the next month or raise it."),
+            "quota_exceeded": (429, "This month's requests are used up.", "Wait for the next month or raise it."),
             "unavailable": (503, "A part of Slipway cannot be reached just now.", "Try again in a few seconds."),
         },
     ),

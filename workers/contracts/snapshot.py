@@ -83,6 +83,8 @@ class Snapshot(_Published):
     routes: list[Route]
     keys: dict[str, KeyEntry]
     teams: dict[str, TeamQuota] = Field(default_factory=dict)
+    # The same of single endpoints and keys that have a quota of their own, by id.
+    requests_left: dict[str, int] = Field(default_factory=dict)
 
 
 class RunnerStatus(_Published):

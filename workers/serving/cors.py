@@ -22,7 +22,7 @@ _ASKED: Final[Headers] = [
 ]
 _SHOWN: Final = (
     b"access-control-expose-headers",
-    b"x-request-id, x-ratelimit-remaining, retry-after, idempotency-replayed",
+    b"x-request-id, x-ratelimit-remaining, x-quota-remaining, retry-after, idempotency-replayed",
 )
 
 

@@ -11,6 +11,7 @@ from workers.contracts import names
 from workers.contracts.errors import InfraError, SlipwayError
 from workers.contracts.snapshot import KeyEntry, Route, RouteRevision
 from workers.serving import cors
+from workers.serving.counts import Place, place_of
 from workers.serving.cycle import Cycle, Headers
 from workers.serving.metering import Meter
 from workers.serving.replays import Call
@@ -42,10 +43,13 @@ class Exchange:
         "items",
         "key",
         "moments",
+        "number",
         "oip",
         "pinned",
+        "place",
         "predictions",
         "queue_us",
+        "quota_left",
         "raws",
         "recorded",
         "remaining",
@@ -54,6 +58,7 @@ class Exchange:
         "route",
         "started",
         "status",
+        "time",
     )
 
     def __init__(self, cycle: Cycle, *, oip: bool) -> None:
@@ -70,8 +75,9 @@ class Exchange:
         # Raw inputs and predictions, where a shadow may want a copy.
         self.raws: list[Any] | None = None
         self.predictions: list[dict[str, Any]] = []
-        # How many requests may follow at once.
+        # How many requests may follow at once, and how many this month; None is any number.
         self.remaining = 0
+        self.quota_left: int | None = None
         # Whether the limits have counted it, and whether its body has been read to the end.
         self.admitted = self.body_read = False
         # With an Idempotency-Key: what names this call, and whether its answer is that of an earlier one.
@@ -82,6 +88,10 @@ class Exchange:
         self.status = self.bytes_out = 0
         self.code: str | None = None
         self.recorded: bytes | None = None
+        # When it was recorded, where it is counted, and its number there (workers.serving.counts).
+        self.time = 0.0
+        self.place: Place = (0, "")
+        self.number = 0
         # Where requests are traced: when the steps on its way began and ended.
         self.moments: dict[str, float] | None = None
 
@@ -91,9 +101,10 @@ class Exchange:
         Nobody waits for it here: the record's arrival in Redis sends the answer, after the meter's next `flush`.
         """
         self.status, self.bytes_out = 200, len(body)
-        self._note()
+        record = self._numbered_record(meter)
 
         def recorded(error: InfraError | None) -> None:
+            meter.counts.settle(self.place, self.number, written=error is None)
             if error is None:
                 self._send(200, body, headers)
             else:
@@ -101,7 +112,7 @@ class Exchange:
             then(self)
 
         try:
-            meter.put(names.STREAM_USAGE, self.record(), recorded)
+            meter.put(names.STREAM_USAGE, record, recorded)
         except InfraError as error:
             recorded(error)
 
@@ -122,9 +133,10 @@ class Exchange:
         try:
             # Nobody's (neither key nor endpoint is known), or refused because nothing can be counted: no record.
             if (self.route or self.key) and self.code != "unavailable":
-                self._note()
-                await meter.append(names.STREAM_USAGE, self.record())
+                await meter.append(names.STREAM_USAGE, self._numbered_record(meter))
+                meter.counts.settle(self.place, self.number, written=True)
         except InfraError as failure:
+            meter.counts.settle(self.place, self.number, written=False)
             error, body = failure, self._unrecorded(failure)
         headers = error_headers(error)
         if close:
@@ -138,27 +150,32 @@ class Exchange:
         self.status, self.code, self.bytes_out, self.items, self.recorded = error.status, error.code, len(body), 0, None
         return body
 
-    def _note(self) -> None:
+    def _numbered_record(self, meter: Meter) -> bytes:
+        """The usage record, with the process's number for it."""
         if self.moments is not None:
             self.moments["recording"] = time.perf_counter()
+        self.time = time.time()
+        self.place = place_of(self._team(), self.time)
+        self.number = meter.counts.number(self.place)
+        return self.record(meter.counts.process)
 
-    def record(self) -> bytes:
+    def _team(self) -> str:
+        """Whose request it is: the endpoint's, else the key's."""
+        owner = self.route or self.key
+        return owner.team if owner else ""
+
+    def record(self, process: str = "") -> bytes:
         """The usage record (workers.contracts.usage.UsageRecord) as JSON."""
         if self.recorded is not None:
             return self.recorded
         key, route, revision = self.key, self.route, self.revision
-        team, project, endpoint = "", "", ""
-        if route is not None:
-            team, project, endpoint = route.team, route.project, route.endpoint
-        elif key is not None:
-            team = key.team
         self.recorded = orjson.dumps(
             {
                 "request_id": self.request_id,
-                "time": time.time(),
-                "team": team,
-                "project": project,
-                "endpoint": endpoint,
+                "time": self.time or time.time(),
+                "team": self._team(),
+                "project": route.project if route else "",
+                "endpoint": route.endpoint if route else "",
                 "revision": revision.revision if revision else None,
                 "model": revision.model if revision else None,
                 "pinned": self.pinned,
@@ -171,6 +188,8 @@ class Exchange:
                 "latency_us": int((time.perf_counter() - self.started) * 1e6),
                 "bytes_in": self.bytes_in,
                 "bytes_out": self.bytes_out,
+                "process": process,
+                "number": self.number if process else 0,
             }
         )
         return self.recorded
@@ -179,12 +198,15 @@ class Exchange:
         send_body(self.cycle, status, body, self.request_id, [*headers, *self._own_headers()])
 
     def _own_headers(self) -> Headers:
+        """How many requests are left, at once and this month; and whether a web page may read the answer."""
         if self.moments is not None:
             self.moments["recorded"] = time.perf_counter()
-        remaining = (b"x-ratelimit-remaining", b"%d" % self.remaining)
-        if self.key is None or not self.key.origins:
-            return [remaining]
-        return [remaining, *cors.answer_headers(self.headers, self.key)]
+        found = [(b"x-ratelimit-remaining", b"%d" % self.remaining)]
+        if self.quota_left is not None:
+            found.append((b"x-quota-remaining", b"%d" % self.quota_left))
+        if self.key is not None and self.key.origins:
+            found += cors.answer_headers(self.headers, self.key)
+        return found
 
 
 def variant_of(revision: RouteRevision) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Rate limits (a token bucket per key and per endpoint) and the monthly quota of teams.
+"""Rate limits (a token bucket per key and per endpoint) and the monthly quotas of teams, endpoints and keys.
 
 What other processes have let in comes by `hear`; what they have to hear is `untold` (workers.serving.sharing).
 """
@@ -14,6 +14,7 @@ from workers.contracts.snapshot import KeyEntry, Route, Snapshot
 
 # Requests of this many seconds may not have reached the ledger when the control plane makes a snapshot.
 LAG_S = 2.0
+_MONTH = "month:"
 
 
 class Bucket:
@@ -53,9 +54,10 @@ class Limits:
     def __init__(self) -> None:
         self._buckets: dict[str, Bucket] = {}
         self._rates: dict[str, float] = {}
-        # What was let in here and the other processes have not been told: by key, endpoint or team.
+        # What was let in here and the other processes have not been told: by key or endpoint, and by _MONTH and whose
+        # quota it was.
         self._untold: dict[str, int] = {}
-        # Per team with a quota: how many requests were let in lately, by monotonic second.
+        # Per team, endpoint or key with a quota: how many requests were let in lately, by monotonic second.
         self._own: dict[str, deque[_Second]] = {}
         self._left: dict[str, int] = {}
 
@@ -65,12 +67,12 @@ class Limits:
         limited += [(entry.key, entry.rate_limit) for entry in snapshot.keys.values()]
         self._rates = {name: rate for name, rate in limited if rate is not None}
         self._buckets = {name: bucket for name, bucket in self._buckets.items() if name in self._rates}
-        self._left = {
-            team: quota.requests_left for team, quota in snapshot.teams.items() if quota.requests_left is not None
-        }
+        teams = snapshot.teams.items()
+        self._left = {team: quota.requests_left for team, quota in teams if quota.requests_left is not None}
+        self._left |= snapshot.requests_left
         # What was let in before the snapshot was made is in its numbers, but for the recorder's lag.
         counted_until = now - max(0.0, time.time() - snapshot.published) - LAG_S
-        self._own = {team: self._own.get(team, deque()) for team in self._left}
+        self._own = {name: self._own.get(name, deque()) for name in self._left}
         for seconds in self._own.values():
             while seconds and seconds[0].at < counted_until:
                 seconds.popleft()
@@ -81,10 +83,15 @@ class Limits:
         Raises UserError `rate_limited` or `quota_exceeded`, with the seconds to wait.
         """
         remaining = self.take_rate(key, route, now)
-        if route.team in self._left:
-            quota = self._take_quota(route.team, now)
-            remaining = quota if remaining is None else min(remaining, quota)
+        if self._left:
+            quota = self._take_quota(key, route, now)
+            if quota is not None and (remaining is None or quota < remaining):
+                return quota
         return remaining
+
+    def quota_left(self, key: KeyEntry, route: Route) -> int | None:
+        """How many more requests the tightest of the monthly quotas allows; None where there is none."""
+        return min((self._count_left(name) for name in self._limited(key, route)), default=None)
 
     def take_rate(self, key: KeyEntry, route: Route, now: float) -> int | None:
         """`take` without the monthly quota."""
@@ -104,20 +111,36 @@ class Limits:
             self._untold[name] = self._untold.get(name, 0) + 1
         return int(min(bucket.tokens for _, bucket in buckets))
 
-    def _take_quota(self, team: str, now: float) -> int:
-        seconds = self._own[team]
-        left = self._left[team] - sum(second.count for second in seconds)
-        if left < 1:
+    def _take_quota(self, key: KeyEntry, route: Route, now: float) -> int | None:
+        limited = self._limited(key, route)
+        left = min((self._count_left(name) for name in limited), default=None)
+        if left is not None and left < 1:
             raise UserError("quota_exceeded", retry_after=seconds_left_of_month())
-        _count(seconds, 1, now)
-        self._untold[team] = self._untold.get(team, 0) + 1
-        return left - 1
+        for name in limited:
+            _count(self._own[name], 1, now)
+            self._tell_month(name, 1)
+        return None if left is None else left - 1
 
-    def give_back_quota(self, team: str) -> None:
-        """A request that was let in ended without predictions: only answered ones count against the quota."""
-        if seconds := self._own.get(team):
-            seconds[-1].count -= 1
-            self._untold[team] = self._untold.get(team, 0) - 1
+    def _limited(self, key: KeyEntry, route: Route) -> list[str]:
+        """Whose quotas a request counts against."""
+        if not self._left:
+            return []
+        return [name for name in (route.team, route.endpoint, key.key) if name in self._left]
+
+    def _count_left(self, name: str) -> int:
+        return self._left[name] - sum(second.count for second in self._own[name])
+
+    def give_back_quota(self, key: KeyEntry, route: Route) -> None:
+        """A request that was let in ended without predictions: only answered ones count against quotas."""
+        for name in self._limited(key, route):
+            if seconds := self._own[name]:
+                seconds[-1].count -= 1
+                self._tell_month(name, -1)
+
+    def _tell_month(self, name: str, count: int) -> None:
+        """An endpoint or key may have a rate, too: its quota is told by another name."""
+        told = _MONTH + name
+        self._untold[told] = self._untold.get(told, 0) + count
 
     def untold(self) -> dict[str, int]:
         """What was let in here since the last call."""
@@ -127,8 +150,9 @@ class Limits:
     def hear(self, taken: dict[str, int], now: float) -> None:
         """What another process has let in lately."""
         for name, count in taken.items():
-            if (seconds := self._own.get(name)) is not None:
-                _count(seconds, count, now)
+            if name.startswith(_MONTH):
+                if (seconds := self._own.get(name.removeprefix(_MONTH))) is not None:
+                    _count(seconds, count, now)
             elif rate := self._rates.get(name):
                 bucket = self._buckets.get(name)
                 if bucket is None:

@@ -23,6 +23,7 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import RedisError
 
 from workers.contracts.errors import InfraError
+from workers.serving.counts import Counts
 from workers.serving.spool import Damaged, Spool, files, left_behind
 
 log = structlog.get_logger(__name__)
@@ -47,7 +48,8 @@ _Lost = Callable[[str], None]
 class Meter:
     """Appends to Redis streams and says when the entries are there."""
 
-    def __init__(self, redis_url: str, spool: Spool) -> None:
+    def __init__(self, redis_url: str, spool: Spool, counts: Counts) -> None:
+        self.counts = counts
         self._spool = spool
         # While Redis is away: brings the spool there when it is back.
         self._delivery: asyncio.Task[None] | None = None
@@ -208,7 +210,9 @@ class Meter:
             except Damaged as error:
                 log.error("spool damaged", reason=str(error))
                 self._spool.set_aside()
-            except (RedisError, OSError, TimeoutError):
+            except Exception as error:  # whatever it is, what is spooled may not be stuck here
+                if not isinstance(error, RedisError | OSError | TimeoutError):
+                    log.exception("spool not delivered")
                 await asyncio.sleep(_AWAY_S)
                 if self._spool.fsync == "everysec":
                     with contextlib.suppress(OSError):

@@ -175,6 +175,7 @@ class Predict:
         route = route_for(key, slug, directory)
         remaining = process.limits.take(key, route, process.clock())
         exchange.admitted = True
+        exchange.quota_left = process.limits.quota_left(key, route)
         asked = exchange.headers.get(REVISION_HEADER)
         revision, served = process.models.pick(route, asked)
         exchange.revision, exchange.pinned = revision, asked is not None
@@ -299,9 +300,9 @@ class Predict:
             )
 
     def _give_back(self, exchange: Exchange) -> None:
-        """Only what was answered counts against the team's quota."""
-        if exchange.admitted and exchange.route is not None:
-            self._process.limits.give_back_quota(exchange.route.team)
+        """Only what was answered counts against quotas."""
+        if exchange.admitted and exchange.route is not None and exchange.key is not None:
+            self._process.limits.give_back_quota(exchange.key, exchange.route)
 
     def _must_close(self, exchange: Exchange) -> bool:
         """Whether the client may be sending more than we want to read past."""

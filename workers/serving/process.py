@@ -18,6 +18,7 @@ from workers.serving import threads
 from workers.serving.access_log import AccessLog
 from workers.serving.bodies import Budget
 from workers.serving.config import Config
+from workers.serving.counts import Counts
 from workers.serving.explaining import Explainer
 from workers.serving.limits import Limits
 from workers.serving.loader import Models
@@ -53,7 +54,7 @@ class Process:
         self.limits = Limits()
         self._sharing = Sharing(self.redis, self.limits, self.name)
         spool = Spool(config.spool, self.name, max_bytes=config.spool_bytes, fsync=config.spool_fsync)
-        self.meter = Meter(config.redis_url, spool)
+        self.meter = Meter(config.redis_url, spool, Counts(self.name))
         self.models = Models(open_storage(config.storage), config.cache, config.memory, trial)
         self.shadows = Shadows(self.name, self.meter, self._predictor_of)
         self.observer = Observer(AccessLog(config.access_log), _tracer(config, self.name))
@@ -123,6 +124,7 @@ class Process:
                     version=self.directory.version,
                     revisions=self.models.status(),
                     time=time.time(),
+                    counts=self.meter.counts.told(),
                 )
                 with contextlib.suppress(RedisError, OSError, TimeoutError):
                     await self.redis.set(key, status.model_dump_json(), ex=names.SERVING_TTL_S)

@@ -123,7 +123,8 @@ class Spool:
 
     def set_aside(self) -> None:
         """Begin anew, and keep the file for a person to look at."""
-        self._path.rename(self._path.with_suffix(_DAMAGED))
+        with contextlib.suppress(OSError):
+            self._path.rename(self._path.with_suffix(_DAMAGED))
         if self._file is not None:
             os.close(self._file)
         self._file, self._written, self._delivered, self._synced = None, 0, 0, 0

@@ -45,4 +45,4 @@ def sidebar(context: RequestContext) -> dict[str, Any]:
 def quota_notice(context: RequestContext) -> dict[str, Any]:
     """The warning that the page's team has used most or all of its month's requests."""
     team = context.get("team")
-    return {"team": team, "notice": quota.notice_of(team) if team else None}
+    return {"team": team, "may": context.get("may"), "notices": quota.notices_of(team) if team else []}
