@@ -242,7 +242,7 @@ def _step(now: _Training, feed: Feed, reserve: float) -> tuple[float, int, bool]
     Out of memory: again, half the micro-batch, twice the accumulation.
     """
     device, at, world = now.run.device, now.at, now.run.world
-    if not now.network.training:  # since the model was judged
+    if not now.model.training:  # since it was judged
         now.network.train()
     while True:
         try:
