@@ -38,6 +38,17 @@ def test_bad_rows_of_a_csv_keep_their_place_and_say_why(made: Made, tmp_path: Pa
     assert result.columns == ["label", "score", "error"] and result.preview.columns == ["id", "text", *result.columns]
 
 
+def test_cells_that_a_spreadsheet_would_run_get_an_apostrophe_in_csv_alone(made: Made, tmp_path: Path) -> None:
+    content = b"=n,text\n-5,good\n=1+1,@good\n"
+    job_dir = job(tmp_path, made["text"], content, "text")
+    finish(job_dir)
+    first, second = rows_of(output(job_dir))
+    assert (first["'=n"], second["'=n"], second["text"]) == ("-5", "'=1+1", "'@good")
+    job_dir = job(tmp_path, made["text"], content, "text", format="jsonl")
+    finish(job_dir)
+    assert [json.loads(line)["=n"] for line in output(job_dir).splitlines()] == ["-5", "=1+1"]
+
+
 def test_names_that_the_file_has_are_not_overwritten(made: Made, tmp_path: Path) -> None:
     job_dir = job(tmp_path, made["text"], b"text,label,error\ngood,spam,none\n", "text", scores=True)
     assert finish(job_dir).columns == [

@@ -16,6 +16,7 @@ from workers.batch.answers import Answers
 from workers.batch.sources import Block, ParquetSource, Source, cell
 from workers.contracts.job import TableFormat
 from workers.ingest.cells import cell_text
+from workers.ingest.rejects import neutralise
 
 # Rows that a row group of Parquet has at least, where there are so many.
 _GROUP_ROWS = 16_384
@@ -51,21 +52,24 @@ class Writer(ABC):
 
 
 class CsvWriter(Writer):
-    """With the file's own delimiter where that is one of CSV; UTF-8; lists as JSON."""
+    """With the file's own delimiter where that is one of CSV; UTF-8; lists as JSON; safe to open in a spreadsheet."""
 
     def open(self, path: Path, *, first: bool) -> None:
         self._stream = open(path, "w", encoding="utf-8", errors="replace", newline="")  # noqa: SIM115
         delimiter = self._source.delimiter if len(self._source.delimiter) == 1 else ","
         self._writer = csv.writer(self._stream, delimiter=delimiter, lineterminator="\n")
         if first:
-            self._writer.writerow([*self._source.columns, *self._answers.names])
+            self._writer.writerow(map(neutralise, [*self._source.columns, *self._answers.names]))
 
     def add(self, block: Block, answers: Sequence[list[Any]]) -> None:
         columns = self._source.columns
         rows = cells_of(block, columns)
         if any(isinstance(kind, pa.ListType) for kind in self._answers.types):
             answers = [[cell(value) for value in answer] for answer in answers]
-        self._writer.writerows([*row, *answer] for row, answer in zip(rows, answers, strict=True))
+        both = ([*row, *answer] for row, answer in zip(rows, answers, strict=True))
+        self._writer.writerows(
+            [neutralise(value) if isinstance(value, str) else value for value in row] for row in both
+        )
 
     def close(self) -> None:
         self._stream.close()
