@@ -28,14 +28,14 @@ from workers.contracts.errors import JobError, UserError
 _SLUG_TAIL = 6
 
 
-def create_endpoint(*, actor: User, project: Project, name: str, model: ModelVersion) -> Endpoint:
-    """A new address with `model` at all of its traffic.
+def create_endpoint(*, actor: User, project: Project, name: str, model: ModelVersion, variant: str = "") -> Endpoint:
+    """A new address with `model`, or a variant of it, at all of its traffic.
 
     Raises UserError `not_allowed`, `not_found` (a model of another project), `certificate_missing`, `bundle_invalid` or
     `invalid`.
     """
     require(actor, project.team_id, "write")
-    _check_deployable(project, model)
+    _check_deployable(project, model, variant)
     name = _clean_name(name)
     with transaction.atomic():
         endpoint = Endpoint.objects.create(
@@ -46,7 +46,9 @@ def create_endpoint(*, actor: User, project: Project, name: str, model: ModelVer
             template=model.template,
             created_by=actor,
         )
-        Revision.objects.create(endpoint=endpoint, number=1, model=model, traffic=100, created_by=actor)
+        Revision.objects.create(
+            endpoint=endpoint, number=1, model=model, variant=variant, traffic=100, created_by=actor
+        )
         _record(actor, endpoint, "endpoint.created", model=model.pk, slug=endpoint.slug)
         transaction.on_commit(publish.publish_soon)
         return endpoint
@@ -58,11 +60,14 @@ def deploy_model(
     actor: User,
     endpoint: Endpoint,
     model: ModelVersion,
+    variant: str = "",
     traffic: int = 100,
     shadow: int = 0,
     rule: Rule | None = None,
 ) -> Revision:
-    """Give `model` a share of the endpoint's traffic, in percent; the others keep the rest in their proportions.
+    """Give `model`, or a variant of it, a share of the endpoint's traffic, in percent.
+
+    The others keep the rest in their proportions.
 
     With less than all of it, or with a rule, or with copies of a share of the requests (`shadow`, in percent), the
     model is on trial: a rollout runs until it is promoted or taken back. Raises UserError `not_allowed`, `not_found`,
@@ -74,13 +79,19 @@ def deploy_model(
             raise UserError("invalid", fields=[{"field": field, "message": _("A whole number from 0 to 100.")}])
     if model.template != endpoint.template:
         raise UserError("model_mismatch")
-    _check_deployable(endpoint.project, model)
+    _check_deployable(endpoint.project, model, variant)
     revisions = locked_revisions(endpoint)
-    revision = next((row for row in revisions if row.model_id == model.pk), None)
+    revision = next((row for row in revisions if (row.model_id, row.variant) == (model.pk, variant)), None)
     if revision is None:
         number = max((row.number for row in revisions), default=0) + 1
         revision = Revision.objects.create(
-            endpoint=endpoint, number=number, model=model, traffic=0, previous_traffic=0, created_by=actor
+            endpoint=endpoint,
+            number=number,
+            model=model,
+            variant=variant,
+            traffic=0,
+            previous_traffic=0,
+            created_by=actor,
         )
         revisions.append(revision)
     others = [row for row in revisions if row.pk != revision.pk]
@@ -97,7 +108,7 @@ def deploy_model(
     _begin_rollout(actor, revision, known, before, {"shadow": shadow, **asdict(rule or Rule())}, on_trial=on_trial)
     shares = {row.pk: share for row, share in zip(others, scaled(weights, 100 - traffic), strict=True)}
     set_shares(endpoint, revisions, {**shares, revision.pk: traffic})
-    _record(actor, endpoint, "endpoint.deployed", model=model.pk, traffic=traffic, shadow=shadow)
+    _record(actor, endpoint, "endpoint.deployed", model=model.pk, variant=variant, traffic=traffic, shadow=shadow)
     transaction.on_commit(publish.publish_soon)
     return revision
 
@@ -293,11 +304,16 @@ def revoke_api_key(*, actor: User, key: ApiKey) -> ApiKey:
     return key
 
 
-def _check_deployable(project: Project, model: ModelVersion) -> None:
+def _check_deployable(project: Project, model: ModelVersion, variant: str) -> None:
     if model.project_id != project.pk:
         raise UserError("not_found")
     if not model.is_deployable:
         raise UserError("certificate_missing")
+    if variant and variant not in model.deployable_variants:
+        found = model.variant(variant)
+        reason = found["reason"] if found else _("Its bundle holds none.")
+        message = _("The model has no %(variant)s variant that has passed.") % {"variant": variant}
+        raise UserError("certificate_missing", f"{message} {reason}")
     _check_bundle(model)
 
 

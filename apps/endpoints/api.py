@@ -38,6 +38,7 @@ def _endpoint(endpoint: Endpoint, processes: list[Any] | None = None) -> dict[st
                 "id": row.revision.pk,
                 "number": row.revision.number,
                 "model": row.revision.model_id,
+                "variant": row.revision.variant,
                 "traffic": row.revision.traffic,
                 "state": row.state,
                 "problem": row.problem,
@@ -96,7 +97,7 @@ def endpoints(request: Request) -> Response:
         asked = api.read(s.EndpointIn, request)
         project = project_for(actor, asked["project"], need="write")
         model = model_for(actor, asked["model"])
-        made = actions.create_endpoint(actor=actor, project=project, name=asked["name"], model=model)
+        made = actions.create_endpoint(actor=actor, project=project, name=asked["name"], model=model, variant=asked["variant"])
         return Response(_endpoint(made), status=201)
     query = api.read_query(request, {"project", "page"})
     rows = Endpoint.objects.filter(deleted=None, project__team__memberships__user=actor)
@@ -135,6 +136,7 @@ def deploy(request: Request, endpoint_id: str) -> Response:
         actor=actor,
         endpoint=found,
         model=model_for(actor, asked["model"]),
+        variant=asked["variant"],
         traffic=asked["traffic"],
         shadow=asked["shadow"],
         rule=rule and Rule.checked(rule["requests"], rule.get("max_error_percent"), rule.get("max_p99_ms")),

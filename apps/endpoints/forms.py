@@ -22,11 +22,22 @@ class _ModelChoice(forms.Form):
     def __init__(self, *args: Any, models: list[ModelVersion], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._models = {model.pk: model for model in models}
-        self.fields["model"].choices = [(m.pk, f"#{m.number} {m.name}") for m in models]  # type: ignore[attr-defined]
+        # What stands for and against each variant, for whoever chooses.
+        self.variants = [(model, model.variant(name)) for model in models for name in model.deployable_variants]
+        choices = [
+            choice
+            for m in models
+            for choice in (
+                (m.pk, f"#{m.number} {m.name}"),
+                *((f"{m.pk}:{name}", f"#{m.number} {m.name} · {name}") for name in m.deployable_variants),
+            )
+        ]
+        self.fields["model"].choices = choices  # type: ignore[attr-defined]
 
-    def chosen(self) -> ModelVersion:
-        """The model version that was chosen."""
-        return self._models[self.cleaned_data["model"]]
+    def clean_model(self) -> dict[str, Any]:
+        """The model version that was chosen and the form of it, as actions take them."""
+        model, _colon, variant = self.cleaned_data["model"].partition(":")
+        return {"model": self._models[model], "variant": variant}
 
 
 class EndpointForm(_ModelChoice):

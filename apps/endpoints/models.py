@@ -1,6 +1,6 @@
 """Endpoints and the revisions that answer on them."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -42,6 +42,8 @@ class Revision(models.Model):
     endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="revisions")
     number = models.PositiveIntegerField()
     model = models.ForeignKey("registry.ModelVersion", on_delete=models.PROTECT, related_name="revisions")
+    # Which form of it answers: "" is the model itself, else a variant in its bundle, such as int8.
+    variant = models.CharField(max_length=10, blank=True, default="")
     traffic = models.PositiveSmallIntegerField()
     # The share before the last change: what a rollback brings back.
     previous_traffic = models.PositiveSmallIntegerField(default=0)
@@ -57,6 +59,11 @@ class Revision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.endpoint_id} r{self.number} {self.traffic} %"
+
+    @property
+    def certified(self) -> dict[str, Any] | None:
+        """Size, latency and accuracy of its variant beside the model's own; None of the model itself."""
+        return self.model.variant(self.variant) if self.variant else None
 
 
 class RolloutQuerySet(models.QuerySet["Rollout"]):

@@ -111,6 +111,7 @@ def _route(endpoint: Endpoint) -> Route:
             revision=revision.pk,
             model=revision.model_id,
             number=revision.model.number,
+            variant=revision.variant,
             traffic=revision.traffic,
             bundle_key=revision.model.bundle_key,
             bundle_sha256=revision.model.bundle_sha256,

@@ -11,10 +11,14 @@ from apps.teams.models import ApiKey
 from workers.contracts.keys import MAX_ORIGINS
 
 
+_VARIANT = "a variant of the model that has passed, such as int8; without it the model itself"
+
+
 class EndpointIn(serializers.Serializer[Any]):
     project = serializers.CharField(max_length=32)
     name = serializers.CharField(max_length=120)
     model = serializers.CharField(max_length=32)
+    variant = serializers.CharField(max_length=10, default="", allow_blank=True, help_text=_VARIANT)
 
 
 class RuleIn(serializers.Serializer[Any]):
@@ -29,6 +33,7 @@ class RuleIn(serializers.Serializer[Any]):
 
 class DeployIn(serializers.Serializer[Any]):
     model = serializers.CharField(max_length=32)
+    variant = serializers.CharField(max_length=10, default="", allow_blank=True, help_text=_VARIANT)
     traffic = serializers.IntegerField(
         min_value=0,
         max_value=100,
@@ -45,6 +50,7 @@ class RevisionOut(serializers.Serializer[Any]):
     id = serializers.CharField()
     number = serializers.IntegerField()
     model = serializers.CharField()
+    variant = serializers.CharField(help_text="empty: the model itself")
     traffic = serializers.IntegerField(help_text="percent")
     state = serializers.ChoiceField(choices=STATES)
     problem = serializers.CharField()

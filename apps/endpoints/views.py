@@ -48,7 +48,7 @@ def new(request: SignedInRequest, project_id: str) -> HttpResponse:
     initial = {"model": wanted.pk, "name": project.name} if wanted else {"name": project.name}
     form = EndpointForm(request.POST or None, models=models, initial=initial)
     if request.method == "POST" and form.is_valid():
-        asked = {"name": form.cleaned_data["name"], "model": form.chosen()}
+        asked = {"name": form.cleaned_data["name"], **form.cleaned_data["model"]}
         made = attempt(form, lambda: actions.create_endpoint(actor=request.user, project=project, **asked))
         if made:
             return go(request, reverse("endpoints:endpoint", args=[made.pk]))
@@ -167,7 +167,7 @@ def deploy(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     form = DeployForm(request.POST, models=deployable(found.project, found.template))
     if form.is_valid():
         share, shadow = form.cleaned_data["traffic"], form.cleaned_data["shadow"] or 0
-        how = {"model": form.chosen(), "traffic": share, "shadow": shadow, "rule": form.rule()}
+        how = {**form.cleaned_data["model"], "traffic": share, "shadow": shadow, "rule": form.rule()}
         if attempt(form, lambda: actions.deploy_model(actor=request.user, endpoint=found, **how)):
             return go(request, reverse("endpoints:endpoint", args=[found.pk]))
     return _show(request, found, form)

@@ -1,6 +1,6 @@
 """The registry of model versions."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -42,3 +42,12 @@ class ModelVersion(models.Model):
     @property
     def is_deployable(self) -> bool:
         return bool(self.certificate.get("passed"))
+
+    def variant(self, name: str) -> dict[str, Any] | None:
+        """What its bundle's certificate says of a variant (workers.contracts.manifest.Variant); None without one."""
+        return next((one for one in self.manifest.get("variants", []) if one["name"] == name), None)
+
+    @property
+    def deployable_variants(self) -> list[str]:
+        """The names of the variants that have passed."""
+        return [one["name"] for one in self.manifest.get("variants", []) if one["deployable"]]

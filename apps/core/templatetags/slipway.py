@@ -77,7 +77,10 @@ def field(
     bound: BoundField, optional: bool = True, autofocus: bool = False, placeholder: bool = True
 ) -> dict[str, Any]:
     """A form field with label, control, help and errors, tied together for screen readers."""
-    kind = getattr(bound.field.widget, "input_type", bound.field.widget.__class__.__name__.lower())
+    widget = bound.field.widget
+    kind = getattr(widget, "input_type", widget.__class__.__name__.lower())
+    if kind == "checkbox" and getattr(widget, "allow_multiple_selected", False):
+        kind = "checkboxselectmultiple"
     classes = {
         "select": "form-select",
         "selectmultiple": "form-select",
