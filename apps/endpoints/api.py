@@ -97,7 +97,9 @@ def endpoints(request: Request) -> Response:
         asked = api.read(s.EndpointIn, request)
         project = project_for(actor, asked["project"], need="write")
         model = model_for(actor, asked["model"])
-        made = actions.create_endpoint(actor=actor, project=project, name=asked["name"], model=model, variant=asked["variant"])
+        made = actions.create_endpoint(
+            actor=actor, project=project, name=asked["name"], model=model, variant=asked["variant"]
+        )
         return Response(_endpoint(made), status=201)
     query = api.read_query(request, {"project", "page"})
     rows = Endpoint.objects.filter(deleted=None, project__team__memberships__user=actor)

@@ -10,7 +10,6 @@ from apps.endpoints.status import STATES
 from apps.teams.models import ApiKey
 from workers.contracts.keys import MAX_ORIGINS
 
-
 _VARIANT = "a variant of the model that has passed, such as int8; without it the model itself"
 
 
