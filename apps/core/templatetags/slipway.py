@@ -81,6 +81,7 @@ def field(
     kind = getattr(widget, "input_type", widget.__class__.__name__.lower())
     if kind == "checkbox" and getattr(widget, "allow_multiple_selected", False):
         kind = "checkboxselectmultiple"
+        widget.attrs["class"] = "form-check-input"
     classes = {
         "select": "form-select",
         "selectmultiple": "form-select",
