@@ -44,7 +44,7 @@ def test_cells_that_a_spreadsheet_would_run_get_an_apostrophe_in_csv_alone(made:
     finish(job_dir)
     first, second = rows_of(output(job_dir))
     assert (first["'=n"], second["'=n"], second["text"]) == ("-5", "'=1+1", "'@good")
-    job_dir = job(tmp_path, made["text"], content, "text", format="jsonl")
+    job_dir = job(tmp_path / "again", made["text"], content, "text", format="jsonl")
     finish(job_dir)
     assert [json.loads(line)["=n"] for line in output(job_dir).splitlines()] == ["-5", "=1+1"]
 
