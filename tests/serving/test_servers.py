@@ -110,3 +110,19 @@ def test_a_quota_holds_over_two_addresses(tmp_path: Path, redis_server: str, bun
         left = 100 - answered
         assert [ask(there).status_code for _ in range(left + 1)] == [200] * left + [429]
         until(lambda: ask(here).status_code == 429, 5)
+
+
+def test_a_repeated_call_is_known_at_another_address(tmp_path: Path, redis_server: str, bundle_folder: Path) -> None:
+    with staged(tmp_path, redis_server, bundle_folder) as stage, serving(tmp_path, redis_server) as other:
+
+        def call(url: str, text: str) -> httpx.Response:
+            headers = {**stage.auth, "Idempotency-Key": "once"}
+            return httpx.post(
+                f"{url}/v1/endpoints/reviews/predict", json={"inputs": [text]}, headers=headers, trust_env=False
+            )
+
+        first, again = call(stage.serving.url, "good"), call(other.url, "good")
+        assert (first.status_code, again.status_code) == (200, 200), again.text
+        assert again.headers["idempotency-replayed"] == "true" and again.json() == first.json()
+        assert call(other.url, "bad").status_code == 409
+        assert [record["status"] for record in stage.control.records()] == [200, 409]

@@ -20,7 +20,7 @@ from workers.serving.cycle import Cycle, Headers, Receive
 from workers.serving.exchange import Exchange, predictions_body
 from workers.serving.loader import Served
 from workers.serving.process import Process
-from workers.serving.replays import Call, question_of
+from workers.serving.replays import Answer, Call, question_of
 from workers.serving.replies import CLOSE, JSON
 from workers.serving.turns import Lane
 
@@ -140,6 +140,7 @@ class Predict:
             self._give_back(exchange)
             process.observer.left(exchange)
         except Exception as raised:
+            await self._end_call(exchange)  # first: whoever hears of the failure may call again at once
             await self._fail(exchange, raised, slug)
         else:
             if exchange.is_replay:
@@ -150,8 +151,12 @@ class Predict:
                 await self._answer(exchange, body, reply_headers)
         finally:
             process.bodies.left += held
-            if exchange.call is not None:
-                process.replays.end(exchange.call)
+            await self._end_call(exchange)
+
+    async def _end_call(self, exchange: Exchange) -> None:
+        call, exchange.call = exchange.call, None
+        if call is not None:
+            await self._process.replays.end(call, answered=exchange.status == 200)
 
     async def _fail(self, exchange: Exchange, raised: Exception, slug: str = "") -> None:
         """Every failure is somebody's request and gets an answer."""
@@ -202,28 +207,28 @@ class Predict:
         if exchange.oip:
             request = await oip.read(exchange.cycle.receive, exchange.headers, kind, limit, pool)
             exchange.body_read, exchange.bytes_in = True, request.bytes_in
-            if before := self._answered_before(exchange, route, [request.raws, request.id, request.outputs]):
+            if before := await self._answered_before(exchange, route, [request.raws, request.id, request.outputs]):
                 return before
             predictions = await self._run(exchange, route, served, request.raws, explain=False)
             labels = served.loaded.predictor.labels
             return oip.answer(request, route.slug, revision.version, kind, labels, predictions)
         asked = await bodies.read_inputs(exchange.cycle.receive, exchange.headers, kind, limit, pool)
         exchange.body_read, exchange.bytes_in = True, asked.size
-        if before := self._answered_before(exchange, route, [asked.raws, asked.explain]):
+        if before := await self._answered_before(exchange, route, [asked.raws, asked.explain]):
             return before
         if asked.explain:
             explaining.check(served.loaded.predictor, len(asked.raws))
         predictions = await self._run(exchange, route, served, asked.raws, explain=asked.explain)
         return predictions_body(revision, predictions, exchange.request_id), [JSON]
 
-    def _answered_before(self, exchange: Exchange, route: Route, asked: list[Any]) -> tuple[bytes, Headers] | None:
+    async def _answered_before(self, exchange: Exchange, route: Route, asked: list[Any]) -> Answer | None:
         """What an earlier call with the same Idempotency-Key was answered. Raises UserError."""
         key = exchange.headers.get(b"idempotency-key")
         if key is None or exchange.key is None:
             return None
         name = (exchange.key.key, route.endpoint, exchange.oip, key)
         call = Call(name, question_of(asked))
-        before = self._process.replays.find(call, self._process.clock())
+        before = await self._process.replays.find(call, self._process.clock())
         if before is None:
             exchange.call = call
             return None
@@ -274,13 +279,12 @@ class Predict:
             self._record_and_send(exchange, sent, sent_headers)
             process.meter.flush()
             return
+        await process.replays.keep(exchange.call, (body, headers), process.clock())
         recorded: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
         self._record_and_send(exchange, sent, sent_headers, recorded.set_result)
         process.meter.flush()
         await recorded
         self._ended(exchange)
-        if exchange.status == 200:
-            process.replays.keep(exchange.call, (body, headers), process.clock())
 
     def _record_and_send(
         self, exchange: Exchange, body: bytes, headers: Headers, then: Callable[[Exchange], None] | None = None

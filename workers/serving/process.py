@@ -59,7 +59,7 @@ class Process:
         self.shadows = Shadows(self.name, self.meter, self._predictor_of)
         self.observer = Observer(AccessLog(config.access_log), _tracer(config, self.name))
         self.bodies = Budget()
-        self.replays = Replays()
+        self.replays = Replays(self.redis)
         self.turns = Turns()
         self.parsing = threads.pool(2, "parse")
         self.explainer = Explainer()
