@@ -68,6 +68,11 @@ def serving_key(process: str) -> str:
     return f"slipway:serving:{process}"
 
 
+def call_key(fingerprint: str) -> str:
+    """What a call with an Idempotency-Key was answered: its question's sha256, then the answer once there is one."""
+    return f"slipway:call:{fingerprint}"
+
+
 RUNNER_PATTERN: Final = "slipway:runner:*"
 SERVING_PATTERN: Final = "slipway:serving:*"
 

@@ -13,6 +13,7 @@ import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from workers.contracts import names
 from workers.contracts.errors import UserError
 from workers.serving.cycle import Headers
 
@@ -145,7 +146,7 @@ class Replays:
 
 
 def _redis_name(name: Name) -> str:
-    return f"slipway:call:{question_of(name).hex()}"
+    return names.call_key(question_of(name).hex())
 
 
 def _still_runs() -> UserError:
