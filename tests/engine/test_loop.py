@@ -53,7 +53,7 @@ def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
     whole = train(tmp_path / "whole", settings)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     monkeypatch.setattr(loop, "_CHECKPOINT_SHARE", 1e9)
-    save: Callable[..., float] = loop._save
+    save: Callable[..., float] = loop.save
 
     def save_and_die(now: Any, over: bool = False) -> float:
         if now.at.step == step:
@@ -61,10 +61,10 @@ def test_a_resumed_training_ends_with_the_weights_of_an_uninterrupted_one(
             raise Killed
         return 0.0
 
-    monkeypatch.setattr(loop, "_save", save_and_die)
+    monkeypatch.setattr(loop, "save", save_and_die)
     with pytest.raises(Killed):
         train(tmp_path / "parts", settings)
-    monkeypatch.setattr(loop, "_save", save)
+    monkeypatch.setattr(loop, "save", save)
     assert same(whole, train(tmp_path / "parts", settings))
 
 

@@ -66,7 +66,7 @@ def test_a_training_that_went_back_once_is_resumed_exactly(tmp_path: Path, monke
     """Back to the start at half the rate; killed after that, the next attempt goes on at half the rate."""
     whole = NotANumber(network(), call=3)
     fit(start_run(tmp_path / "whole"), whole, Points(1), Points(2), SETTINGS)
-    save = loop._save
+    save = loop.save
 
     class Killed(BaseException):
         pass
@@ -78,10 +78,10 @@ def test_a_training_that_went_back_once_is_resumed_exactly(tmp_path: Path, monke
         return seconds
 
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
-    monkeypatch.setattr(loop, "_save", save_and_die)
+    monkeypatch.setattr(loop, "save", save_and_die)
     with pytest.raises(Killed):
         fit(start_run(tmp_path / "parts"), NotANumber(network(), call=3), Points(1), Points(2), SETTINGS)
-    monkeypatch.setattr(loop, "_save", save)
+    monkeypatch.setattr(loop, "save", save)
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 3600.0)
     rest = NotANumber(network(), call=3, times=0)
     fit(start_run(tmp_path / "parts"), rest, Points(1), Points(2), SETTINGS)

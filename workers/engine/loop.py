@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from workers.engine.optimizing import Average, Group, default_groups, make_optim
 from workers.engine.progress import Reporter
 from workers.engine.run import Run
 from workers.engine.settings import Settings
+from workers.engine.training import Position, Training, copied, resume, save, snapshot
 
 # The tests set 0: after every step.
 CHECKPOINT_SECONDS = float(os.environ.get("SLIPWAY_CHECKPOINT_SECONDS", "15"))
@@ -35,48 +35,6 @@ _CHECKPOINT_SHARE = 0.05
 # float16: where even this scale of the loss overflows, no smaller one will help.
 _LEAST_SCALE = 2.0**-8
 _ENDS = ("", "patience", "search", "time")
-
-
-@dataclass
-class _Position:
-    """Where training is; saved as JSON with each checkpoint."""
-
-    step: int = 0
-    best_epoch: int = -1
-    best_accuracy: float = -1.0
-    best_loss: float = math.inf
-    micro_batch: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    # A resumed training computes with as many threads: another number rounds differently.
-    threads: int = 1
-    # 0.5 after a loss that was no number.
-    rate_scale: float = 1.0
-    # Why training ended before its last epoch, of _ENDS.
-    ended: str = ""
-
-
-@dataclass
-class _Training:
-    """Everything that a checkpoint holds, and what a step needs."""
-
-    run: Run
-    settings: Settings
-    model: nn.Module
-    # The model as it is trained: itself, or wrapped to share gradients; and as it is called: that, or compiled.
-    network: nn.Module
-    called: Callable[[torch.Tensor], torch.Tensor]
-    optimizer: torch.optim.Optimizer
-    # The parameters that the optimizer moves.
-    moved: list[nn.Parameter]
-    # A context for the forward pass: in lower precision, or as it is.
-    precision: AbstractContextManager[Any]
-    scaler: torch.amp.GradScaler
-    average: Average | None
-    # float32 [labels], of each class in the loss.
-    weights: torch.Tensor
-    at: _Position
-    best: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 class _NotFinite(Exception):
@@ -100,8 +58,8 @@ def fit(
     prepared_in = run.seconds_here()
     with _determinism(settings.deterministic), threads.kept(), closing(_feed(run, train, settings)) as feed:
         now = _begin(run, model, feed, settings, groups)
-        fresh = _snapshot(now)
-        _resume(now, fresh)
+        fresh = snapshot(now)
+        resume(now, fresh)
         at = now.at
         report = Reporter(run, feed.steps, at.step)
         saved_at, save_seconds = time.monotonic(), 0.0
@@ -134,11 +92,11 @@ def fit(
                 at.ended = "time"
             pause = max(CHECKPOINT_SECONDS, save_seconds / _CHECKPOINT_SHARE) if CHECKPOINT_SECONDS > 0 else 0
             if time.monotonic() - saved_at > pause:
-                save_seconds = _save(now)
+                save_seconds = save(now)
                 saved_at = time.monotonic()
 
         # Evaluation and export may still be interrupted: what is trained stays trained.
-        _save(now, over=True)
+        save(now, over=True)
         if at.ended == "time":
             run.note(_ended_by_time(at.step, feed.steps))
     model.load_state_dict(now.best)
@@ -168,7 +126,7 @@ def _reserve(run: Run, prepared_in: float, judged_in: float) -> float:
     return min(0.4 * run.spec.time_limit_s, 5 + prepared_in + 4 * judged_in)
 
 
-def _begin(run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: Sequence[Group] | None) -> _Training:
+def _begin(run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: Sequence[Group] | None) -> Training:
     """Everything at its start."""
     device = run.device
     # Only filters of convolutions have such a format; GPUs and CPUs are faster with it.
@@ -185,7 +143,7 @@ def _begin(run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: S
     dtype = settings.dtype(device)
     if dtype != torch.float32:
         run.log(f"Training computes in {str(dtype).removeprefix('torch.')}; what is judged and exported is float32.")
-    return _Training(
+    return Training(
         run=run,
         settings=settings,
         model=model,
@@ -197,8 +155,8 @@ def _begin(run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: S
         scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
         average=average,
         weights=feed.weights.to(device),
-        at=_Position(micro_batch=_micro_batch(run, feed, settings), threads=_threads(run, settings)),
-        best=_copy(model),
+        at=Position(micro_batch=_micro_batch(run, feed, settings), threads=_threads(run, settings)),
+        best=copied(model),
     )
 
 
@@ -236,7 +194,7 @@ def _micro_batch(run: Run, feed: Feed, settings: Settings) -> int:
     return min(share, settings.micro_batch or share, int(os.environ.get(MICRO_BATCH, share)))
 
 
-def _step(now: _Training, feed: Feed, reserve: float) -> tuple[float, int, bool]:
+def _step(now: Training, feed: Feed, reserve: float) -> tuple[float, int, bool]:
     """One update: the batch's mean loss, its rows, and whether only the reserve is left of the time limit.
 
     Out of memory: again, half the micro-batch, twice the accumulation.
@@ -282,7 +240,7 @@ def _seed(device: torch.device, seed: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _update(now: _Training, sums: torch.Tensor) -> list[float]:
+def _update(now: Training, sums: torch.Tensor) -> list[float]:
     """Move the weights by the gradients that were added up; returns `sums`. Raises _NotFinite before that."""
     now.scaler.unscale_(now.optimizer)
     gradients = [parameter.grad for parameter in now.moved if parameter.grad is not None]
@@ -310,7 +268,7 @@ def _loss(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, sm
     return functional.cross_entropy(scores, targets, weight=weights, reduction="sum", label_smoothing=smoothing)
 
 
-def _halved(now: _Training, micro_batch: int) -> int:
+def _halved(now: Training, micro_batch: int) -> int:
     """Half as many examples at a time. Raises JobError where one does not fit, or others would wait in vain."""
     run = now.run
     if micro_batch <= 1:
@@ -329,7 +287,7 @@ def _halved(now: _Training, micro_batch: int) -> int:
     return half
 
 
-def _roll_back(now: _Training, fresh: Loaded) -> _Position:
+def _roll_back(now: Training, fresh: Loaded) -> Position:
     """Go back to the last checkpoint, or the start, at half the learning rate. Raises JobError the second time."""
     failed = now.at
     if failed.rate_scale < 1:
@@ -338,21 +296,21 @@ def _roll_back(now: _Training, fresh: Loaded) -> _Position:
         f"At step {failed.step + 1} the loss or its gradient was no finite number. No update was made from it.",
         "warning",
     )
-    _resume(now, fresh)
+    resume(now, fresh)
     now.run.world.agree([0.0])  # all have read it
     now.at.rate_scale = 0.5
     now.run.log(f"Training goes on from step {now.at.step} at half the learning rate.", "warning")
     # Else a later attempt would go back to a checkpoint that knows nothing of this.
-    _save(now)
+    save(now)
     return now.at
 
 
-def _judge(now: _Training, validation: Examples, epoch: int, report: Reporter) -> None:
+def _judge(now: Training, validation: Examples, epoch: int, report: Reporter) -> None:
     """End of an epoch: measure on validation, keep the best weights, decide whether to stop. Rank 0 does it for all."""
     candidates = [now.model, *([now.average.model] if now.average else [])]
     at, settings, run = now.at, now.settings, now.run
     if not len(validation):
-        now.best = _copy(candidates[-1])
+        now.best = copied(candidates[-1])
         return
     if run.world.rank == 0:
         measured = [(*_measure(model, validation, run.device, settings), model) for model in candidates]
@@ -360,7 +318,7 @@ def _judge(now: _Training, validation: Examples, epoch: int, report: Reporter) -
         better = (accuracy, -loss) > (at.best_accuracy, -at.best_loss)
         if better:
             at.best_accuracy, at.best_loss, at.best_epoch = accuracy, loss, epoch
-            now.best = _copy(model)
+            now.best = copied(model)
         report.validation(at.step, epoch, settings.epochs, accuracy, loss, better)
         if not run.judged(epoch, settings.epochs, accuracy):
             at.ended = "search"
@@ -419,79 +377,3 @@ def _no_deterministic(error: Exception) -> JobError:
         hint="Switch the deterministic mode off.",
         repair={"action": "retry", "parameters": {"deterministic": False}},
     )
-
-
-def _copy(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-
-
-def _tensors(now: _Training, over: bool = False) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint, by name. Where training is over, no more than the best weights are needed."""
-    named = {f"best.{name}": tensor for name, tensor in now.best.items()}
-    if over:
-        return named
-    named |= {f"model.{name}": tensor for name, tensor in now.model.state_dict().items()}
-    if now.average:
-        named |= {f"average.{name}": tensor for name, tensor in now.average.model.state_dict().items()}
-    for index, slot in now.optimizer.state_dict()["state"].items():
-        named |= {f"optimizer.{index}.{name}": value for name, value in slot.items() if value is not None}
-    return named
-
-
-def _state(now: _Training) -> dict[str, Any]:
-    """The rest of a checkpoint, for JSON."""
-    at = {**vars(now.at), "best_loss": None if math.isinf(now.at.best_loss) else now.at.best_loss}
-    return {"at": at, "scaler": now.scaler.state_dict()}
-
-
-def _snapshot(now: _Training) -> Loaded:
-    """What a checkpoint of this moment would hold."""
-    return Loaded(now.at.step, {name: t.detach().cpu().clone() for name, t in _tensors(now).items()}, _state(now))
-
-
-def _save(now: _Training, over: bool = False) -> float:
-    """Write a checkpoint, the last one where training is `over`; returns the seconds it took."""
-    if now.run.world.rank:
-        return 0.0
-    started = time.monotonic()
-    now.run.checkpoints.save(now.at.step, _tensors(now, over), _state(now))
-    return time.monotonic() - started
-
-
-def _resume(now: _Training, fresh: Loaded) -> None:
-    """Set everything to the last checkpoint, or to the start where there is none or it is damaged."""
-    try:
-        loaded = now.run.checkpoints.load()
-        _set_to(now, loaded or fresh)
-    except (JobError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = error.evidence if isinstance(error, JobError) else str(error)[:200]
-        now.run.log(f"The checkpoint cannot be used, training starts from the beginning. ({reason})", "warning")
-        _set_to(now, fresh)
-        return
-    if loaded:
-        now.run.log(f"Resumed at step {now.at.step}.")
-
-
-def _set_to(now: _Training, loaded: Loaded) -> None:
-    parts: dict[str, dict[str, torch.Tensor]] = {"model": {}, "best": {}, "average": {}, "optimizer": {}}
-    for name, tensor in loaded.tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = tensor
-    at = dict(loaded.state["at"])
-    at["best_loss"] = math.inf if at["best_loss"] is None else at["best_loss"]
-    now.model.load_state_dict(parts["model"] or parts["best"])
-    if now.average:
-        now.average.model.load_state_dict(parts["average"] or parts["best"])
-    slots: dict[int, dict[str, torch.Tensor]] = {}
-    owners = [parameter for group in now.optimizer.param_groups for parameter in group["params"]]
-    for name, tensor in parts["optimizer"].items():
-        index, _, key = name.partition(".")
-        # In the order in memory that its parameter has: fused optimizers rely on it.
-        alike = tensor.shape == owners[int(index)].shape
-        slots.setdefault(int(index), {})[key] = torch.empty_like(owners[int(index)]).copy_(tensor) if alike else tensor
-    now.optimizer.load_state_dict({"state": slots, "param_groups": now.optimizer.state_dict()["param_groups"]})
-    now.scaler.load_state_dict(loaded.state["scaler"])
-    now.best = parts["best"]
-    at["micro_batch"] = min(at["micro_batch"], now.at.micro_batch)
-    now.at = _Position(**at)
-    torch.set_num_threads(now.at.threads)
