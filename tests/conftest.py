@@ -33,7 +33,7 @@ pytest_plugins = ["tests.cast", "tests.chromium", "tests.stack", "tests.s3"]
 
 
 def pytest_unconfigure() -> None:
-    """The home goes with the process; also with that of pytest-xdist which only deals out the tests."""
+    """The home goes with the process."""
     shutil.rmtree(_HOME, ignore_errors=True)
 
 

@@ -46,6 +46,7 @@ WORDS: dict[str, str | Promise] = {
     "job.failed": _("could not finish the job %(name)s"),
     "model.registered": _("registered the model %(name)s"),
     "prediction.created": _("had the file %(name)s predicted"),
+    "prediction.retried": _("started predicting %(name)s again"),
     "prediction.finished": _("finished predicting %(name)s"),
     "model.created": _("registered the model %(name)s"),
     "endpoint.created": _("created the endpoint %(name)s"),

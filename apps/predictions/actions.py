@@ -148,6 +148,7 @@ def retry_prediction(*, actor: User, job: Job) -> Job:
     Job.objects.filter(pk=again.pk).update(checkpoint=job.checkpoint)
     prediction.job = again
     prediction.save(update_fields=["job"])
+    _record(prediction, actor, "prediction.retried")
     return again
 
 
