@@ -76,10 +76,20 @@ def splits(version: DatasetVersion) -> list[dict[str, Any]]:
     ]
 
 
+def format_name(format: str) -> str:
+    """What a file's format is called."""
+    names = {"sheet": _("Spreadsheet"), "jsonl": "JSON Lines", "parquet": "Parquet", "compressed": _("compressed")}
+    return names.get(format, format.upper())
+
+
 def facts(version: DatasetVersion) -> list[Fact]:
     """Small facts about the file and what is in it."""
     profile = version.profile
-    found: list[Fact] = [(_("File"), version.source_name), (_("Format"), str(profile.get("format", "")).upper())]
+    found: list[Fact] = [(_("File"), version.source_name), (_("Format"), format_name(str(profile.get("format", ""))))]
+    if profile.get("sheet"):
+        found.append((_("Sheet"), str(profile["sheet"])))
+    if profile.get("files"):
+        found.append((_("Files"), ", ".join(str(file["name"]) for file in profile["files"])))
     if profile.get("encoding"):
         found.append((_("Encoding"), str(profile["encoding"])))
     if profile.get("merged"):

@@ -85,7 +85,7 @@ def _import(request: SignedInRequest, project: Project, upload: Upload, form: Im
 
 def _sample(found: dict[str, Any]) -> dict[str, Any]:
     separators = {"\t": _("tab-separated"), ";": _("separated by semicolons"), "|": _("separated by bars")}
-    facts = [found["format"].upper(), found.get("encoding"), separators.get(found.get("delimiter") or "")]
+    facts = [profile.format_name(found["format"]), found.get("encoding"), separators.get(found.get("delimiter") or "")]
     return {"columns": found["columns"], "rows": found["rows"][:10], "facts": [fact for fact in facts if fact]}
 
 

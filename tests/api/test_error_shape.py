@@ -12,7 +12,8 @@ from tests.cast import Cast, make_token
 from workers.contracts.error_codes import CATALOGUE
 
 pytestmark = pytest.mark.django_db
-UNKNOWN = {name: "x_unknown" for route in routes() for name in re.findall(r"<str:(\w+)>", route.path)} | {"row": "1"}
+UNKNOWN = {name: "x_unknown" for route in routes() for name in re.findall(r"<str:(\w+)>", route.path)}
+UNKNOWN |= {"row": "1", "number": "1"}
 API_ROUTES = [route for route in routes() if route.is_api and route.path not in ("api/v1/schema", "api/v1/docs")]
 WRITES = [line for line in API if line.body is not None]
 

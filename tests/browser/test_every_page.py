@@ -78,7 +78,7 @@ def pages(ours: Belongings) -> list[str]:
 _ACCOUNT = ["/accounts/email/", "/accounts/password/change/", "/accounts/2fa/"]
 # Addresses that only take a POST.
 _ACTIONS = ("/cancel", "/retry", "/deploy", "/rollback", "/delete", "/archive", "/restore", "/revoke", "/comments")
-_ACTIONS += ("/milestones", "/try")
+_ACTIONS += ("/milestones", "/try", "/promote")
 
 
 def test_names_are_text_on_every_page(ours: Belongings, signed_in: Page, live_server: Any) -> None:

@@ -17,6 +17,7 @@ def imported(tmp_path: Path, *texts: str) -> Outcome:
     [
         ("text_mojibake", "Un cafÃ© trÃ¨s bon"),
         ("text_mojibake", "It isnâ€™t good"),
+        ("text_mojibake", "I can\x92t wait"),
         ("text_mojibake", "lost letter \ufffd here"),
         ("text_mojibake", "ÐŸÑ€Ð¸Ð²ÐµÑ‚"),
         ("text_markup", "a <br/> good film"),

@@ -12,9 +12,10 @@ from typing import Final, NamedTuple
 from workers.ingest.issues import Issues, Severity
 
 _MARKUP = re.compile(r"</?[a-zA-Z][\w-]*(?:\s[^<>]*)?/?>|&(?:amp|lt|gt|quot|nbsp|#\d{2,5}|#x[\da-fA-F]{2,4});")
-# UTF-8 that was read as Latin-1 or Windows-1252, and the sign for what could not be read.
+# UTF-8 that was read as Latin-1 or Windows-1252, Windows-1252 that was read as Latin-1 (its quotes become control
+# characters), and the sign for what could not be read.
 _MOJIBAKE = re.compile(
-    "[\u00c3\u00c2\u00d0\u00d1][\u0080-\u00bf\u0152-\u2122]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\u00ef\u00bf\u00bd|\ufffd"
+    "[\u0080-\u009f]|[\u00c3\u00c2\u00d0\u00d1][\u0080-\u00bf\u0152-\u2122]|\u00e2\u20ac|\u00ef\u00bb\u00bf|\u00ef\u00bf\u00bd|\ufffd"
 )
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)*\.[a-zA-Z]{2,}")
 # Digits as phones and cards are written; what they are is asked of their number.
