@@ -31,6 +31,14 @@ def free_ports(count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
+def command_of(process: psutil.Process) -> str:
+    """Its command line; empty where it has ended meanwhile."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
 @dataclass
 class Stack:
     """A running Slipway, with what is in its demo.json."""
@@ -47,11 +55,14 @@ class Stack:
 
     def children(self) -> dict[str, psutil.Process]:
         """Every process below, by what its command line says it is; {} when it has stopped."""
-        with contextlib.suppress(psutil.NoSuchProcess):
+        try:
             below = psutil.Process(self.process.pid).children(recursive=True)
-            # Parents come first, and a fork bears its parent's name: the first of a name is the process that is meant.
-            return {" ".join(p.cmdline()): p for p in reversed(below)}
-        return {}
+        except psutil.NoSuchProcess:
+            return {}
+        # Parents come first, and a fork bears its parent's name: the first of a name is the process that is meant.
+        named = {command_of(process): process for process in reversed(below)}
+        named.pop("", None)
+        return named
 
     def child(self, part: str) -> psutil.Process:
         """The one process whose command line contains `part`."""

@@ -129,7 +129,8 @@ def test_a_cancelled_prediction_stops_and_has_no_answers(files: Files) -> None:
     wait_for(lambda: files.look(prediction)["state"] == "running", "it to run")
     assert files.control.post(f"/predictions/{prediction}/cancel").status_code == 202
     assert files.ended(prediction)["state"] == "cancelled"
-    assert files.control.get(f"/predictions/{prediction}/download").status_code == 409
+    refused = files.control.get(f"/predictions/{prediction}/download")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "prediction_not_ready")
 
 
 def test_a_file_without_the_column_says_what_it_has(files: Files) -> None:

@@ -32,6 +32,8 @@ ELSEWHERE = {
         "test_a_hub_that_does_not_answer_is_an_error_that_says_what_to_do",
     ),
     "encoder_invalid": ("tests/engine/test_encoders.py", "test_what_is_no_encoder_of_texts_is_refused_with_the_reason"),
+    "quota_exceeded": ("tests/batch/test_resuming.py", "test_it_goes_on_from_a_checkpoint_to_the_same_file"),
+    "prediction_not_ready": ("tests/batch/test_by_api.py", "test_a_cancelled_prediction_stops_and_has_no_answers"),
     "checkpoint_corrupt": ("tests/runner/test_attempts.py", "test_a_damaged_checkpoint_is_not_used"),
 }
 

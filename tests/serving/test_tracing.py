@@ -139,9 +139,11 @@ def test_without_an_exporter_nothing_of_tracing_is_loaded(tmp_path: Path) -> Non
         import workers.serving.__main__
         from workers.serving.config import Config
         from workers.serving.process import Process
+        from workers.serving.trial import Trial
 
         async def make():
-            return Process(Config.read(dict(REDIS_URL="redis://localhost:1", SLIPWAY_HOME=sys.argv[1]))).observer.tracer
+            config = Config.read(dict(REDIS_URL="redis://localhost:1", SLIPWAY_HOME=sys.argv[1]))
+            return Process(config, Trial()).observer.tracer
 
         assert asyncio.run(make()) is None
         # redis-py looks for the metrics of OpenTelemetry by itself.

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from slipway.supervisor import Child, Supervisor, TooManyCrashes, line_writer
+from tests.stack import command_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SLEEPS = "import time; print('up', flush=True); time.sleep(600)"
@@ -83,7 +84,7 @@ async def test_stopping_leaves_no_process_behind() -> None:
     await until(lambda: lines.count("stubborn", "up") + lines.count("polite", "up") == 2)
     below = psutil.Process().children(recursive=True)
     assert first.process and first.process.pid in [process.pid for process in below]
-    ours = [p for p in below if "time.sleep(600)" in " ".join(p.cmdline())]
+    ours = [p for p in below if "time.sleep(600)" in command_of(p)]
     assert len(ours) == 3
     await supervisor.stop([first])
     assert lines.count("slipway", "stubborn did not stop within 0.5 s and is killed") == 1
