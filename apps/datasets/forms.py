@@ -25,7 +25,10 @@ ORDER = ("text", "user", "label", "item", "rating", "timestamp", "split")
 
 
 class ImportForm(forms.Form):
-    """Name, kind, and which column is what. A role's field is `<kind>-<role>`; only the chosen kind's count."""
+    """Name, kind, and which column is what. A role's field is `<kind>-<role>`; only the chosen kind's count.
+
+    Without `columns` nothing is asked of them: what cannot be looked at here, the import finds out by itself.
+    """
 
     name = forms.CharField(label=_("Name"), max_length=Dataset._meta.get_field("name").max_length)
     kind = forms.ChoiceField(choices=Kind.choices)
@@ -33,7 +36,7 @@ class ImportForm(forms.Form):
     def __init__(self, *args: Any, columns: list[str], kinds: list[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["kind"].choices = [choice for choice in Kind.choices if choice[0] in kinds]  # type: ignore[attr-defined]
-        self.kinds = kinds
+        self.kinds, self.columns = kinds, columns
         choices = [(name, name) for name in columns]
         for kind, role in self._roles():
             needed = role in NEEDED[kind]
@@ -43,7 +46,8 @@ class ImportForm(forms.Form):
             )
 
     def _roles(self) -> list[tuple[str, str]]:
-        return [(kind, role) for kind in self.kinds for role in ORDER if role in ROLES[kind]]
+        kinds = self.kinds if self.columns else []
+        return [(kind, role) for kind in kinds for role in ORDER if role in ROLES[kind]]
 
     def parts(self) -> list[dict[str, Any]]:
         """What the page draws: each kind with what it is for and the fields of its roles."""
@@ -67,7 +71,7 @@ class ImportForm(forms.Form):
         if kind is None:
             return values
         mapping = {role: values.get(f"{kind}-{role}") for one, role in self._roles() if one == kind}
-        for role in NEEDED[kind]:
+        for role in NEEDED[kind] if self.columns else ():
             if not mapping.get(role):
                 self.add_error(f"{kind}-{role}", _("Which column is it?"))
         values["mapping"] = {role: column for role, column in mapping.items() if column}

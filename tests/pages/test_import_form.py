@@ -41,3 +41,11 @@ def test_an_archive_is_images_and_nothing_else() -> None:
     assert images.is_valid()
     assert images.cleaned_data["mapping"] == {}
     assert not ImportForm({"name": "Photos", "kind": "text"}, columns=["image", "label"], kinds=["image"]).is_valid()
+
+
+def test_columns_that_cannot_be_looked_at_are_left_to_the_import() -> None:
+    """A zip of tables, or a Parquet file too large to look into."""
+    unseen = ImportForm({"name": "Tickets", "kind": "text"}, columns=[], kinds=["text", "tabular"])
+    assert unseen.is_valid(), unseen.errors
+    assert unseen.cleaned_data["mapping"] == {}
+    assert not any(part["fields"] for part in unseen.parts())

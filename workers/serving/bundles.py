@@ -37,8 +37,8 @@ _MAX_UNPACKED: Final = 4 * 2**30
 _MAX_MANIFEST: Final = 16 * 2**20
 # How the export packs, and nothing else: on damaged bzip2, zipfile raises what a broken disk does, OSError.
 _METHODS: Final = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-# What zipfile raises on a zip that it cannot read. RuntimeError: an encrypted entry; as its subclass
-# NotImplementedError: strong encryption, patched data, a newer version of the format. zlib.error: a damaged entry.
+# What zipfile raises on a zip that it cannot read. RuntimeError: an encrypted entry, and by a subclass of it strong
+# encryption, patched data, a newer version of the format. zlib.error: a damaged entry.
 _UNREADABLE: Final = (zipfile.BadZipFile, zipfile.LargeZipFile, RuntimeError, EOFError, zlib.error)
 # How far an answer may lie from the one that was stored when the bundle was made, on another machine perhaps.
 _TOLERANCE: Final = 2e-3
