@@ -188,6 +188,7 @@ def finish_import(*, job: Job, result: IngestResult) -> DatasetVersion:
         state=State.READY,
         data_key=f"{output}/data.parquet",
         errors_key=f"{output}/errors.csv" if "errors.csv" in files else "",
+        findings_key=f"{output}/findings.parquet" if "findings.parquet" in files else "",
         data_bytes=int(files["data.parquet"]["bytes"]),
         content_hash=result.content_hash,
         rows=result.rows,

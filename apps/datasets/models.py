@@ -100,6 +100,8 @@ class DatasetVersion(models.Model):
     # Filled from IngestResult when the job has succeeded.
     data_key = models.CharField(max_length=200, blank=True)
     errors_key = models.CharField(max_length=200, blank=True)
+    # Which rows the data doctor found what in; blank where in none.
+    findings_key = models.CharField(max_length=200, blank=True)
     content_hash = models.CharField(max_length=64, blank=True)
     data_bytes = models.BigIntegerField(default=0)
     rows = models.BigIntegerField(default=0)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
@@ -54,6 +55,18 @@ def test_a_file_becomes_a_ready_dataset(client: APIClient, cast: Cast, imported:
     assert {issue["code"] for issue in found["issues"]} >= {"text_missing"}
     assert found["error"] is None
     assert found["mapping"] == {"text": "text", "label": "label"}
+
+
+def test_the_rows_with_findings_are_kept_beside_the_data(client: APIClient, cast: Cast, imported: Imported) -> None:
+    clean = newest(send(client, cast))
+    imported(clean)
+    odd = newest(send(client, cast, REVIEWS + b"write to ann@example.org,good\n"))
+    imported(odd)
+    clean.refresh_from_db()
+    odd.refresh_from_db()
+    assert clean.findings_key == ""
+    with storage().open(odd.findings_key) as file:
+        assert pq.read_table(file).to_pylist() == [{"row": 40, "code": "text_personal"}]
 
 
 def test_a_finished_upload_becomes_a_dataset(client: APIClient, cast: Cast, imported: Imported) -> None:

@@ -17,6 +17,7 @@ from workers.contracts.errors import JobError
 from workers.contracts.job import IngestSpec, JobSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import IngestResult
+from workers.ingest.findings import read as read_findings
 from workers.ingest.run import run
 
 
@@ -28,6 +29,8 @@ class Outcome:
     rows: list[dict[str, Any]]
     rejected: list[dict[str, str]]
     folder: JobDir
+    # Code → the rows that the doctor found it in.
+    findings: dict[str, list[int]]
 
     def issue(self, code: str) -> dict[str, Any]:
         """The one issue of a code."""
@@ -78,7 +81,11 @@ def outcome(job_dir: JobDir, result: IngestResult) -> Outcome:
     assert len(rejected) == result.rejected
     assert all(len(row["hash"]) == 32 for row in rows)
     assert not [path for path in job_dir.root.iterdir() if path.name.startswith(".")], "staging was left behind"
-    return Outcome(result, rows, rejected, job_dir)
+    findings = {code: rows.tolist() for code, rows in read_findings(job_dir.output / "findings.parquet").items()}
+    for code, found in findings.items():
+        assert sorted(set(found)) == found and found[0] >= 0 and found[-1] < result.rows
+        assert [issue["count"] for issue in result.issues if issue["code"] == code] == [len(found)], code
+    return Outcome(result, rows, rejected, job_dir, findings)
 
 
 def failure(folder: Path, source: bytes | str | Path, kind: str = "text", **spec: Any) -> JobError:

@@ -33,15 +33,18 @@ def test_duplicates_and_contradictions_are_told(tmp_path: Path) -> None:
     done = import_file(tmp_path, as_csv(rows))
     assert done.issue("duplicate_rows")["count"] == 2
     conflict = done.issue("duplicate_conflict")
-    assert conflict["count"] == 1
+    assert conflict["count"] == 2
     assert conflict["examples"] == [{"line": 43, "value": "bad (line 3) / good:  review  number 1"}]
     assert done.result.rows == 42
+    # A repair takes away what repeats; who is right where two labels contradict each other has to be seen on both.
+    assert done.findings == {"duplicate_rows": [40, 41], "duplicate_conflict": [1, 41]}
 
 
 def test_a_text_in_train_and_test_is_told(tmp_path: Path) -> None:
     rows = [(*row, "train") for row in reviews()] + [(*row, "test") for row in reviews(3)]
     done = import_file(tmp_path, as_csv(rows, header=("text", "label", "split")))
     assert done.issue("duplicate_across_splits")["count"] == 3
+    assert done.findings["duplicate_across_splits"] == [40, 41, 42]
 
 
 def test_small_uneven_and_similar_classes_are_told(tmp_path: Path) -> None:
@@ -165,6 +168,9 @@ def test_users_and_items_seen_once_are_told(tmp_path: Path) -> None:
     for code, line, name in (("user_once", 40, "guest"), ("item_once", 39, "rare")):
         issue = done.issue(code)
         assert (issue["severity"], issue["count"], issue["examples"]) == ("info", 1, [{"line": line, "value": name}])
+    # A guest was there twice with one item: counted once, and the rows after the merged one have moved up.
+    found = [done.rows[row] for code in ("user_once", "item_once") for row in done.findings[code]]
+    assert [(row["user"], row["item"]) for row in found] == [("guest", "i1"), ("u1", "rare")]
 
 
 def test_times_that_lie_ahead_or_are_all_the_same_are_told(tmp_path: Path) -> None:

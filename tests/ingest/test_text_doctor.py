@@ -34,6 +34,7 @@ def test_a_finding_is_told_with_its_line_and_the_row_is_kept(tmp_path: Path, cod
     issue = done.issue(code)
     assert (issue["count"], issue["examples"][0]["line"], issue["examples"][0]["column"]) == (1, 42, "text")
     assert done.rows[-1]["text"] == text
+    assert done.findings == {code: [40]}
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,17 @@ def test_a_finding_is_told_with_its_line_and_the_row_is_kept(tmp_path: Path, cod
 )
 def test_ordinary_texts_have_no_findings(tmp_path: Path, text: str) -> None:
     assert not imported(tmp_path, text).codes() & {"text_mojibake", "text_markup", "text_personal"}
+
+
+def test_a_finding_is_on_the_row_of_the_version_however_many_were_rejected_before(tmp_path: Path) -> None:
+    rows = [("", "good"), *reviews(), ("no label", ""), ("write to ann@example.org", "good"), ("a<br>b", "bad")]
+    done = import_file(tmp_path, as_csv(rows))
+    assert (done.result.rejected, done.findings) == (2, {"text_personal": [40], "text_markup": [41]})
+
+
+def test_a_version_without_findings_has_no_file_of_them(tmp_path: Path) -> None:
+    done = import_file(tmp_path, as_csv(reviews()))
+    assert not (done.folder.output / "findings.parquet").exists()
 
 
 def test_what_is_found_far_into_a_long_text_is_shown(tmp_path: Path) -> None:

@@ -164,7 +164,8 @@ class BatchResult(_Part):
 
 
 class IngestResult(_Part):
-    """result.json of an ingest job. output/ holds data.parquet and errors.csv.
+    """result.json of an ingest job. output/ holds data.parquet, errors.csv and, where the data doctor found
+    something in a row, findings.parquet: `row` int32, `code` (dictionary of strings), once per row and code.
 
     data.parquet columns: `row` int64 (0-based, dense), `split` string, `hash` string (32 hex), and
     text: `text` string, `label` string; image: `image` binary (the encoded file as uploaded), `label` string, `name`

@@ -93,7 +93,7 @@ def upload_key(team: str, upload: str) -> str:
 
 
 def version_prefix(team: str, version: str) -> str:
-    """The folder of a dataset version: data.parquet, errors.csv."""
+    """The folder of a dataset version: data.parquet, errors.csv, findings.parquet."""
     return f"teams/{_checked(team)}/versions/{_checked(version)}"
 
 

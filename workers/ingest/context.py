@@ -8,6 +8,7 @@ from pathlib import Path
 
 from workers.contracts.job import IngestLimits, IngestSpec
 from workers.contracts.jobdir import JobDir
+from workers.ingest.findings import Findings
 from workers.ingest.issues import Issues
 from workers.ingest.records import Problem, Record
 from workers.ingest.rejects import RejectFile
@@ -26,6 +27,7 @@ class Import:
         self.limits: IngestLimits = spec.limits
         self.source: Path = job_dir.inputs / "source"
         self.issues = Issues(spec.limits.max_examples_per_issue)
+        self.findings = Findings()
         self.progress = ProgressMeter(job_dir)
         self._rejects: RejectFile | None = None
         self._staging: Path | None = None

@@ -69,7 +69,7 @@ def run(ctx: Import, changes: dict[int, str]) -> IngestResult:
         profile={
             "format": "correction",
             "corrections": len(changes),
-            "duplicates": found.repeated,
+            "duplicates": len(found.repeated),
             "split": {"by": "parent", "carved": []},
             **profile,
         },

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
+from workers.ingest import findings
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.hashing import ContentHash
 from workers.ingest.parquet_out import GroupWriter, groups
@@ -82,7 +83,8 @@ def result(
     profile: dict[str, Any],
     classes: dict[str, int] | None = None,
 ) -> IngestResult:
-    """What the job tells of a data.parquet."""
+    """What the job tells of a data.parquet; beside it findings.parquet, where there are any."""
+    ctx.findings.write(ctx.job_dir.output / findings.NAME)
     return IngestResult(
         rows=written.rows,
         rejected=ctx.rejected,

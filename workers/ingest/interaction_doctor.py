@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from workers.ingest.issues import Issues
+from workers.ingest.context import Import
 from workers.ingest.splits import Ints
 
 # A clock may be ahead of ours, or of another zone.
@@ -13,7 +13,7 @@ _AHEAD_S = 86_400
 
 
 def look(
-    issues: Issues,
+    ctx: Import,
     users: tuple[Mapping[str, int], Ints],
     items: tuple[Mapping[str, int], Ints],
     times: Ints | None,
@@ -24,20 +24,22 @@ def look(
     for code, (names, codes) in {"user_once": users, "item_once": items}.items():
         once = np.flatnonzero(np.bincount(codes, minlength=len(names)) == 1)
         if len(once):
-            _tell(issues, code, np.flatnonzero(np.isin(codes, once)), lines, list(names), codes)
+            _tell(ctx, code, np.flatnonzero(np.isin(codes, once)), lines, list(names), codes)
     if times is None:
         return
     ahead = np.flatnonzero(times > now + _AHEAD_S)
     for row in ahead[:5].tolist():
         moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=int(times[row]))
-        issues.add("timestamp_future", "warning", line=int(lines[row]), value=moment.isoformat(), count=0)
+        ctx.issues.add("timestamp_future", "warning", line=int(lines[row]), value=moment.isoformat(), count=0)
+    ctx.findings.extend(ahead, "timestamp_future")
     if len(ahead):
-        issues.add("timestamp_future", "warning", count=len(ahead))
+        ctx.issues.add("timestamp_future", "warning", count=len(ahead))
     if len(times) > 1 and times.min() == times.max():
-        issues.add("timestamp_constant", "warning", line=int(lines[0]), value=str(int(times[0])))
+        ctx.issues.add("timestamp_constant", "warning", line=int(lines[0]), value=str(int(times[0])))
 
 
-def _tell(issues: Issues, code: str, rows: Ints, lines: Ints, names: list[str], codes: Ints) -> None:
+def _tell(ctx: Import, code: str, rows: Ints, lines: Ints, names: list[str], codes: Ints) -> None:
     for row in rows[:5].tolist():
-        issues.add(code, "info", line=int(lines[row]), value=names[int(codes[row])], count=0)
-    issues.add(code, "info", count=len(rows))
+        ctx.issues.add(code, "info", line=int(lines[row]), value=names[int(codes[row])], count=0)
+    ctx.issues.add(code, "info", count=len(rows))
+    ctx.findings.extend(rows, code)

@@ -138,20 +138,20 @@ def write(
 def _decide(ctx: Import, items: Items, column: str, places: Ints | None) -> tuple[Codes, dict[str, Any]]:
     found = examine(ctx, items, ctx.staged, column, places)
     given = items.given
-    codes = splits.by_content(items.hashes, items.labels, given, found.conflicting, ctx.spec.seed)
+    codes = splits.by_content(items.hashes, items.labels, given, found.conflicts, ctx.spec.seed)
     carved = [] if given is None else [SPLITS[code] for code in splits.missing(given)]
     by = "hash" if given is None else "file"
-    return codes, {"split": {"by": by, "carved": carved}, "duplicates": found.repeated}
+    return codes, {"split": {"by": by, "carved": carved}, "duplicates": len(found.repeated)}
 
 
 def _tell_duplicates(ctx: Import, items: Items, found: duplicates.Duplicates, shown: dict[int, str]) -> None:
     lines, labels, names = items.lines, items.labels, items.names
-    told: tuple[tuple[str, list[tuple[int, int]], int, Severity], ...] = (
+    told: tuple[tuple[str, list[tuple[int, int]], Ints, Severity], ...] = (
         ("duplicate_rows", found.repeated_examples, found.repeated, "info"),
-        ("duplicate_conflict", found.conflict_examples, len(found.conflicting), "warning"),
+        ("duplicate_conflict", found.conflict_examples, found.conflicting, "warning"),
         ("duplicate_across_splits", found.straddling_examples, found.straddling, "warning"),
     )
-    for code, pairs, count, severity in told:
+    for code, pairs, rows, severity in told:
         for first, later in pairs:
             value = shown[later][:150]
             if code == "duplicate_conflict":
@@ -159,8 +159,9 @@ def _tell_duplicates(ctx: Import, items: Items, found: duplicates.Duplicates, sh
             else:
                 value = f"as line {lines[first]}: {value}"
             ctx.issues.add(code, severity, line=int(lines[later]), value=value, count=0)
-        if count:
-            ctx.issues.add(code, severity, count=count)
+        if len(rows):
+            ctx.issues.add(code, severity, count=len(rows))
+            ctx.findings.extend(rows, code)
 
 
 def _tell_classes(ctx: Import, items: Items) -> None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from workers.ingest.findings import Findings
 from workers.ingest.issues import Issues, Severity
 
 _MARKUP = re.compile(r"</?[a-zA-Z][\w-]*(?:\s[^<>]*)?/?>|&(?:amp|lt|gt|quot|nbsp|#\d{2,5}|#x[\da-fA-F]{2,4});")
@@ -91,17 +92,18 @@ def is_card(digits: str) -> bool:
 class TextDoctor:
     """Looks at accepted texts as they come."""
 
-    def __init__(self, issues: Issues) -> None:
-        self._issues = issues
+    def __init__(self, issues: Issues, findings: Findings) -> None:
+        self._issues, self._findings = issues, findings
         self._seen = self._ids = 0
         self._scripts: Counter[str] = Counter()
         self._first: dict[str, tuple[int, str]] = {}
 
-    def look(self, text: str, line: int, column: str) -> None:
-        """One accepted text."""
+    def look(self, text: str, row: int, line: int, column: str) -> None:
+        """One accepted text: its row in the version, its line in the file."""
         for check in CHECKS:
             if found := check.find(text):
                 self._issues.add(check.code, check.severity, line=line, column=column, value=_around(text, found))
+                self._findings.add(row, check.code)
         if self._seen < _SAMPLE:
             self._seen += 1
             self._ids += bool(_ID.fullmatch(text.strip()))

@@ -96,7 +96,7 @@ def run(ctx: Import, table: Table) -> IngestResult:
         raise JobError("too_few_rows", "There are too few interactions, users or items.", evidence=evidence)
     times, given = kept.times, kept.given
     interaction_doctor.look(
-        ctx.issues,
+        ctx,
         (kept.users, kept.user_codes[keep]),
         (kept.items, kept.item_codes[keep]),
         None if times is None else times[keep],

@@ -25,7 +25,7 @@ def run(ctx: Import, table: Table) -> IngestResult:
     ctx.open_rejects(table.columns)
     kept = items.Items()
     lengths = array("I")
-    doctor = TextDoctor(ctx.issues)
+    doctor = TextDoctor(ctx.issues, ctx.findings)
     _read(ctx, table, mapping, kept, lengths, doctor)
     doctor.conclude(mapping["text"])
     items.check(ctx, kept)
@@ -47,8 +47,8 @@ def _read(
         for record, (text, target) in reading.accepted(ctx, table, mapping, partial(_parse, ctx, mapping)):
             digest = hashing.of_text(text)
             kept.add(hashing.short(digest), target.label, target.split, record.line)
+            doctor.look(text, len(lengths), record.line, mapping["text"])
             lengths.append(len(text))
-            doctor.look(text, record.line, mapping["text"])
             staged.add((digest.hex(), text), len(text) + 32)
             unpacked += len(text)
             if unpacked > ctx.limits.max_unpacked_bytes:
