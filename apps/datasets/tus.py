@@ -1,4 +1,4 @@
-"""The tus 1.0.0 protocol at /api/v1/uploads: creation, creation-with-upload, termination, expiration.
+"""The tus 1.0.0 protocol at /api/v1/uploads: creation, creation-with-upload, termination, checksum, expiration.
 
 The bytes of a PATCH arrive spooled to disk by the server and are appended in bounded memory. Uploads belong to whoever
 began them: to everybody else they do not exist. https://tus.io/protocols/resumable-upload
@@ -6,6 +6,7 @@ began them: to everybody else they do not exist. https://tus.io/protocols/resuma
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
@@ -32,6 +33,7 @@ from apps.teams.models import Team, User
 from workers.contracts.errors import UserError
 
 VERSION: Final = "1.0.0"
+EXTENSIONS: Final = ("creation", "creation-with-upload", "termination", "checksum", "expiration")
 CONTENT_TYPE: Final = "application/offset+octet-stream"
 _MAX_METADATA: Final = 4096
 
@@ -55,7 +57,8 @@ def _tus(view: View) -> View:
         try:
             if request.method == "OPTIONS":
                 response = Response(status=204)
-                response["Tus-Extension"] = "creation,creation-with-upload,termination,expiration"
+                response["Tus-Extension"] = ",".join(EXTENSIONS)
+                response["Tus-Checksum-Algorithm"] = ",".join(uploads.DIGESTS)
                 response["Tus-Max-Size"] = str(settings.SLIPWAY_MAX_UPLOAD_BYTES)
             elif request.headers.get("Tus-Resumable") != VERSION:
                 raise UserError("tus_version", version=VERSION)
@@ -63,6 +66,8 @@ def _tus(view: View) -> View:
                 response = view(request, *args, **kwargs)
         except Exception as error:
             response = exception_handler(error, {"request": request})
+            if response.status_code == 460:
+                response.reason_phrase = "Checksum Mismatch"  # the protocol's own status
         response["Tus-Resumable"] = response["Tus-Version"] = VERSION
         return response
 
@@ -74,7 +79,10 @@ _HEADERS = [
     OpenApiParameter("Upload-Length", int, OpenApiParameter.HEADER),
     OpenApiParameter("Upload-Metadata", str, OpenApiParameter.HEADER, description="`filename`, `project` or `team`"),
 ]
-_OFFSET = [_HEADERS[0], OpenApiParameter("Upload-Offset", int, OpenApiParameter.HEADER, required=True)]
+_CHECKSUM = OpenApiParameter(
+    "Upload-Checksum", str, OpenApiParameter.HEADER, description="`sha1`, `sha256` or `md5` of the piece, then base64"
+)
+_OFFSET = [_HEADERS[0], OpenApiParameter("Upload-Offset", int, OpenApiParameter.HEADER, required=True), _CHECKSUM]
 _BYTES = {CONTENT_TYPE: OpenApiTypes.BINARY}
 
 
@@ -121,6 +129,7 @@ def upload(request: Request, upload_id: str) -> Response:
     if request.method == "DELETE":
         uploads.cancel_upload(actor=actor, upload=found)
         return Response(status=204)
+    uploads.check_time(found)
     if request.method == "HEAD":
         response = _answer(found, 200)
         response["Upload-Length"] = str(found.size)
@@ -135,7 +144,24 @@ def _append(request: Request, upload: Upload, offset: int) -> Upload:
     sent = request.headers.get("Content-Length")
     announced = int(sent) if sent and sent.isascii() and sent.isdigit() else None
     stream: HttpRequest = request._request
-    return uploads.append(upload=upload, offset=offset, stream=stream, announced=announced)  # type: ignore[arg-type]
+    checksum = _checksum(request.headers.get("Upload-Checksum"))
+    return uploads.append(upload=upload, offset=offset, stream=stream, announced=announced, checksum=checksum)  # type: ignore[arg-type]
+
+
+def _checksum(header: str | None) -> uploads.Checksum | None:
+    """`sha1 <base64>` as it has to come out. Raises UserError `bad_request`."""
+    if header is None:
+        return None
+    algorithm, _, encoded = header.strip().partition(" ")
+    if algorithm not in uploads.DIGESTS:
+        raise UserError("bad_request", f"Checksums are made by {', '.join(uploads.DIGESTS)}.")
+    try:
+        digest = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raise UserError("bad_request", "Upload-Checksum is not base64.") from None
+    if len(digest) != hashlib.new(algorithm, usedforsecurity=False).digest_size:
+        raise UserError("bad_request", f"Upload-Checksum is not as long as {algorithm} makes it.")
+    return uploads.Checksum(algorithm, digest)
 
 
 def _answer(upload: Upload, status: int) -> Response:

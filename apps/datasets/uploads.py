@@ -6,6 +6,8 @@ holds its lock. What counts is `Upload.offset`: bytes beyond it, left by a crash
 
 import errno
 import fcntl
+import hashlib
+import hmac
 import os
 import shutil
 import unicodedata
@@ -14,10 +16,11 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from io import FileIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Final, NamedTuple
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from apps.core import audit
@@ -29,10 +32,20 @@ from apps.teams.models import Team, User
 from workers.contracts import names
 from workers.contracts.errors import InfraError, UserError
 
-# An unfinished upload is kept this long after the last piece; a finished one until a dataset is made of it.
+# An unfinished upload is kept this long after the last piece; a whole one that no dataset is made of, that long.
 EXPIRES_AFTER = timedelta(days=2)
+UNUSED_AFTER = timedelta(days=14)
+DIGESTS: Final = ("sha1", "sha256", "md5")
+"""By what the checksum of a piece can be made."""
 OPEN_UPLOADS_PER_USER = 20
 _CHUNK = 1 << 20
+
+
+class Checksum(NamedTuple):
+    """What the bytes of a piece have to come to by one of DIGESTS."""
+
+    algorithm: str
+    digest: bytes
 
 
 def clean_filename(text: str) -> str:
@@ -44,9 +57,13 @@ def clean_filename(text: str) -> str:
 
 @transaction.atomic
 def begin_upload(*, actor: User, team: Team, filename: str, size: int) -> Upload:
-    """An upload of `size` bytes, none of them here yet. Raises UserError `upload_too_large`, `too_many_uploads`."""
+    """An upload of `size` bytes, none of them here yet.
+
+    Raises UserError `upload_too_large`, `storage_full`, `too_many_uploads`.
+    """
     require(actor, team.pk, "write")
     _check_size(size)
+    _check_room(team, size)
     User.objects.select_for_update().get(pk=actor.pk)  # many at once count each other
     waiting = Upload.objects.filter(created_by=actor, finished=None, expires__gt=timezone.now())
     if waiting.count() >= OPEN_UPLOADS_PER_USER:
@@ -62,9 +79,11 @@ def begin_upload(*, actor: User, team: Team, filename: str, size: int) -> Upload
 
 
 def store_upload(*, actor: User, team: Team, filename: str, stream: IO[bytes], size: int) -> Upload:
-    """A whole file in one piece, into storage. Raises UserError `upload_too_large`."""
+    """A whole file in one piece, into storage. Raises UserError `upload_too_large`, `storage_full`."""
     require(actor, team.pk, "write")
     _check_size(size)
+    with transaction.atomic():
+        _check_room(team, size)
     upload = _new(actor, team, filename, size)
     upload.offset, upload.finished = size, timezone.now()
     with _local_copy(upload, stream) as path:
@@ -75,11 +94,25 @@ def store_upload(*, actor: User, team: Team, filename: str, stream: IO[bytes], s
     return upload
 
 
-def append(*, upload: Upload, offset: int, stream: IO[bytes], announced: int | None = None) -> Upload:
+def check_time(upload: Upload) -> None:
+    """Whether an unfinished upload can still be gone on with. Raises UserError `upload_gone`."""
+    if upload.expires <= timezone.now() and not upload.finished:
+        raise UserError("upload_gone")
+
+
+def append(
+    *,
+    upload: Upload,
+    offset: int,
+    stream: IO[bytes],
+    announced: int | None = None,
+    checksum: Checksum | None = None,
+) -> Upload:
     """Add a piece that begins at `offset`; the last one puts the file into storage.
 
-    `announced` is the piece's length where it is known. Raises UserError `upload_gone`, `upload_locked`,
-    `upload_offset_mismatch`, `upload_too_large`; InfraError.
+    `announced` is the piece's length where it is known. A piece with a checksum is added whole or not at all. Raises
+    UserError `upload_gone`, `upload_locked`, `upload_offset_mismatch`, `upload_too_large`, `upload_checksum_mismatch`;
+    InfraError.
     """
     with _locked_part(upload) as part:
         if offset != upload.offset:
@@ -90,7 +123,7 @@ def append(*, upload: Upload, offset: int, stream: IO[bytes], announced: int | N
         part.truncate()
         try:
             with _disk():
-                _copy(stream, part, upload.size - offset)
+                _copy(stream, part, upload.size - offset, checksum)
         finally:
             _remember(upload, part)
         if upload.offset == upload.size:
@@ -121,8 +154,10 @@ def cancel_upload(*, actor: User, upload: Upload) -> None:
 
 def forget_expired() -> int:
     """Delete what nobody finished or used in time; how many that were. Uploads that datasets were made of stay."""
+    now = timezone.now()
     used = DatasetVersion.objects.values("source_key")
-    expired = Upload.objects.filter(expires__lt=timezone.now()).exclude(key__in=used)
+    late = Q(finished=None, expires__lt=now) | Q(finished__lt=now - UNUSED_AFTER)
+    expired = Upload.objects.filter(late).exclude(key__in=used)
     for upload in expired:
         _forget(upload)
     return len(expired)
@@ -147,6 +182,18 @@ def _check_size(size: int) -> None:
         raise UserError("upload_too_large", limit_bytes=most)
 
 
+def _check_room(team: Team, size: int) -> None:
+    """Whether the team may keep so many bytes more, beside its uploads, also begun ones, and what was made of them."""
+    most = int(settings.SLIPWAY_TEAM_BYTES)
+    if not most:
+        return
+    Team.objects.select_for_update().get(pk=team.pk)  # many at once count each other
+    uploaded = Upload.objects.filter(team=team).aggregate(sum=Sum("size"))["sum"] or 0
+    made = DatasetVersion.objects.filter(dataset__project__team=team).aggregate(sum=Sum("data_bytes"))["sum"] or 0
+    if uploaded + made + size > most:
+        raise UserError("storage_full", limit_bytes=most, used_bytes=uploaded + made)
+
+
 def _part(upload: Upload) -> Path:
     return Path(settings.SLIPWAY_HOME) / "uploads" / upload.pk
 
@@ -154,8 +201,7 @@ def _part(upload: Upload) -> Path:
 @contextmanager
 def _locked_part(upload: Upload) -> Iterator[FileIO]:
     """The upload's file, locked, and the row as it is under the lock."""
-    if upload.expires <= timezone.now() and not upload.finished:
-        raise UserError("upload_gone")
+    check_time(upload)
     try:
         # Unbuffered: what write() took is in the file, and a full disk is told at once.
         part = open(_part(upload), "r+b", buffering=0)  # noqa: SIM115
@@ -176,15 +222,29 @@ def _locked_part(upload: Upload) -> Iterator[FileIO]:
         yield part
 
 
-def _copy(stream: IO[bytes], part: FileIO, room: int) -> None:
-    """Append the stream. A piece that turns out to be too long is dropped whole."""
+def _copy(stream: IO[bytes], part: FileIO, room: int, checksum: Checksum | None) -> None:
+    """Append the stream. A piece that is too long, or whose checksum is not met, is dropped whole."""
     start = part.tell()
+    digest = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum else None
+    try:
+        _append(stream, part, room, digest)
+        if checksum and digest and not hmac.compare_digest(digest.digest(), checksum.digest):
+            raise UserError("upload_checksum_mismatch")
+    except BaseException as error:
+        # Half a piece is as good as any bytes, unless a checksum was to say so.
+        if checksum or isinstance(error, UserError):
+            part.seek(start)
+            part.truncate()
+        raise
+
+
+def _append(stream: IO[bytes], part: FileIO, room: int, digest: Any) -> None:
     while chunk := stream.read(_CHUNK):
         room -= len(chunk)
         if room < 0:
-            part.seek(start)
-            part.truncate()
             raise UserError("upload_too_large", "The piece goes beyond Upload-Length.")
+        if digest:
+            digest.update(chunk)
         rest = memoryview(chunk)
         while rest:
             rest = rest[part.write(rest) :]

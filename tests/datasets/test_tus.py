@@ -2,6 +2,7 @@
 
 import base64
 import fcntl
+import hashlib
 import io
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from apps.core.artifacts import storage
@@ -131,9 +133,52 @@ def test_an_expired_upload_takes_no_more_and_is_swept(client: APIClient, own_hom
     address = begin(client, 6)["Location"]
     Upload.objects.update(expires=timezone.now() - timedelta(seconds=1))
     assert patch(client, address, 0, b"abc").status_code == 410
+    assert client.head(address, headers=TUS).status_code == 410
     assert uploads.forget_expired() == 1
     assert not Upload.objects.exists()
     assert list((own_home / "uploads").iterdir()) == []
+
+
+def test_a_whole_upload_outlives_the_time_of_an_unfinished_one(client: APIClient) -> None:
+    address = begin(client, 2)["Location"]
+    assert "Upload-Expires" not in patch(client, address, 0, b"ab"), "it is whole"
+    Upload.objects.update(expires=timezone.now() - timedelta(seconds=1))
+    assert uploads.forget_expired() == 0
+    assert client.head(address, headers=TUS)["Upload-Offset"] == "2"
+    Upload.objects.update(finished=timezone.now() - uploads.UNUSED_AFTER)
+    assert uploads.forget_expired() == 1
+
+
+@pytest.mark.parametrize("algorithm", uploads.DIGESTS)
+def test_a_piece_is_taken_by_its_checksum_or_not_at_all(client: APIClient, algorithm: str) -> None:
+    def checksum(data: bytes) -> str:
+        return f"{algorithm} {base64.b64encode(hashlib.new(algorithm, data).digest()).decode()}"
+
+    address = begin(client, 6)["Location"]
+    assert patch(client, address, 0, b"abc", **{"Upload-Checksum": checksum(b"abc")})["Upload-Offset"] == "3"
+    reply = patch(client, address, 3, b"dXf", **{"Upload-Checksum": checksum(b"def")})
+    assert (reply.status_code, reply.reason_phrase) == (460, "Checksum Mismatch")
+    assert reply.json()["error"]["code"] == "upload_checksum_mismatch"
+    assert client.head(address, headers=TUS)["Upload-Offset"] == "3"
+    patch(client, address, 3, b"def", **{"Upload-Checksum": checksum(b"def")})
+    assert storage().read_bytes(Upload.objects.get().key) == b"abcdef"
+
+
+@pytest.mark.parametrize(
+    "header", ["crc32 AAAA", "sha1", "sha1 !!", "sha1 AAAA", "SHA1 2jmj7l5rSw0yVb/vlWAYkK/YBwk=", ""]
+)
+def test_a_checksum_that_cannot_be_checked_is_refused(client: APIClient, header: str) -> None:
+    address = begin(client, 6)["Location"]
+    assert patch(client, address, 0, b"abc", **{"Upload-Checksum": header}).status_code == 400
+    assert client.head(address, headers=TUS)["Upload-Offset"] == "0"
+
+
+def test_a_team_uploads_no_more_than_it_may_keep(client: APIClient, cast: Cast, settings: Settings) -> None:
+    settings.SLIPWAY_TEAM_BYTES = 100
+    assert begin(client, 60).status_code == 201
+    reply = begin(client, 41)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (413, "storage_full")
+    assert begin(client, 40).status_code == 201
 
 
 def test_an_upload_that_a_dataset_was_made_of_stays(client: APIClient, cast: Cast) -> None:
@@ -154,7 +199,9 @@ def test_another_version_of_the_protocol_is_refused(client: APIClient, headers: 
 def test_the_server_says_what_it_can(client: APIClient) -> None:
     reply = client.options("/api/v1/uploads")
     assert reply.status_code == 204
-    assert set(reply["Tus-Extension"].split(",")) == {"creation", "creation-with-upload", "termination", "expiration"}
+    said = set(reply["Tus-Extension"].split(","))
+    assert said == {"creation", "creation-with-upload", "termination", "checksum", "expiration"}
+    assert reply["Tus-Checksum-Algorithm"] == "sha1,sha256,md5"
     assert int(reply["Tus-Max-Size"]) == 5 * 2**30
 
 

@@ -68,6 +68,16 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "upload_locked": (423, "Another request is adding to this upload.", "Wait until it has ended."),
             "too_many_uploads": (409, "You have as many unfinished uploads as allowed.", "Finish or cancel one."),
             "upload_in_use": (409, "A dataset was made from this upload.", "It is kept as long as the dataset."),
+            "upload_checksum_mismatch": (
+                460,
+                "The piece does not have the checksum named.",
+                "Send it again.",
+            ),
+            "storage_full": (
+                413,
+                "The team's storage is used up.",
+                "Delete data, or raise SLIPWAY_TEAM_BYTES.",
+            ),
             "tus_version": (412, "Only tus 1.0.0 is spoken here.", "Send `Tus-Resumable: 1.0.0`."),
         },
     ),
