@@ -19,7 +19,7 @@ from apps.training.models import Job
 from workers.contracts import names
 from workers.contracts.errors import ErrorCard, JobError, UserError
 from workers.contracts.kinds import KINDS
-from workers.contracts.manifest import IngestResult
+from workers.contracts.manifest import SUSPECTS, IngestResult, TrainResult
 
 __all__ = [
     "begin_upload",
@@ -217,6 +217,13 @@ def fail_import(*, job: Job, error: ErrorCard) -> DatasetVersion:
     if changed:
         _record_import(job, "dataset.import_failed", code=error.code)
     return version
+
+
+def record_suspects(*, job: Job, result: TrainResult) -> None:
+    """A training that looked for wrong labels has succeeded: its version, and no other, knows what it suspects."""
+    if SUSPECTS in result.files:
+        key = f"{names.attempt_prefix(job.pk, job.attempt)}/output/{SUSPECTS}"
+        DatasetVersion.objects.filter(pk=job.dataset_version_id).update(suspects_key=key)
 
 
 def _record_import(job: Job, event: str, **data: Any) -> None:

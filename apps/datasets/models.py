@@ -102,6 +102,8 @@ class DatasetVersion(models.Model):
     errors_key = models.CharField(max_length=200, blank=True)
     # Which rows the data doctor found what in; blank where in none.
     findings_key = models.CharField(max_length=200, blank=True)
+    # suspects.parquet of the newest training on this very version: labels that look wrong.
+    suspects_key = models.CharField(max_length=200, blank=True)
     content_hash = models.CharField(max_length=64, blank=True)
     data_bytes = models.BigIntegerField(default=0)
     rows = models.BigIntegerField(default=0)

@@ -60,12 +60,14 @@ def _succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
             return False
         finish_prediction(job=job, result=answered)
     else:
+        from apps.datasets.actions import record_suspects  # it imports our actions
         from apps.registry.actions import register_model
 
         trained = TrainResult.model_validate(result)
         if not transition(job, to=State.SUCCEEDED, metrics=trained.metrics, **changes):
             return False
         register_model(job=job, result=trained)
+        record_suspects(job=job, result=trained)
     _end_attempt(job, "succeeded", at)
     return True
 

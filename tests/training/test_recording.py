@@ -11,7 +11,7 @@ from apps.training.models import Attempt, Job, JobEvent, MetricPoint
 from apps.training.outcomes import MAX_ATTEMPTS
 from apps.training.recording import PoisonEntry, apply, apply_entry
 from tests.cast import Cast, make_version
-from tests.training.stories import Teller, ingest_result, queued, train_result
+from tests.training.stories import BUNDLE, Teller, ingest_result, queued, train_result
 from workers.contracts.errors import JobError
 from workers.contracts.events import RUNNER_STOPPED
 
@@ -98,6 +98,26 @@ def test_a_training_that_succeeds_has_a_model(job: Job, version: DatasetVersion)
     assert (model.number, model.bundle_sha256, model.parameters) == (2, "b" * 64, {"epochs": 3})
     assert model.bundle_key == f"jobs/{job.pk}/attempts/1/output/bundle.zip"
     assert job.attempts.get().outcome == "succeeded"
+
+
+def test_the_newest_training_on_a_version_says_which_labels_look_wrong(cast: Cast, version: DatasetVersion) -> None:
+    other = make_version(cast.ours.dataset)
+    keys = []
+    for _ in range(2):
+        job = queued(version)
+        teller = Teller(job)
+        teller.start()
+        result = train_result(version, job)
+        teller.say("succeeded", result=result | {"files": BUNDLE | {"suspects.parquet": BUNDLE["bundle.zip"]}})
+        version.refresh_from_db()
+        keys.append(version.suspects_key)
+        assert keys[-1] == f"jobs/{job.pk}/attempts/1/output/suspects.parquet"
+    teller = Teller(queued(version))
+    teller.start()
+    teller.say("succeeded", result=train_result(version, teller.job))
+    version.refresh_from_db()
+    other.refresh_from_db()
+    assert (version.suspects_key, other.suspects_key) == (keys[1], "")
 
 
 def test_an_ingest_that_succeeds_makes_its_version_ready(cast: Cast) -> None:

@@ -8,6 +8,8 @@ from workers.contracts.job import DatasetKind, TableFormat
 from workers.contracts.report import Report
 
 MANIFEST_VERSION: Final = 1
+# The file of a training's output that says which labels look wrong.
+SUSPECTS: Final = "suspects.parquet"
 
 
 class _Part(BaseModel):
@@ -123,7 +125,12 @@ class Manifest(_Part):
 
 
 class TrainResult(_Part):
-    """result.json of a train job (with `files` added by JobDir.write_result). output/ holds bundle.zip.
+    """result.json of a train job (with `files` added by JobDir.write_result). output/ holds bundle.zip and, of
+    classifiers that had enough rows for it, suspects.parquet.
+
+    suspects.parquet has a row for each of the version's: `row` int32 (the version's), `predicted` string (the answer of
+    a model that did not learn from this row), `label_probability` float32 (which it gives the row's own label; null
+    where it knows no such label), `suspicion` float32 (0 to 1, higher: likelier a wrong label), `suspect` bool.
 
     `metrics`: {"validation": {name: value}, "test": {...}}, also in the report; for recommendation each split also
     holds "popularity": {...}.

@@ -142,6 +142,18 @@ class Search(_Part):
     trials: list[dict[str, Any]]
 
 
+class SuspectedLabels(_Part):
+    """How many of the version's labels look wrong, by confident learning on answers of models that did not learn from
+    the row in question. `pairs`: from which label to which answer, the most frequent first; `others`: rows of the pairs
+    that are not listed. `method` says in words what gave the answers."""
+
+    rows: int
+    suspected: int
+    pairs: list[Confusion]
+    others: int = 0
+    method: str
+
+
 class ClassificationReport(_Part):
     """The report of a classifier."""
 
@@ -155,6 +167,7 @@ class ClassificationReport(_Part):
     temperature: Temperature | None = None
     cross_validation: CrossValidation | None = None
     search: Search | None = None
+    suspected_labels: SuspectedLabels | None = None
     notes: list[str] = []
 
 

@@ -38,6 +38,7 @@ def run_job(job_dir: JobDir) -> None:
         evidence = f"{template.title} takes {template.kind} data; this is {spec.train.dataset.kind} data."
         raise JobError("template_mismatch", evidence=evidence)
     from workers.engine.bundle import export_bundle, zip_bundle
+    from workers.engine.suspects import find_suspects
 
     run.world.join(run.device)
     if run.world.rank == 0:
@@ -51,13 +52,16 @@ def run_job(job_dir: JobDir) -> None:
     run.progress(0.91, "Evaluating")
     metrics, measured = trained.evaluate()
     metrics |= learned.metrics
+    job_dir.output.mkdir(exist_ok=True)
+    suspected = find_suspects(run, trained)
+    if suspected:
+        learned.report["suspected_labels"] = suspected.model_dump(mode="json")
     report = read_report({**measured, **learned.report}).model_dump(mode="json")
     folder = job_dir.root / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     manifest = export_bundle(run, template, trained, metrics, report, folder)
     run.progress(0.99, "Packing")
-    job_dir.output.mkdir(exist_ok=True)
     zip_bundle(folder, job_dir.output / "bundle.zip")
     result = TrainResult(
         metrics=metrics,

@@ -1,6 +1,6 @@
 """k-fold cross-validation: stratified by label, equal content never on both sides, the test rows apart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +19,8 @@ _OUTSIDE = -1
 _TIMES_A_FOLD = 2.5
 
 
-def deal(run: Run, folds: int) -> np.ndarray:
-    """int64 [rows of the file]: the fold of each training and validation row, -1 for the others.
+def deal(run: Run, folds: int, splits: Sequence[str] = ("train", "validation")) -> np.ndarray:
+    """int64 [rows of the file]: the fold of each row of these splits, -1 for the others.
 
     Rows of equal content (column `hash`) are dealt together; each label's rows are spread evenly, by the run's seed.
     Raises JobError where a fold would be empty.
@@ -28,7 +28,7 @@ def deal(run: Run, folds: int) -> np.ndarray:
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(run.data_path, columns=["split", "hash", "label"], memory_map=True)
-    inside = np.isin(_codes(table["split"], ["train", "validation"]), (0, 1))
+    inside = _codes(table["split"], list(splits)) >= 0
     contents = _codes(table["hash"])[inside]
     labels = _codes(table["label"])[inside]
     # One entry per content, with the label of its first row and its number of rows.

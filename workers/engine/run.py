@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from workers.contracts.events import Pace
 from workers.contracts.job import JobSpec, TrainSpec
@@ -194,6 +194,14 @@ class Run:
                 yield batch.filter(here).select(columns)
 
 
+class CrossFitted(NamedTuple):
+    """What models answer of rows that they did not learn from: float32 [rows, labels], rows sum to 1; `method` says in
+    words what models these are."""
+
+    probabilities: "np.ndarray"
+    method: str
+
+
 class UnlikeError(Exception):
     """Models that do not read inputs alike cannot answer as one."""
 
@@ -234,6 +242,15 @@ class Trained(ABC):
         """One metric of the validation rows; None where there are none. Cheaper than all of `evaluate` where it can."""
         score = self.evaluate()[0].get("validation", {}).get(metric)
         return None if score is None else float(score)
+
+    def cross_fit(self, whole: Run, labels: list[str], given: "np.ndarray", dealt: "np.ndarray") -> CrossFitted | None:
+        """The probabilities of the labels for each row of `whole`'s training split, by a model that learned from the
+        rows of other folds alone; None where there is no cheap way to it.
+
+        `given`: int64 [rows], places in `labels`; `dealt`: int64 [rows], the folds. Nothing that was fitted to the
+        labels of a row may take part in its answer.
+        """
+        return None
 
     def averaged(self, run: Run, others: "Sequence[Trained]") -> "Trained":
         """One model that answers with the mean of this one and others like it, judged on the test rows of `run`.

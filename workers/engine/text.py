@@ -17,7 +17,7 @@ from workers.engine.edge_cases import EdgeCase, text_cases
 from workers.engine.examples import Examples
 from workers.engine.logistic import weigh
 from workers.engine.loop import fit, predict
-from workers.engine.run import Run
+from workers.engine.run import CrossFitted, Run
 from workers.engine.settings import Settings
 from workers.engine.text_linear import LinearTrainer
 from workers.engine.text_network import TextEnsemble, TextNetwork, TextNetworks, phrase_table
@@ -292,6 +292,16 @@ class TrainedText(TrainedClassifier):
             reader.tokenizer.save(str(folder / name), pretty=False)
             tokenizers.append({"file": name, **reader.settings()})
         return {"max_chars": self.max_chars, "max_tokens": self.readers[-1].max_tokens, "tokenizers": tokenizers}
+
+    def cross_fit(self, whole: Run, labels: list[str], given: np.ndarray, dealt: np.ndarray) -> CrossFitted:
+        """See Trained. By logistic regression on n-grams of tokens and characters, whatever the model itself is: it
+        costs a small part of what a network does and is not far behind it. Tokens are learned from all texts."""
+        params = whole.params
+        assert isinstance(params, TextParams)
+        tokenizer = train_tokenizer(lambda: _texts(whole, "train", self.max_chars), params.vocabulary, params.lowercase)
+        texts = TextExamples(whole, "train", [TokenReader(tokenizer, params.max_tokens)], labels, self.max_chars)
+        answers = LinearTrainer(whole, tokenizer, len(labels)).cross_fit(texts, dealt)
+        return CrossFitted(answers, "logistic regression on words and characters")
 
     def reference_cases(self) -> list[Any]:
         """The first texts of the evaluation rows."""

@@ -19,6 +19,8 @@ _MOST_NGRAMS, _FEWEST_NGRAMS, _MOST_WEIGHTS = 200_000, 20_000, 5_000_000
 _MOST_TOKENS = 4_000_000
 _MOST_WAITING = 8_000_000
 _BATCH = 256
+# Texts that are answered at once.
+_MOST_HELD = 20_000
 # Multiplications in all iterations together, and the iterations for each strength.
 _MOST_WORK, _MOST_ITERATIONS, _FEWEST_ITERATIONS = 8e9, 50, 12
 # Inverse regularisation.
@@ -111,15 +113,7 @@ class LinearTrainer:
 
     def train(self, train: Texts, validation: Texts, importance: np.ndarray) -> LinearText:
         """`importance`: float32 [labels], of the labels' rows. The best of _STRENGTHS is taken."""
-        rows = self._rows_to_learn_from(train)
-        most = max(_FEWEST_NGRAMS, min(_MOST_NGRAMS, _MOST_WEIGHTS // self._labels))
-        of_tokens = frequent(map(self._ngrams.of_tokens, self._batches(train, rows, 0.0, 0.05)), most)
-        of_characters = frequent(map(self._ngrams.of_characters, self._batches(train, rows, 0.05, 0.25)), most)
-        self._ngrams.know(of_tokens, of_characters)
-
-        found = self._find(train, rows, 0.25, 0.5)
-        idf = inverse_frequencies(found)
-        matrix = tf_idf(found, idf, self._ngrams.first_of_characters)
+        rows, matrix, idf = self._learn_ngrams(train)
         truth = train.labels[rows]
         problem = Logistic(matrix, truth, importance[truth], self._labels)
         known = np.flatnonzero(validation.labels >= 0)
@@ -130,14 +124,57 @@ class LinearTrainer:
         weights, bias = self._solve(problem, judged, validation.labels[known])
         return LinearText(self._ngrams, idf, weights, bias).eval()
 
+    def cross_fit(self, texts: Texts, dealt: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 [texts, labels], each text's by a model that learned from the other folds alone.
+
+        `dealt`: int64 [texts], the folds. Which n-grams are known, and in how many texts they are, comes from all
+        texts: that is no matter of labels.
+        """
+        rows, matrix, idf = self._learn_ngrams(texts)
+        fold_of = dealt[rows]
+        answers = np.zeros((len(texts), self._labels), dtype=np.float32)
+        iterations = self._iterations(matrix.nnz, int(dealt.max()) + 1)
+        for fold in range(int(dealt.max()) + 1):
+            learned = np.flatnonzero(fold_of != fold)
+            truth = texts.labels[rows[learned]]
+            problem = Logistic(matrix[learned], truth, np.ones(len(truth), np.float32), self._labels)
+            weights, bias = problem.solve(_USUAL_STRENGTH, iterations, lambda: None)
+            held = np.flatnonzero(dealt == fold)
+            for start in range(0, len(held), _MOST_HELD):
+                part = held[start : start + _MOST_HELD]
+                # Texts that were learned from are at hand; of very many texts not all were.
+                if len(rows) == len(texts):
+                    found = matrix[part]
+                else:
+                    found = tf_idf(self._find(texts, part, 0.0, 0.0), idf, self._ngrams.first_of_characters)
+                answers[part] = np.exp(log_probabilities(found @ weights + bias))
+        return answers
+
+    def _learn_ngrams(self, train: Texts) -> tuple[np.ndarray, scipy.sparse.csr_matrix, np.ndarray]:
+        """Which n-grams are known from now on; the rows to learn from, these as TF-IDF, and the n-grams' idf."""
+        rows = self._rows_to_learn_from(train)
+        most = max(_FEWEST_NGRAMS, min(_MOST_NGRAMS, _MOST_WEIGHTS // self._labels))
+        of_tokens = frequent(map(self._ngrams.of_tokens, self._batches(train, rows, 0.0, 0.05)), most)
+        of_characters = frequent(map(self._ngrams.of_characters, self._batches(train, rows, 0.05, 0.25)), most)
+        self._ngrams.know(of_tokens, of_characters)
+
+        found = self._find(train, rows, 0.25, 0.5)
+        idf = inverse_frequencies(found)
+        matrix = tf_idf(found, idf, self._ngrams.first_of_characters)
+        return rows, matrix, idf
+
+    def _iterations(self, entries: int, problems: int) -> int:
+        """Of each of so many problems whose matrix has so many entries."""
+        work = entries * (self._labels + 4)
+        return int(min(_MOST_ITERATIONS, max(_FEWEST_ITERATIONS, _MOST_WORK / problems / work)))
+
     def _solve(
         self,
         problem: Logistic,
         judged: scipy.sparse.csr_matrix | None,
         truth: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        work = problem.rows.nnz * (self._labels + 4)
-        iterations = int(min(_MOST_ITERATIONS, max(_FEWEST_ITERATIONS, _MOST_WORK / len(_STRENGTHS) / work)))
+        iterations = self._iterations(problem.rows.nnz, len(_STRENGTHS))
         done = 0
 
         def tell() -> None:

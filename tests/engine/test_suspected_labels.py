@@ -1,0 +1,86 @@
+"""Labels that look wrong: the method on an example worked by hand, and jobs on data with planted errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.engine.jobs import TEXT, Job, make_job, run
+from workers.engine.confident_learning import confident_counts, estimated_joint, judge, thresholds
+
+# Ten rows: four given 0, six given 1; the last one given 0 and the last one given 1 look like the other label.
+GIVEN = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+OF_ZERO = np.array([0.9, 0.8, 0.7, 0.1, 0.2, 0.2, 0.1, 0.3, 0.45, 0.95])
+PROBABILITIES = np.stack([OF_ZERO, 1 - OF_ZERO], axis=1)
+
+
+def test_the_method_finds_what_a_hand_finds() -> None:
+    # Mean self-confidence: (0.9 + 0.8 + 0.7 + 0.1) / 4 and (0.8 + 0.8 + 0.9 + 0.7 + 0.55 + 0.05) / 6.
+    least = thresholds(GIVEN, PROBABILITIES)
+    assert least == pytest.approx([0.625, 3.8 / 6])
+    # The row with 0.45 reaches no threshold: it does not count.
+    counts = confident_counts(GIVEN, PROBABILITIES, least)
+    assert counts.tolist() == [[3, 1], [1, 4]]
+    # Of the four given 0 a quarter, of the six given 1 a fifth is the other: 3, 1, 1.2 and 4.8 of ten.
+    joint = estimated_joint(counts, np.bincount(GIVEN))
+    assert joint == pytest.approx(np.array([[0.3, 0.1], [0.12, 0.48]]))
+    judged = judge(GIVEN, PROBABILITIES)
+    assert np.flatnonzero(judged.suspect).tolist() == [3, 9]
+    # (1 - (0.1 - 0.9)) / 2 and (1 - (0.05 - 0.95)) / 2.
+    assert judged.suspicion[[3, 9]] == pytest.approx([0.9, 0.95])
+
+
+def test_labels_that_no_row_has_confidently_are_taken_as_right() -> None:
+    # Nothing reaches label 1's threshold but what was given it; label 2 has no row at all.
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1], [0.4, 0.5, 0.1]])
+    judged = judge(np.array([0, 0, 1]), probabilities)
+    assert not judged.suspect.any()
+    assert judged.joint.sum() == pytest.approx(1)
+
+
+def plant(job: Job) -> np.ndarray:
+    """Give every nineteenth row another label; which, bool [rows]."""
+    path = job.inputs / "data.parquet"
+    table = pq.read_table(path)
+    labels = np.array(table["label"].to_pylist(), dtype=object)
+    names = sorted(set(labels))
+    source = np.random.default_rng(7)
+    wrong = np.arange(len(labels)) % 19 == 7
+    for row in np.flatnonzero(wrong):
+        labels[row] = source.choice([name for name in names if name != labels[row]])
+    place = table.schema.get_field_index("label")
+    pq.write_table(table.set_column(place, "label", pa.array(labels.tolist())), path)
+    return wrong
+
+
+@pytest.mark.parametrize("key", [TEXT])
+def test_planted_errors_are_found_in_all_splits(key: str, tmp_path: Path) -> None:
+    job = make_job(tmp_path, key)
+    truth = pq.read_table(job.inputs / "data.parquet")["label"].to_pylist()
+    wrong = plant(job)
+    run(job)
+    found = pq.read_table(job.output / "suspects.parquet")
+    assert found.schema.names == ["row", "predicted", "label_probability", "suspicion", "suspect"]
+    assert found["row"].to_pylist() == list(range(len(truth)))
+    suspect = found["suspect"].to_numpy()
+    assert (suspect & wrong).sum() >= 0.8 * wrong.sum()
+    assert (suspect & wrong).sum() >= 0.8 * suspect.sum()
+    splits = np.array(pq.read_table(job.inputs / "data.parquet", columns=["split"])["split"].to_pylist())
+    assert set(splits[suspect]) == {"train", "validation", "test"}
+    predicted = found["predicted"].to_pylist()
+    right = [predicted[row] == truth[row] for row in np.flatnonzero(suspect & wrong)]
+    assert np.mean(right) > 0.8
+    suspicion = found["suspicion"].to_numpy()
+    assert suspicion[wrong].mean() > 0.7 > 0.3 > suspicion[~wrong].mean()
+    told = job.result["report"]["suspected_labels"]
+    assert (told["rows"], told["suspected"]) == (len(truth), suspect.sum())
+    assert sum(pair["rows"] for pair in told["pairs"]) + told["others"] == told["suspected"]
+    assert "suspects.parquet" in job.result["files"]
+
+
+def test_a_job_may_leave_the_labels_alone(tmp_path: Path) -> None:
+    job = run(make_job(tmp_path, TEXT, check_labels=False, epochs=1))
+    assert list(job.result["files"]) == ["bundle.zip"]
+    assert job.result["report"]["suspected_labels"] is None
