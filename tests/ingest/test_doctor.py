@@ -54,7 +54,9 @@ def test_small_uneven_and_similar_classes_are_told(tmp_path: Path) -> None:
     assert "good: 100, Good: 4" in done.issue("class_imbalance")["examples"][0]["value"] or done.issue(
         "class_imbalance"
     )
-    assert done.issue("class_similar")["examples"][0]["value"] == "Good / good"
+    assert done.issue("class_similar")["examples"] == [{"line": 202, "value": "good (100), Good (4)"}]
+    assert done.issue("class_similar")["message"].endswith("the width of letters: good (100), Good (4).")
+    assert done.findings["class_similar"] == [200, 201, 202, 203]
 
 
 def test_clean_data_has_no_issues(tmp_path: Path) -> None:

@@ -179,8 +179,13 @@ CATALOGUE: Final[dict[str, Entry]] = {
             ),
             "class_similar": (
                 422,
-                "Labels differ only in case or spaces.",
+                "Labels differ only in case, spaces, dashes or the width of letters.",
                 "Merge them if they mean the same; they count as different classes.",
+            ),
+            "class_typo": (
+                422,
+                "Rare labels are one letter away from a frequent one.",
+                "Correct them if they are slips of the pen; they count as different classes.",
             ),
             "class_small": (422, "A class has very few examples.", "Add examples, at least ten."),
             "class_imbalance": (

@@ -1,17 +1,16 @@
 """What is kept in memory of the rows of a classification dataset, 21 bytes each, and what is decided from it."""
 
 from array import array
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from workers.contracts.errors import JobError
+from workers.contracts.errors import CATALOGUE, JobError
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
-from workers.ingest import duplicates, finish, splits
+from workers.ingest import duplicates, finish, label_names, splits
 from workers.ingest.context import Import
 from workers.ingest.hashing import Hashes
 from workers.ingest.issues import Severity
@@ -175,9 +174,32 @@ def _tell_classes(ctx: Import, items: Items) -> None:
     if classes[most] >= _IMBALANCE * classes[least]:
         value = f"{most}: {classes[most]:,}, {least}: {classes[least]:,}"
         ctx.issues.add("class_imbalance", "warning", line=lines[least], value=value)
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in classes:
-        alike["".join(name.casefold().split())].append(name)
-    for group in alike.values():
-        if len(group) > 1:
-            ctx.issues.add("class_similar", "warning", line=lines[group[-1]], value=" / ".join(group))
+    named: tuple[tuple[str, list[list[str]]], ...] = (
+        ("class_similar", label_names.similar(classes)),
+        ("class_typo", label_names.typos(classes)),
+    )
+    for code, groups in named:
+        _tell_names(ctx, items, code, groups, classes, lines)
+
+
+def _tell_names(
+    ctx: Import,
+    items: Items,
+    code: str,
+    groups: list[list[str]],
+    classes: dict[str, int],
+    lines: dict[str, int],
+) -> None:
+    """Groups of labels that look like one; the findings are on the rows of all but the most frequent of each."""
+    if not groups:
+        return
+    shown = [label_names.described(group, classes) for group in groups]
+    message = f"{CATALOGUE[code].message.rstrip('.')}: {'; '.join(shown[:3])}{'; …' if len(shown) > 3 else '.'}"
+    others = {name for group in groups for name in group[1:]}
+    codes = [place for place, name in enumerate(items.names) if name in others]
+    rows = np.flatnonzero(np.isin(items.labels, codes))
+    for group, value in zip(groups, shown, strict=True):
+        line = min(lines[name] for name in group[1:])
+        ctx.issues.add(code, "warning", line=line, value=value, count=0, message=message)
+    ctx.issues.add(code, "warning", count=len(rows))
+    ctx.findings.extend(rows, code)
