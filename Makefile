@@ -42,7 +42,7 @@ $(NPM_STAMP): package.json package-lock.json .npmrc | $(PY_STAMP)
 
 # Files of tests are dealt to as many processes as there are cores, at most four; one process: ARGS="-n 0".
 test: install
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install
 	@$(BIN)/ruff check .

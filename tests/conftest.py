@@ -13,27 +13,44 @@ import redis
 
 from slipway import embedded
 
+# Folders whose files of tests take longest.
+_LONGEST = ("journey", "training", "browser", "batch", "runner", "serving")
+
 # Settings are read once, at import: where the servers will be is decided now. They start when a test first needs them.
 _HOME = Path(tempfile.mkdtemp(prefix="slipway-tests-"))
 _ADDRESSES = embedded.addresses(_HOME)
 _GIVEN = {name for name in os.environ if name.startswith("SLIPWAY_") and name != "SLIPWAY_TEST_DATA"}
 for _name in _GIVEN:
     del os.environ[_name]
-os.environ.update(
-    DJANGO_SETTINGS_MODULE="slipway.settings",
-    DATABASE_URL=_ADDRESSES.database_url,
-    REDIS_URL=_ADDRESSES.redis_url,
-    SLIPWAY_EMBEDDED_DATABASE="1",
-    SLIPWAY_HOME=str(_HOME),
-)
+_SETTINGS = {
+    "DJANGO_SETTINGS_MODULE": "slipway.settings",
+    "DATABASE_URL": _ADDRESSES.database_url,
+    "REDIS_URL": _ADDRESSES.redis_url,
+    "SLIPWAY_EMBEDDED_DATABASE": "1",
+    "SLIPWAY_HOME": str(_HOME),
+}
+os.environ.update(_SETTINGS)
 (_HOME / "static").mkdir()  # whitenoise warns of a folder that is not there
 django.setup()
 
 pytest_plugins = ["tests.cast", "tests.chromium", "tests.stack", "tests.s3"]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """A process of pytest-xdist makes a home of its own; handed ours, it would read its settings before it has one."""
+    for name in _SETTINGS:
+        os.environ.pop(name, None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest is begun first, so that no process is left with it at the end."""
+    order = {folder: place for place, folder in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+
+
 def pytest_unconfigure() -> None:
-    """The home goes with the process."""
+    """The home goes with the process; also with that of pytest-xdist which only deals out the tests."""
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
