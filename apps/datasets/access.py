@@ -17,12 +17,11 @@ def dataset_for(actor: User, dataset_id: str, *, need: Need = "read") -> Dataset
 
 
 def version_for(actor: User, dataset_id: str, number: str | None = None) -> DatasetVersion:
-    """A version of a dataset by its number, the newest without one. Raises UserError `not_found` or `not_allowed`."""
+    """A version of a dataset by its number, without one the latest. Raises UserError `not_found` or `not_allowed`."""
     dataset = dataset_for(actor, dataset_id)
-    versions = dataset.versions.select_related("dataset__project__team")
-    if number is not None:
-        versions = versions.filter(number=positive_int(number, "version"))
-    found = versions.order_by("-number").first()
+    if number is None:
+        return dataset.latest
+    found = dataset.versions.filter(number=positive_int(number, "version")).first()
     if found is None:
         raise UserError("not_found")
     return found

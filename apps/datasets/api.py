@@ -15,7 +15,7 @@ from apps.core import api
 from apps.core.downloads import download, download_pieces
 from apps.core.parsers import JsonParser
 from apps.core.schema import paged
-from apps.datasets import actions, browse
+from apps.datasets import actions, browse, edits
 from apps.datasets import serializers as s
 from apps.datasets.access import dataset_for, upload_for, version_for
 from apps.datasets.models import Dataset, DatasetVersion, Upload
@@ -88,6 +88,34 @@ def restore(request: Request, dataset_id: str) -> Response:
 
 
 @extend_schema(
+    methods=["GET"],
+    parameters=[VERSION, OpenApiParameter("code", required=True), OpenApiParameter("repair")],
+    responses=s.RepairPreviewOut,
+    summary="What a repair would do",
+)
+@extend_schema(
+    methods=["POST"],
+    request=s.RepairIn,
+    responses={202: s.NewVersionOut},
+    summary="Repair what was found: a new version",
+)
+@api_view(["GET", "POST"])
+def repair(request: Request, dataset_id: str) -> Response:
+    actor = actor_of(request)
+    if request.method == "POST":
+        dataset = dataset_for(actor, dataset_id, need="write")
+        asked = api.read(s.RepairIn, request)
+        found = actions.repair_version(actor=actor, dataset=dataset, code=asked["code"], name=asked["repair"])
+        return _accepted(found)
+    query = api.read_query(request, {"version", "code", "repair"})
+    version = version_for(actor, dataset_id, query.get("version"))
+    chosen = edits.repair_for(version, query.get("code", ""), query.get("repair", ""))
+    preview = edits.preview_repair(version, chosen)
+    about = {"code": chosen.code, "repair": chosen.name, "title": chosen.title, "does": chosen.does}
+    return Response({**about, **preview._asdict()})
+
+
+@extend_schema(
     parameters=[VERSION], responses={(200, "text/csv"): OpenApiTypes.BINARY}, summary="The rejected rows, as CSV"
 )
 @api_view(["GET"])
@@ -129,7 +157,7 @@ def data(request: Request, dataset_id: str) -> HttpResponseBase:
     summary="Rows as stored",
 )
 @extend_schema(
-    methods=["PATCH"], request=s.ChangesIn, responses={202: s.NewVersionOut}, summary="Correct labels: a new version"
+    methods=["PATCH"], request=s.ChangesIn, responses={202: s.NewVersionOut}, summary="Correct rows: a new version"
 )
 @api_view(["GET", "PATCH"])
 def rows(request: Request, dataset_id: str) -> Response:
@@ -201,6 +229,7 @@ def _row(dataset: Dataset) -> dict[str, Any]:
 
 def _detail(version: DatasetVersion) -> dict[str, Any]:
     job = version.jobs.filter(kind="ingest").order_by("-created").first()
+    issues, repairs = edits.issues(version), edits.repairs_for(version)
     return {
         **_row(version.dataset),
         "version": version.number,
@@ -214,7 +243,7 @@ def _detail(version: DatasetVersion) -> dict[str, Any]:
         "classes": version.classes,
         "splits": {split: version.splits.get(split, 0) for split in ("train", "validation", "test")},
         "profile": version.profile,
-        "issues": version.issues,
+        "issues": [{**one, "repairs": [repair.name for repair in repairs.get(one["code"], [])]} for one in issues],
         "error": version.error,
         "job": job.pk if job else None,
         "created": version.created,

@@ -71,8 +71,9 @@ class Dataset(models.Model):
 
     @property
     def latest(self) -> "DatasetVersion":
-        """The newest version; every dataset has one."""
-        return self.versions.order_by("-number")[0]
+        """The newest version that did not fail, or else the newest: every dataset has one."""
+        numbered = self.versions.order_by("-number")
+        return numbered.exclude(state=DatasetVersion.State.FAILED).first() or numbered[0]
 
 
 class DatasetVersion(models.Model):
@@ -86,6 +87,7 @@ class DatasetVersion(models.Model):
     class Origin(models.TextChoices):
         IMPORT = "import", _("Import")
         CORRECTION = "correction", _("Correction")
+        REPAIR = "repair", _("Repair")
         RESTORED = "restored", _("Restored")
 
     id = IdField("dsv")
@@ -94,6 +96,8 @@ class DatasetVersion(models.Model):
     state = models.CharField(max_length=12, choices=State.choices, default=State.PROCESSING)
     origin = models.CharField(max_length=12, choices=Origin.choices, default=Origin.IMPORT)
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, related_name="children")
+    # Of a repair its name (see workers.ingest.repairs).
+    repair = models.CharField(max_length=40, blank=True)
     source_key = models.CharField(max_length=200)
     source_name = models.CharField(max_length=255)
     mapping = models.JSONField(default=dict)
@@ -104,6 +108,8 @@ class DatasetVersion(models.Model):
     findings_key = models.CharField(max_length=200, blank=True)
     # suspects.parquet of the newest training on this very version: labels that look wrong.
     suspects_key = models.CharField(max_length=200, blank=True)
+    # Of an edited version which row of its parent each row was; blank where nothing says.
+    lineage_key = models.CharField(max_length=200, blank=True)
     content_hash = models.CharField(max_length=64, blank=True)
     data_bytes = models.BigIntegerField(default=0)
     rows = models.BigIntegerField(default=0)

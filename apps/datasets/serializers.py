@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from apps.datasets.actions import MAX_LABEL_CHARS
 from apps.datasets.models import DatasetVersion, Kind
+from workers.contracts.job import SPLITS
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
@@ -46,7 +47,18 @@ class DatasetIn(serializers.Serializer[Any]):
 
 class ChangeIn(serializers.Serializer[Any]):
     row = serializers.IntegerField(min_value=0, max_value=2**62)
-    label = serializers.CharField(max_length=MAX_LABEL_CHARS)  # type: ignore[assignment]
+    label = serializers.CharField(max_length=MAX_LABEL_CHARS, required=False)  # type: ignore[assignment]
+    text = serializers.CharField(max_length=1_000_000, required=False, trim_whitespace=False)
+    split = serializers.ChoiceField(choices=SPLITS, required=False)
+    drop = serializers.BooleanField(required=False, help_text="The row goes.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """A change changes something."""
+        if len(attrs) < 2:
+            raise serializers.ValidationError({"label": "Give a label, a text, a split, or drop."})
+        if not attrs.get("text", "text").strip():
+            raise serializers.ValidationError({"text": "The text is empty."})
+        return attrs
 
 
 class ChangesIn(serializers.Serializer[Any]):
@@ -55,6 +67,30 @@ class ChangesIn(serializers.Serializer[Any]):
 
 class VersionIn(serializers.Serializer[Any]):
     version = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
+
+
+class RepairIn(serializers.Serializer[Any]):
+    code = serializers.CharField(max_length=60, help_text="The issue's code.")
+    repair = serializers.CharField(
+        max_length=40, required=False, default="", help_text="Which of several repairs; without it the usual one."
+    )
+
+
+class ExampleOut(serializers.Serializer[Any]):
+    row = serializers.IntegerField()
+    before = serializers.DictField(child=serializers.CharField())
+    after = serializers.DictField(child=serializers.CharField(), allow_null=True, help_text="Null: the row goes.")
+
+
+class RepairPreviewOut(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    repair = serializers.CharField()
+    title = serializers.CharField()
+    does = serializers.CharField()
+    dropped = serializers.IntegerField()
+    relabelled = serializers.IntegerField()
+    changed = serializers.IntegerField()
+    examples = ExampleOut(many=True)
 
 
 class NewVersionOut(serializers.Serializer[Any]):
@@ -82,7 +118,9 @@ class DatasetOut(NewVersionOut):
     classes = serializers.DictField(child=serializers.IntegerField())
     splits = SplitsOut()
     profile = serializers.DictField()
-    issues = serializers.ListField(child=serializers.DictField())
+    issues = serializers.ListField(
+        child=serializers.DictField(), help_text="`repairs` names what POST /datasets/{id}/repair can do about one."
+    )
     error = serializers.DictField(allow_null=True)
     job = serializers.CharField(allow_null=True, help_text="The import.")
     created = serializers.DateTimeField()

@@ -7,6 +7,7 @@ from apps.datasets.models import DatasetVersion
 from apps.training.models import Job
 from workers.contracts import names
 from workers.contracts.job import BatchSpec, DatasetRef, IngestSpec, InputFile, JobSpec, TrainSpec
+from workers.contracts.manifest import SUSPECTS
 
 
 def build_spec(job: Job) -> JobSpec:
@@ -60,14 +61,19 @@ def _train(job: Job) -> tuple[list[InputFile], TrainSpec]:
     return [InputFile(name="data.parquet", key=version.data_key)], train
 
 
+_EDITED = (DatasetVersion.Origin.CORRECTION, DatasetVersion.Origin.REPAIR)
+
+
 def _sources(version: DatasetVersion) -> list[InputFile]:
-    """A correction reads its parent's data and, from its own source, the changes."""
-    if version.origin == DatasetVersion.Origin.CORRECTION and version.parent:
-        return [
-            InputFile(name="source", key=version.parent.data_key),
-            InputFile(name="changes.json", key=version.source_key),
-        ]
-    return [InputFile(name="source", key=version.source_key)]
+    """An edited version reads its parent's data, and what it is to do from its own source or from the findings."""
+    parent = version.parent
+    if version.origin not in _EDITED or parent is None:
+        return [InputFile(name="source", key=version.source_key)]
+    beside = {"findings.parquet": parent.findings_key, SUSPECTS: parent.suspects_key}
+    if version.origin == DatasetVersion.Origin.CORRECTION:
+        beside = {"changes.json": version.source_key}
+    found = [InputFile(name=name, key=key) for name, key in beside.items() if key]
+    return [InputFile(name="source", key=parent.data_key), *found]
 
 
 def _ingest(job: Job) -> tuple[list[InputFile], IngestSpec]:
@@ -77,6 +83,7 @@ def _ingest(job: Job) -> tuple[list[InputFile], IngestSpec]:
         filename=version.source_name,
         mapping=version.mapping,
         corrections=version.origin == DatasetVersion.Origin.CORRECTION,
+        repair=version.repair if version.origin == DatasetVersion.Origin.REPAIR else "",
     )
     return _sources(version), ingest
 

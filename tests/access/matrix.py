@@ -175,6 +175,10 @@ API: Final = [
     Line("GET", V1 + "datasets/<str:dataset_id>/errors.csv", readers()),
     Line("GET", V1 + "datasets/<str:dataset_id>/data", readers()),
     Line("POST", V1 + "datasets/<str:dataset_id>/restore", writers(409), just(version=1)),  # there is no newer one
+    Line(
+        "GET", V1 + "datasets/<str:dataset_id>/repair", readers(422), query=just(code="text_markup")
+    ),  # not found there
+    Line("POST", V1 + "datasets/<str:dataset_id>/repair", writers(422), just(code="text_markup")),
     Line("GET", V1 + "datasets/<str:dataset_id>/rows", readers()),
     Line(
         "PATCH",

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
 
 from apps.core.artifacts import storage
 from apps.datasets import actions
@@ -19,6 +21,8 @@ from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import IngestResult
 from workers.ingest.run import run
 
+ApiOf = Callable[..., APIClient]
+Imported = Callable[[DatasetVersion], DatasetVersion]
 REVIEWS = b"text,label\n" + b"".join(
     b"a good film number %d,good\na bad film number %d,bad\n" % (n, n) for n in range(20)
 )
@@ -36,6 +40,14 @@ def stored(actor: User, project: Project, data: bytes = REVIEWS, filename: str =
     """An upload of some bytes."""
     file = SimpleUploadedFile(filename, data)
     return actions.store_upload(actor=actor, team=project.team, filename=filename, stream=file, size=len(data))
+
+
+def created(actor: User, project: Project, data: bytes = REVIEWS, **fields: Any) -> DatasetVersion:
+    """The first version of a dataset of some bytes, not imported yet."""
+    upload = stored(actor, project, data)
+    return actions.create_dataset(
+        actor=actor, project=project, upload=upload, **{"name": "Films", "kind": "text", **fields}
+    )
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "A correction does not fit the data.",
                 "Reload the rows and correct them again.",
             ),
+            "edit_empty": (422, "Nothing in the data would change.", "Look at the rows yourself."),
             "archive_unreadable": (422, "The archive cannot be opened.", "Make it again as a plain zip or tar."),
             "archive_encrypted": (422, "The archive is protected by a password.", "Make it again without a password."),
             "archive_bomb": (422, "The archive unpacks to far more than its size.", "Make it again with only images."),
@@ -192,6 +193,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 422,
                 "The classes are of very different sizes.",
                 "Training weighs them; more data helps.",
+            ),
+            "label_suspect": (
+                422,
+                "Labels look wrong to a model that did not learn from their rows.",
+                "Look at them; accept what the model suggests where it is right.",
             ),
             "text_mojibake": (
                 422,

@@ -46,14 +46,15 @@ class IngestSpec(Contract):
     """Read `inputs/source` (called `filename` by its owner) into Parquet.
 
     `mapping` names columns: {"text", "label", "split"?}, {"user", "item", "rating"?, "timestamp"?, "split"?} or, for
-    tables, {"label", "split"?}; what it leaves out is guessed. With `corrections`, `inputs/source` is the data.parquet
-    of an earlier version and `changes.json` beside it says which labels to change: {"changes": [{"row": 17, "label":
-    "spam"}, …]}.
+    tables, {"label", "split"?}; what it leaves out is guessed. With `corrections` or `repair`, `inputs/source` is the
+    data.parquet of an earlier version: `changes.json` beside it says what to correct (see workers.ingest.correct), or
+    `repair` names what to do (see workers.ingest.repairs), perhaps with findings.parquet and suspects.parquet beside.
     """
 
     kind: DatasetKind
     filename: str
     corrections: bool = False
+    repair: str = ""
     mapping: dict[str, str] = Field(default_factory=dict)
     limits: IngestLimits = IngestLimits()
     seed: int = 0

@@ -37,8 +37,7 @@ class Import:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._rejects:
-            self._rejects.close()
+        self.close_rejects()
         if self._staging:
             shutil.rmtree(self._staging, ignore_errors=True)
 
@@ -70,6 +69,11 @@ class Import:
         self._rejects.add(record, problem)
         value = problem.value or " | ".join(record.fields)
         self.issues.add(problem.code, "error", line=record.line, column=problem.column, value=value)
+
+    def close_rejects(self) -> None:
+        """errors.csv is complete."""
+        if self._rejects:
+            self._rejects.close()
 
     @property
     def rejected(self) -> int:

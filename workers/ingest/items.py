@@ -19,7 +19,7 @@ from workers.ingest.splits import Codes, Ints
 
 MIN_ROWS = 10
 MAX_CLASSES = 10_000
-_SMALL_CLASS = 10
+SMALL_CLASS = 10
 _IMBALANCE = 10
 _NO_SPLIT = -1
 
@@ -168,7 +168,7 @@ def _tell_classes(ctx: Import, items: Items) -> None:
     _, firsts = np.unique(items.labels, return_index=True)
     lines = {name: int(items.lines[first]) for name, first in zip(items.names, firsts.tolist(), strict=True)}
     for name, count in sorted(classes.items(), key=lambda one: one[1]):
-        if count < _SMALL_CLASS:
+        if count < SMALL_CLASS:
             ctx.issues.add("class_small", "warning", line=lines[name], value=f"{name}: {count}")
     most, least = max(classes, key=lambda one: classes[one]), min(classes, key=lambda one: classes[one])
     if classes[most] >= _IMBALANCE * classes[least]:

@@ -3,22 +3,25 @@
 import json
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.kinds import KINDS
-from workers.contracts.manifest import IngestResult
-from workers.ingest import correct, sniff, unpack
+from workers.contracts.manifest import SUSPECTS, IngestResult
+from workers.ingest import correct, findings, repairs, sniff, unpack
 from workers.ingest.archives import open_archive
 from workers.ingest.archives.parquet_images import ParquetImages
 from workers.ingest.context import Import
+from workers.ingest.edits import Edited, EditedImages, EditedTable, write_lineage
 from workers.ingest.image_lists import Lists
 from workers.ingest.kinds import images, interactions, table, text
 from workers.ingest.readers import open_table
 from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.records import Table
 from workers.ingest.unpack import File
+from workers.ingest.version import Version
 
 # Who imports a table, by the kind of data in it. A new kind is a module and a line here.
 _TABLES: dict[str, Callable[[Import, Table], IngestResult]] = {
@@ -35,14 +38,36 @@ def run(job_dir: JobDir) -> IngestResult:
         raise ValueError("the spec is not one of an ingest job")
     with Import(job_dir, spec) as ctx:
         ctx.progress.report(0.0, "Opening the file", always=True)
-        result = _correct(ctx) if spec.corrections else _import(ctx, spec)
+        result = _edit(ctx, spec) if spec.corrections or spec.repair else _import(ctx, spec)
         ctx.progress.report(1.0, "Done", always=True)
     return result
 
 
-def _correct(ctx: Import) -> IngestResult:
-    changes = json.loads((ctx.job_dir.inputs / "changes.json").read_bytes())
-    return correct.run(ctx, correct.parse(changes))
+def _edit(ctx: Import, spec: IngestSpec) -> IngestResult:
+    """An earlier version, edited. Raises JobError edit_empty where it would stay as it is."""
+    with Version(ctx.source, _beside(ctx, findings.NAME), _beside(ctx, SUSPECTS)) as version:
+        if spec.repair:
+            edit = repairs.by_name(spec.repair).plan(version)
+        else:
+            edit = correct.plan(json.loads((ctx.job_dir.inputs / "changes.json").read_bytes()), version)
+        edited = Edited(version, edit)
+        if KINDS[spec.kind].archive:
+            lists = Lists(ctx.limits)
+            result = images.run(ctx, EditedImages(edited, lists), "edit", lists)
+        else:
+            source = EditedTable(edited, version.schema, spec.mapping)
+            ctx.spec = spec.model_copy(update={"mapping": source.mapping})
+            result = _TABLES[spec.kind](ctx, source)
+    if not any(edited.counts.values()):
+        raise JobError("edit_empty")
+    write_lineage(ctx, edited)
+    profile = {**result.profile, "edit": {"repair": spec.repair, **edited.counts}}
+    return result.model_copy(update={"mapping": spec.mapping, "profile": profile})
+
+
+def _beside(ctx: Import, name: str) -> Path | None:
+    path = ctx.job_dir.inputs / name
+    return path if path.exists() else None
 
 
 def _import(ctx: Import, spec: IngestSpec) -> IngestResult:

@@ -64,13 +64,27 @@ def _mojibake(text: str) -> str | None:
 
 
 def _personal(text: str) -> str | None:
-    if "@" in text and (found := _EMAIL.search(text)):
-        return found[0]
+    found = next(iter(personal(text)), None)
+    return text[found.start : found.end] if found else None
+
+
+class Span(NamedTuple):
+    """A place in a text that holds personal data: an "email", a "phone" or a "card"."""
+
+    start: int
+    end: int
+    what: str
+
+
+def personal(text: str) -> list[Span]:
+    """Where a text holds what looks like an e-mail address, a phone number or a payment card; none overlap."""
+    found = [Span(*mail.span(), "email") for mail in _EMAIL.finditer(text)] if "@" in text else []
     for digits in _DIGITS.finditer(text):
-        written = digits[0].strip()
-        if _PHONE.fullmatch(written) or is_card(_NOT_DIGIT.sub("", written)):
-            return written
-    return None
+        written = digits[0].rstrip()
+        what = "phone" if _PHONE.fullmatch(written) else "card" if is_card(_NOT_DIGIT.sub("", written)) else ""
+        if what and all(digits.start() >= one.end or digits.end() <= one.start for one in found):
+            found.append(Span(digits.start(), digits.start() + len(written), what))
+    return sorted(found)
 
 
 # A new check of single texts is a line here and an entry in the catalogue.

@@ -1,7 +1,6 @@
 """Tabular classification: rows of a label and any other columns, kept as they are written."""
 
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
@@ -9,7 +8,7 @@ from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
 from workers.ingest import column_types, columns, hashing, items, reading
 from workers.ingest.context import Import
-from workers.ingest.parquet_out import GroupWriter, groups, table_schema
+from workers.ingest.parquet_out import GroupWriter, table_schema
 from workers.ingest.records import Problem, Record, Table
 
 MAX_COLUMNS = 1000
@@ -88,21 +87,3 @@ def shown_types(judged: list[column_types.Column]) -> list[dict[str, str]]:
     """[{"name", "type"}] of what a row of the version holds."""
     fixed = [{"name": name, "type": kind} for name, kind in (("row", "integer"), ("split", "text"), ("hash", "text"))]
     return [*fixed, {"name": "label", "type": "text"}, *({"name": one.name, "type": one.type} for one in judged)]
-
-
-def again(ctx: Import) -> tuple[pa.Schema, list[dict[str, str]], dict[str, Any]]:
-    """Schema, columns and profile of an earlier version's rows, for its correction."""
-    memories: list[column_types.Cells] = []
-    names: list[str] = []
-    rows = 0
-    for group in groups(ctx.source, ["values"]):
-        values = group["values"].combine_chunks()
-        names = [field.name for field in values.type]
-        memories = memories or column_types.remember(len(names))
-        for name, memory in zip(names, memories, strict=True):
-            for cell in values.field(name).to_pylist():
-                memory.add(cell)
-        rows += group.num_rows
-    judged = _judged(ctx, names, memories, rows)
-    schema = table_schema([(column.name, column.metadata()) for column in judged])
-    return schema, shown_types(judged), {"columns": [column.profile() for column in judged]}

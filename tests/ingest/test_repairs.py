@@ -1,0 +1,189 @@
+"""Each repair against the finding that it cures: gone in the new version, and nothing else touched."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.ingest.importing import Outcome, as_csv, as_zip, import_file, job, outcome, pictures, reviews
+from workers.contracts.errors import JobError
+from workers.contracts.manifest import SUSPECTS
+from workers.ingest import findings
+from workers.ingest.repairs import REPAIRS
+from workers.ingest.run import run
+
+
+def repaired(
+    folder: Path, parent: Outcome, repair: str, kind: str = "text", suspects: pa.Table | None = None
+) -> Outcome:
+    output = parent.folder.output
+    job_dir = job(folder, output / "data.parquet", kind, repair=repair, mapping=parent.result.mapping)
+    if (output / findings.NAME).exists():
+        (job_dir.inputs / findings.NAME).symlink_to(output / findings.NAME)
+    if suspects:
+        pq.write_table(suspects, job_dir.inputs / SUSPECTS)
+    return outcome(job_dir, run(job_dir))
+
+
+def parents(done: Outcome) -> list[int]:
+    found: list[int] = pq.read_table(done.folder.output / "lineage.parquet")["row"].to_pylist()
+    return found
+
+
+def texts(tmp_path: Path, *more: tuple[str, ...], header: tuple[str, ...] = ("text", "label")) -> Outcome:
+    rows = [row if len(header) == 2 else (*row, "train") for row in reviews(40)]
+    return import_file(tmp_path, as_csv([*rows, *more], header=header))
+
+
+MESSY: dict[str, tuple[str, str]] = {
+    "mend-encoding": ("Das schÃ¶ne HÃ¤uschen fÃ¼r â€žunsâ€œ", "Das schöne Häuschen für „uns“"),
+    "strip-markup": (
+        "<p>Tom &amp; <b>Jer</b>ry</p><p>eat&nbsp;&lt;3</p><script>x()</script> 1 < 2",
+        "Tom & Jerry eat <3 1 < 2",
+    ),
+    "mask-personal": (
+        "Write to jo.doe+x@mail.example.org, +49 171 2345678 or pay by 4111 1111 1111 1111.",
+        "Write to [email], [phone] or pay by [card].",
+    ),
+}
+
+
+@pytest.mark.parametrize("repair", MESSY)
+def test_texts_are_mended_and_the_others_stay_as_they_are(tmp_path: Path, repair: str) -> None:
+    before, after = MESSY[repair]
+    # What looks alike and is right: curly quotes, an ampersand, a plain number.
+    fine = ("“Well — naïve” & co.; order 12345, 3 > 2", "good")
+    code = next(one.code for one in REPAIRS if one.name == repair)
+    first = texts(tmp_path, (before, "bad"), fine)
+    assert first.issue(code)["count"] == 1
+    second = repaired(tmp_path, first, repair)
+    assert code not in second.codes()
+    assert second.rows[40]["text"] == after
+    assert [row for row in second.rows if row["row"] != 40] == [row for row in first.rows if row["row"] != 40]
+    assert second.rows[40]["split"] == first.rows[40]["split"]
+    assert second.result.profile["edit"] == {"repair": repair, "dropped": 0, "relabelled": 0, "changed": 1, "moved": 0}
+    assert parents(second) == list(range(42))
+
+
+def test_a_text_that_is_nothing_but_markup_is_rejected_and_told(tmp_path: Path) -> None:
+    first = texts(tmp_path, ("<br>", "bad"), ("<i>fine</i>", "good"))
+    second = repaired(tmp_path, first, "strip-markup")
+    assert [row["code"] for row in second.rejected] == ["text_missing"]
+    assert parents(second) == [*range(40), 41]
+
+
+def test_labels_become_the_most_frequent_spelling(tmp_path: Path) -> None:
+    first = texts(tmp_path, ("one", "Good"), ("two", "ｇｏｏｄ"), ("three", "BAD"))
+    assert set(first.result.classes) == {"good", "bad", "Good", "ｇｏｏｄ", "BAD"}
+    second = repaired(tmp_path, first, "merge-labels")
+    assert second.result.classes == {"bad": 21, "good": 22}
+    assert "class_similar" not in second.codes()
+    assert second.result.profile["edit"]["relabelled"] == 3
+
+
+def test_repeats_go_and_items_with_two_labels_stay(tmp_path: Path) -> None:
+    first = texts(tmp_path, ("review number 0", "good"), ("review  number 0", "good"), ("review number 1", "good"))
+    second = repaired(tmp_path, first, "drop-repeats")
+    assert parents(second) == [*range(40), 42]
+    assert "duplicate_conflict" in second.codes()
+
+
+CONFLICTS = (("review number 0", "bad"), ("review number 1", "bad"), ("review number 1", "good"))
+
+
+def test_items_with_two_labels_go(tmp_path: Path) -> None:
+    second = repaired(tmp_path, texts(tmp_path, *CONFLICTS), "drop-conflicts")
+    assert parents(second) == list(range(2, 40))
+    assert "duplicate_conflict" not in second.codes()
+
+
+def test_the_majority_decides_and_a_tie_decides_nothing(tmp_path: Path) -> None:
+    first = texts(tmp_path, *CONFLICTS)
+    second = repaired(tmp_path, first, "keep-majority")
+    # Of number 0 one row says good and one bad; of number 1 two say bad.
+    assert parents(second) == [*range(1, 40), 41, 42]
+    assert {row["label"] for row in second.rows if row["text"] == "review number 1"} == {"bad"}
+    assert "duplicate_conflict" not in second.codes()
+
+
+def test_what_is_tested_is_no_longer_learned(tmp_path: Path) -> None:
+    more = [(f"review number {n}", ("good", "bad")[n % 2], ("test", "validation")[n % 3 == 0]) for n in range(8)]
+    first = texts(tmp_path, *more, header=("text", "label", "split"))
+    second = repaired(tmp_path, first, "drop-leaks")
+    assert parents(second) == list(range(8, 48))
+    assert "duplicate_across_splits" not in second.codes()
+
+
+def test_small_classes_go(tmp_path: Path) -> None:
+    first = texts(tmp_path, *[(f"rare {n}", "rare") for n in range(4)])
+    second = repaired(tmp_path, first, "drop-small-classes")
+    assert second.result.classes == {"bad": 20, "good": 20}
+    assert "class_small" not in second.codes()
+
+
+def test_suggested_labels_are_accepted_where_a_label_is_suspected(tmp_path: Path) -> None:
+    first = texts(tmp_path)
+    count = len(first.rows)
+    suspects = pa.table(
+        {
+            "row": pa.array(range(count), pa.int32()),
+            "predicted": ["bad"] * count,
+            "suspect": [row in (0, 2) for row in range(count)],
+        }
+    )
+    second = repaired(tmp_path, first, "accept-suggestions", suspects=suspects)
+    assert [row["row"] for row in second.rows if row["label"] != first.rows[row["row"]]["label"]] == [0, 2]
+
+
+def test_users_and_items_seen_once_go_and_the_rest_keeps_its_values(tmp_path: Path) -> None:
+    rows = [(f"u{n % 7}", f"i{n % 11}", str(n / 3), "2001-01-01") for n in range(70)]
+    rows += [("lone", "i1", "3", "2001-02-03"), ("u1", "lonely", "3.5", "2001-02-03")]
+    header = ("user", "item", "rating", "time")
+    first = import_file(tmp_path, as_csv(rows, header=header), kind="recommendation")
+    second = repaired(tmp_path, first, "drop-single-users", "recommendation")
+    third = repaired(tmp_path, second, "drop-single-items", "recommendation")
+    assert not {"user_once", "item_once"} & third.codes()
+    left = [row for row in first.rows if row["user"] != "lone" and row["item"] != "lonely"]
+    assert [{**row, "row": 0} for row in third.rows] == [{**row, "row": 0} for row in left]
+
+
+def test_tables_keep_columns_that_are_called_like_roles(tmp_path: Path) -> None:
+    rows = [(str(n % 30), "abc"[n % 3], f"s{n % 4}", "ab"[n // 30]) for n in range(60)] + [("0", "a", "s0", "a")]
+    source = as_csv(rows, header=("age", "label", "split.x", "class"))
+    first = import_file(tmp_path, source, kind="tabular", mapping={"label": "class"})
+    second = repaired(tmp_path, first, "drop-repeats", "tabular")
+    assert second.rows == first.rows[:60]
+    assert second.result.mapping == {"label": "class"}
+    types = [[(one["name"], one["type"]) for one in done.result.profile["columns"]] for done in (first, second)]
+    assert types[0] == types[1]
+
+
+def test_images_are_dropped_and_the_others_keep_every_byte(tmp_path: Path) -> None:
+    files = pictures(each=12)
+    files["cat/again.png"] = files["cat/3.png"]
+    first = import_file(tmp_path, as_zip(files), kind="image")
+    second = repaired(tmp_path, first, "drop-repeats", "image")
+    gone = ({*range(25)} - set(parents(second))).pop()
+    assert [{**row, "row": 0} for row in second.rows] == [{**row, "row": 0} for row in first.rows if row["row"] != gone]
+
+
+def test_a_repair_with_nothing_to_do_says_so(tmp_path: Path) -> None:
+    with pytest.raises(JobError) as caught:
+        repaired(tmp_path, texts(tmp_path), "mask-personal")
+    assert caught.value.code == "edit_empty"
+
+
+@pytest.mark.parametrize("make", [lambda text: text, lambda text: text * 3], ids=["once", "thrice"])
+def test_every_finding_of_a_text_is_gone_after_its_repair(tmp_path: Path, make: Callable[[str], str]) -> None:
+    hard: dict[str, list[str]] = {
+        "strip-markup": ["&amp;lt;b&amp;gt;x", "<a href='?a=1&copy=2'>y</a> z", "&#65;&#x42;", "a<br/>b"],
+        "mask-personal": ["00491712345678 x@y.de", "a@b.cc,d@e.ff", "(555) 123-4567 4111-1111-1111-1111"],
+    }
+    for repair, found in hard.items():
+        first = texts(tmp_path, *[(make(text), "bad") for text in found])
+        code: Any = next(one.code for one in REPAIRS if one.name == repair)
+        assert first.issue(code)["count"] == len(found)
+        assert code not in repaired(tmp_path, first, repair).codes()
