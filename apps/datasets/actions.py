@@ -1,6 +1,6 @@
 """What changes datasets."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django.db import transaction
 
@@ -15,7 +15,7 @@ from apps.training.actions import queue_ingest
 from apps.training.models import Job
 from workers.contracts import names
 from workers.contracts.errors import ErrorCard, JobError, UserError
-from workers.contracts.kinds import KINDS
+from workers.contracts.kinds import KINDS, DatasetKind
 from workers.contracts.manifest import SUSPECTS, IngestResult, TrainResult
 
 __all__ = [
@@ -33,9 +33,10 @@ __all__ = [
 ]
 
 ROLES: Final[dict[str, frozenset[str]]] = {
-    name: frozenset((*kind.needed, *kind.optional)) for name, kind in KINDS.items()
+    name: frozenset((*kind.needed, *kind.optional, *kind.options)) for name, kind in KINDS.items()
 }
-"""What columns can be mapped to, by kind of data. Image archives have folders instead of columns."""
+"""What a mapping can name, by kind of data: what columns are, and how they are read. Image archives have folders
+instead of columns."""
 
 State = DatasetVersion.State
 
@@ -82,7 +83,8 @@ def check_mapping(kind: str, mapping: dict[str, str]) -> None:
         known = ", ".join(sorted(ROLES[kind])) or "nothing"
         message = f"{kind} data has no {', '.join(unknown)}: {known} can be mapped."
         raise UserError("invalid", fields=[{"field": "mapping", "message": message}])
-    if len(set(mapping.values())) < len(mapping):
+    columns = [column for role, column in mapping.items() if role not in KINDS[cast(DatasetKind, kind)].options]
+    if len(set(columns)) < len(columns):
         raise UserError("invalid", fields=[{"field": "mapping", "message": "A column can be only one thing."}])
 
 

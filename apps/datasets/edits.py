@@ -28,8 +28,8 @@ Origin, State = DatasetVersion.Origin, DatasetVersion.State
 
 
 def correct_rows(*, actor: User, dataset: Dataset, changes: list[dict[str, Any]]) -> DatasetVersion:
-    """A new version in which some rows of the newest one have another label, text or split, or are gone:
-    [{"row": 17, "label": "spam"}, {"row": 18, "drop": true}, …].
+    """A new version in which some rows of the newest one have another label (or labels, where they have
+    several), text or split, or are gone: [{"row": 17, "label": "spam"}, {"row": 18, "drop": true}, …].
 
     Raises UserError `invalid`, `dataset_not_ready`, `conflict`.
     """
@@ -188,6 +188,8 @@ def _check_changes(dataset: Dataset, parent: DatasetVersion, changes: list[dict[
         problem = f"rows count from 0 to {parent.rows - 1}"
     elif not dataset.is_labelled and any("label" in change for change in changes):
         problem = "Interactions have no labels to correct."
+    elif not parent.is_multi_label and any("labels" in change for change in changes):
+        problem = "The rows of this dataset have one label each: send `label`."
     elif dataset.kind != "text" and any("text" in change for change in changes):
         problem = "Only datasets of texts have texts to correct."
     if problem:

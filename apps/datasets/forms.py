@@ -20,6 +20,8 @@ TITLES = {
     "timestamp": _("Time"),
 }
 NEEDED: dict[str, tuple[str, ...]] = {name: kind.needed for name, kind in KINDS.items()}
+# What may part several labels in a cell.
+SEPARATORS = (("", _("One label each")), ("|", _("Bars |")), (";", _("Semicolons ;")), (",", _("Commas ,")))
 # The order in which the form asks.
 ORDER = ("text", "user", "label", "item", "rating", "timestamp", "split")
 
@@ -45,6 +47,17 @@ class ImportForm(forms.Form):
                 label=TITLES[role], choices=[("", blank), *choices], required=False
             )
 
+        for kind in self._separated():
+            self.fields[f"{kind}-label_separator"] = forms.ChoiceField(
+                label=_("Several labels, separated by"),
+                choices=SEPARATORS,
+                required=False,
+                widget=forms.Select({"class": "form-select"}),
+            )
+
+    def _separated(self) -> list[str]:
+        return [kind for kind in self.kinds if "label_separator" in ROLES[kind]]
+
     def _roles(self) -> list[tuple[str, str]]:
         kinds = self.kinds if self.columns else []
         return [(kind, role) for kind in kinds for role in ORDER if role in ROLES[kind]]
@@ -60,6 +73,7 @@ class ImportForm(forms.Form):
                     for one, role in self._roles()
                     if one == kind
                 ],
+                "separator": self[f"{kind}-label_separator"] if kind in self._separated() else None,
             }
             for kind in self.kinds
         ]
@@ -80,10 +94,27 @@ class ImportForm(forms.Form):
             if column in taken:
                 self.add_error(f"{kind}-{role}", _("This column is chosen already."))
             taken.add(column)
+        if separator := values.get(f"{kind}-label_separator"):
+            values["mapping"]["label_separator"] = separator
         return values
 
 
 class RelabelForm(forms.Form):
-    """Another label for one row."""
+    """Another label for one row; with `several`, the labels that stay and one more."""
 
-    label = forms.CharField(max_length=MAX_LABEL_CHARS)
+    label = forms.CharField(max_length=MAX_LABEL_CHARS, required=False)
+    several = forms.BooleanField(required=False)
+
+    def clean(self) -> dict[str, Any]:
+        """Collect `change`: what a row's change says of its label or labels."""
+        values = super().clean() or {}
+        added = values.get("label", "").strip()
+        if values.get("several"):
+            # A QueryDict: the boxes that are ticked have one name.
+            kept = self.data.getlist("labels")  # type: ignore[attr-defined]
+            values["change"] = {"labels": [*kept, *([added] if added else [])]}
+        elif added:
+            values["change"] = {"label": added}
+        else:
+            self.add_error("label", _("Which label?"))
+        return values

@@ -129,3 +129,8 @@ class DatasetVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset.name} v{self.number}"
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether its rows have several labels each, or none."""
+        return bool(self.profile.get("multi_label"))

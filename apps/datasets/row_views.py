@@ -54,7 +54,7 @@ def relabel(request: SignedInRequest, dataset_id: str, row: int) -> HttpResponse
     form = RelabelForm(request.POST)
     if not form.is_valid():
         raise UserError("invalid", fields=[{"field": "label", "message": "missing or too long"}])
-    changes = [{"row": row, "label": form.cleaned_data["label"]}]
+    changes = [{"row": row, **form.cleaned_data["change"]}]
     version: DatasetVersion = actions.correct_rows(actor=request.user, dataset=dataset, changes=changes)
     messages.success(
         request, _("Row %(row)d is corrected in version %(number)d.") % {"row": row, "number": version.number}

@@ -48,6 +48,12 @@ class DatasetIn(serializers.Serializer[Any]):
 class ChangeIn(serializers.Serializer[Any]):
     row = serializers.IntegerField(min_value=0, max_value=2**62)
     label = serializers.CharField(max_length=MAX_LABEL_CHARS, required=False)  # type: ignore[assignment]
+    labels = serializers.ListField(
+        child=serializers.CharField(max_length=MAX_LABEL_CHARS),
+        required=False,
+        max_length=1000,
+        help_text="Instead of `label`, where rows have several: all that the row is to have.",
+    )
     text = serializers.CharField(max_length=1_000_000, required=False, trim_whitespace=False)
     split = serializers.ChoiceField(choices=SPLITS, required=False)
     drop = serializers.BooleanField(required=False, help_text="The row goes.")
@@ -55,7 +61,9 @@ class ChangeIn(serializers.Serializer[Any]):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """A change changes something."""
         if len(attrs) < 2:
-            raise serializers.ValidationError({"label": "Give a label, a text, a split, or drop."})
+            raise serializers.ValidationError({"label": "Give a label or labels, a text, a split, or drop."})
+        if "label" in attrs and "labels" in attrs:
+            raise serializers.ValidationError({"label": "Send either `label` or `labels`."})
         if not attrs.get("text", "text").strip():
             raise serializers.ValidationError({"text": "The text is empty."})
         return attrs
@@ -153,3 +161,6 @@ class PreviewOut(serializers.Serializer[Any]):
     kind_guess = serializers.CharField()
     mapping_guess = serializers.DictField(child=serializers.CharField())
     mapping_guesses = serializers.DictField(child=serializers.DictField())
+    separator_guesses = serializers.DictField(
+        child=serializers.CharField(), help_text="Column: what seems to part several labels in its cells."
+    )

@@ -72,6 +72,8 @@ def _import_form(request: SignedInRequest, upload: Upload, found: dict[str, Any]
         for kind, mapping in found["mapping_guesses"].items()
         for role, column in mapping.items()
     }
+    for kind, mapping in found["mapping_guesses"].items():
+        guesses[f"{kind}-label_separator"] = found["separator_guesses"].get(mapping.get("label"), "")
     name = PurePath(upload.filename).stem.replace("_", " ").strip() or upload.filename
     columns = [column["name"] for column in found["columns"]]
     initial = {"name": name, "kind": found["kind_guess"], **guesses}

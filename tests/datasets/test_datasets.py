@@ -296,3 +296,31 @@ def test_an_earlier_version_becomes_the_newest_again(client: APIClient, cast: Ca
     assert (found["origin"], found["classes"], found["rows"]) == ("restored", first.classes, first.rows)
     assert client.get(f"{address}/rows").json()["results"][0]["label"] == "good"
     assert client.post(f"{address}/restore", {"version": 9}).status_code == 404
+
+
+def test_rows_with_several_labels_are_shown_filtered_and_corrected(
+    client: APIClient, cast: Cast, imported: Imported
+) -> None:
+    sets = ["comedy|drama", "comedy", "war|drama", "war"]
+    films = "text,genres\n" + "".join(f"film {n},{sets[n % 4]}\n" for n in range(40))
+    reply = send(client, cast, films.encode(), mapping=json.dumps({"label_separator": "|"}))
+    dataset = reply.json()["id"]
+    imported(newest(reply))
+    about = client.get(f"{DATASETS}/{dataset}").json()
+    assert about["classes"] == {"comedy": 20, "drama": 20, "war": 20} and about["profile"]["multi_label"]
+    found = client.get(f"{DATASETS}/{dataset}/rows", {"label": "drama"}).json()
+    assert found["total"] == 20 and found["results"][0]["labels"] == ["comedy", "drama"]
+    changes = [{"row": 0, "labels": ["war", "new one"]}, {"row": 1, "labels": []}]
+    imported(newest(client.patch(f"{DATASETS}/{dataset}/rows", {"changes": changes}, format="json")))
+    rows = client.get(f"{DATASETS}/{dataset}/rows").json()["results"]
+    assert [row["labels"] for row in rows[:3]] == [["new one", "war"], [], ["drama", "war"]]
+    for change in ({"row": 0}, {"row": 0, "label": "a", "labels": ["b"]}):
+        assert client.patch(f"{DATASETS}/{dataset}/rows", {"changes": [change]}, format="json").status_code == 422
+
+
+def test_a_row_of_one_label_takes_no_list(client: APIClient, cast: Cast, imported: Imported) -> None:
+    dataset = send(client, cast).json()["id"]
+    imported(Dataset.objects.get(pk=dataset).latest)
+    changes = [{"row": 0, "labels": ["good", "bad"]}]
+    reply = client.patch(f"{DATASETS}/{dataset}/rows", {"changes": changes}, format="json")
+    assert reply.status_code == 422 and "one label" in reply.content.decode()

@@ -215,11 +215,11 @@ def task(text: str, *labels: str, kind: str = "choices", cancelled: bool = False
 
 def test_an_export_of_label_studio_is_texts_and_their_choices(tmp_path: Path) -> None:
     tasks = [task(text, label) for text, label in reviews()]
-    tasks += [task("both", "good", "bad"), task("skipped", "good", cancelled=True)]
+    tasks += [task("skipped", "good", cancelled=True)]
     tasks[0]["annotations"].insert(0, {"was_cancelled": True, "result": []})
     done = import_file(tmp_path, json.dumps(tasks), filename="project-1.json")
     assert content(done.rows) == reviews()
-    assert [row["code"] for row in done.rejected] == ["row_malformed", "label_missing"]
+    assert [row["code"] for row in done.rejected] == ["label_missing"]
 
 
 def test_ratings_of_movielens_are_read_as_they_come(tmp_path: Path) -> None:

@@ -81,8 +81,9 @@ def test_splitting_never_tears_identical_items_apart(rows: list[tuple[int, int]]
     labels = np.array([label for _, label in rows], np.int64)
     names = own.split() if own else []
     given_split = np.array([splits.CODES[names[n % len(names)]] for n in range(len(rows))], np.int8) if own else None
-    conflicting = find(hashes, labels, given_split, 5).conflicting
-    codes = splits.by_content(hashes, labels, given_split, conflicting, seed)
+    conflicting = find(hashes, labels, given_split, 5).conflicts
+    members = splits.Members(np.arange(len(labels)), labels)
+    codes = splits.by_content(hashes, members, given_split, conflicting, seed)
     assert set(codes.tolist()) <= {0, 1, 2}
     if given_split is None:
         for item in np.unique(hashes):

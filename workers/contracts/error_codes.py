@@ -149,7 +149,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "row_undecodable": (422, "The row holds bytes that are no text.", "Save the file as UTF-8."),
             "text_missing": (422, "The text is empty.", "Fill it in or leave the row out."),
             "text_too_long": (422, "The text is longer than allowed.", "Shorten it."),
-            "label_missing": (422, "The label is empty.", "Fill it in or leave the row out."),
+            "label_missing": (
+                422,
+                "The label is empty.",
+                "Fill it in or leave the row out. Where rows have several labels, [] says that one has none.",
+            ),
             "user_missing": (422, "The user is empty.", "Fill it in or leave the row out."),
             "item_missing": (422, "The item is empty.", "Fill it in or leave the row out."),
             "rating_invalid": (422, "The rating is not a number.", "Use plain numbers such as 3.5."),
@@ -187,6 +191,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 422,
                 "Rare labels are one letter away from a frequent one.",
                 "Correct them if they are slips of the pen; they count as different classes.",
+            ),
+            "labels_in_one": (
+                422,
+                "Labels look like several labels in one.",
+                "If they are, import the file again and name the sign between them (label_separator).",
             ),
             "class_small": (422, "A class has very few examples.", "Add examples, at least ten."),
             "class_imbalance": (

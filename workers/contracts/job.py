@@ -46,9 +46,10 @@ class IngestSpec(Contract):
     """Read `inputs/source` (called `filename` by its owner) into Parquet.
 
     `mapping` names columns: {"text", "label", "split"?}, {"user", "item", "rating"?, "timestamp"?, "split"?} or, for
-    tables, {"label", "split"?}; what it leaves out is guessed. With `corrections` or `repair`, `inputs/source` is the
-    data.parquet of an earlier version: `changes.json` beside it says what to correct (see workers.ingest.correct), or
-    `repair` names what to do (see workers.ingest.repairs), perhaps with findings.parquet and suspects.parquet beside.
+    tables, {"label", "split"?}; what it leaves out is guessed. "label_separator" in it is no column: what parts several
+    labels in one cell of texts' or images' labels. With `corrections` or `repair`, `inputs/source` is the data.parquet
+    of an earlier version: `changes.json` beside it says what to correct (see workers.ingest.correct), or `repair` names
+    what to do (see workers.ingest.repairs), perhaps with findings.parquet and suspects.parquet beside.
     """
 
     kind: DatasetKind

@@ -6,7 +6,8 @@ DatasetKind = Literal["text", "image", "recommendation", "tabular"]
 
 
 class DataKind(NamedTuple):
-    """One kind. Roles are what columns of a table can be mapped to; archives of class folders have none.
+    """One kind. Roles are what columns of a table can be mapped to; archives of class folders have none. Options stand
+    in a mapping too and say how columns are read: what parts several labels in one cell.
 
     `labelled`: rows have a label, which can be corrected. `max_body` bytes and `max_inputs` bound one request to an
     endpoint; `tensor` is the name of its input in the Open Inference Protocol. `asked`: what a column of a file that is
@@ -21,12 +22,15 @@ class DataKind(NamedTuple):
     tensor: str
     archive: bool = False
     asked: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
 
 KINDS: Final[dict[DatasetKind, DataKind]] = {
-    "text": DataKind(("text", "label"), ("split",), True, 4 * 2**20, 256, "text", asked=("text",)),
+    "text": DataKind(
+        ("text", "label"), ("split",), True, 4 * 2**20, 256, "text", asked=("text",), options=("label_separator",)
+    ),
     # Images come as files or, a third larger, in base64.
-    "image": DataKind((), (), True, 20 * 2**20, 32, "image", archive=True),
+    "image": DataKind((), (), True, 20 * 2**20, 32, "image", archive=True, options=("label_separator",)),
     "recommendation": DataKind(
         ("user", "item"), ("rating", "timestamp", "split"), False, 2**20, 256, "user", asked=("user", "items")
     ),

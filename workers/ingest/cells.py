@@ -7,6 +7,8 @@ import unicodedata
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 _SPLITS = {
     **dict.fromkeys(("train", "training", "tr"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
@@ -24,7 +26,8 @@ _MAX_SECONDS = 253_402_300_799
 
 
 def cell_text(value: Any) -> str:
-    """A cell of a typed file (JSON, Parquet) as text: whole floats without ".0", times in ISO 8601, None as ""."""
+    """A cell of a typed file (JSON, Parquet) as text: whole floats without ".0", times in ISO 8601, lists as
+    JSON, None as ""."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -39,6 +42,8 @@ def cell_text(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, list):
+        return orjson.dumps(value, default=cell_text).decode()
     return str(value)
 
 

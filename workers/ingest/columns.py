@@ -17,6 +17,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "label": (
         *("label", "class", "category", "target", "sentiment", "intent", "topic", "type", "tag", "genre", "stars"),
         *("rating", "score", "polarity", "emotion", "answer", "output", "y", "标签", "类别", "分类"),
+        *("labels", "tags", "categories", "genres", "classes", "topics", "emotions"),
     ),
     "user": (
         "user",
@@ -91,8 +92,9 @@ def resolve(kind: DatasetKind, columns: list[str], head: list[list[str]], wanted
     evidence = "Columns in the file: " + ", ".join(columns[:50])
     roles = (*KINDS[kind].needed, *KINDS[kind].optional)
     chosen: dict[str, str] = {}
+    options = {name: wanted[name] for name in KINDS[kind].options if wanted.get(name)}
     for role, asked in wanted.items():
-        if not asked:
+        if not asked or role in options:
             continue
         if role not in roles:
             message = f'There is no role "{role[:40]}"; the roles are {", ".join(roles)}.'
@@ -107,7 +109,13 @@ def resolve(kind: DatasetKind, columns: list[str], head: list[list[str]], wanted
             raise JobError("column_missing", f"Which column holds the {role} cannot be told.", evidence=evidence)
     if len(set(mapping.values())) < len(mapping):
         raise JobError("column_missing", "One column is chosen for two roles.", evidence=evidence)
-    return {role: mapping[role] for role in roles if role in mapping}
+    return {role: mapping[role] for role in roles if role in mapping} | options
+
+
+def roles(mapping: dict[str, str]) -> dict[str, str]:
+    """A mapping without its options: role → column."""
+    options = {name for kind in KINDS.values() for name in kind.options}
+    return {role: column for role, column in mapping.items() if role not in options}
 
 
 def find(asked: str, columns: list[str]) -> str | None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import SPLITS
-from workers.ingest import cells
+from workers.ingest import cells, label_sets
 from workers.ingest.edits import Edit
 from workers.ingest.reading import MAX_LABEL_CHARS
 from workers.ingest.records import text_problem
@@ -14,7 +14,7 @@ from workers.ingest.version import Version
 
 
 def plan(body: Any, version: Version) -> Edit:
-    """The edit that {"changes": [{"row", "label"?, "text"?, "split"?, "drop"?}, …]} asks for.
+    """The edit that {"changes": [{"row", "label"? or "labels"?, "text"?, "split"?, "drop"?}, …]} asks for.
 
     The last word on a row counts. Raises JobError correction_invalid.
     """
@@ -27,11 +27,13 @@ def plan(body: Any, version: Version) -> Edit:
     drop = np.zeros(version.rows, np.bool_)
     for place, change in enumerate(changes):
         row = _row(change, place, version)
-        known = {"row", "label", "text", "split", "drop"}
+        known = {"row", "label", "labels", "text", "split", "drop"}
         if not set(change) & (known - {"row"}) or set(change) - known:
             raise JobError("correction_invalid", f"Change {place}: give a label, a text, a split, or drop.")
         if "label" in change:
             labels[row] = _label(change["label"], place, version)
+        if "labels" in change:
+            labels[row] = _labels(change["labels"], place, version)
         if "text" in change:
             texts[row] = _text(change["text"], place, version)
         if "split" in change:
@@ -56,7 +58,21 @@ def _label(label: Any, place: int, version: Version) -> str:
     name = cells.name(label) if isinstance(label, str) else ""
     if not name or len(name) > MAX_LABEL_CHARS or text_problem([name]):
         raise JobError("correction_invalid", f"Change {place}: the label must be a text of 1 to 400 characters.")
+    if version.is_multi_label:
+        return label_sets.text([name])
+    if label_sets.read(name) is not None:
+        raise JobError("correction_invalid", f"Change {place}: the rows of this dataset have one label each.")
     return name
+
+
+def _labels(labels: Any, place: int, version: Version) -> str:
+    """Several labels as they stand in the version's `label`."""
+    if not version.is_multi_label or not isinstance(labels, list):
+        message = "labels must be a list" if version.is_multi_label else "the rows of this dataset have one label each"
+        raise JobError("correction_invalid", f"Change {place}: {message}.")
+    for label in labels:
+        _label(label, place, version)
+    return label_sets.text(label_sets.of(labels))
 
 
 def _text(text: Any, place: int, version: Version) -> str:

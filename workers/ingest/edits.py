@@ -107,7 +107,7 @@ class EditedTable(Table):
     def __init__(self, edited: Edited, schema: pa.Schema, mapping: Mapping[str, str]) -> None:
         self.facts = {}
         self._edited = edited
-        self._roles = [name for name in schema.names if name not in ("row", "hash", "values")]
+        self._roles = [name for name in schema.names if name not in ("row", "hash", "values", "labels")]
         self._values = [one.name for one in schema.field("values").type] if "values" in schema.names else []
         self.mapping = _names(self._roles, self._values, mapping)
         self.columns = [*self.mapping.values(), *self._values]

@@ -28,7 +28,8 @@ _TIME: Final = (1980, 1, 1, 0, 0, 0)
 def csv_of(source: Source) -> Iterator[bytes]:
     """The rows of a version's data.parquet that holds no images, as UTF-8 CSV with \\r\\n."""
     with pq.ParquetFile(source, pre_buffer=False) as file:
-        names = [name for name in file.schema_arrow.names if name not in ("row", "hash", "values")]
+        # A set of labels stands in `label` as JSON.
+        names = [name for name in file.schema_arrow.names if name not in ("row", "hash", "values", "labels")]
         values = _values(file.schema_arrow)
         yield _lines([[EXPORTED, *names, *values]])
         for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):

@@ -13,6 +13,7 @@ from workers.contracts.manifest import IngestResult
 from workers.ingest import findings
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.hashing import ContentHash
+from workers.ingest.label_sets import LabelSet
 from workers.ingest.parquet_out import GroupWriter, groups
 from workers.ingest.splits import Codes, Ints
 
@@ -20,10 +21,11 @@ Mask = npt.NDArray[np.bool_]
 
 
 class Labels(NamedTuple):
-    """Labels as places in a list of names, one per written row."""
+    """Labels as places in a list of names, one per written row; with `sets`, names are those of sets of labels."""
 
     names: list[str]
     codes: Ints
+    sets: list[LabelSet] | None = None
 
 
 class Written(NamedTuple):
@@ -63,9 +65,10 @@ def write(
             group = _set(group, "row", pa.array(np.arange(row, until)))
             group = _set(group, "split", split)
             if labels:
-                group = _set(
-                    group, "label", pa.array(labels.names, pa.string()).take(pa.array(labels.codes[row:until]))
-                )
+                places = pa.array(labels.codes[row:until])
+                group = _set(group, "label", pa.array(labels.names, pa.string()).take(places))
+                if labels.sets is not None:
+                    group = _set(group, "labels", pa.array(labels.sets, pa.list_(pa.string())).take(places))
             writer.add_group(group)
             content.add(group["hash"].to_pylist(), split.to_pylist(), _values(group))
             row = until

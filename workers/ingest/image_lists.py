@@ -9,7 +9,8 @@ import orjson
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestLimits
-from workers.ingest import cells, columns, sniff
+from workers.ingest import cells, columns, label_sets, sniff
+from workers.ingest.label_sets import LabelSet
 from workers.ingest.layout import Folder, Place
 from workers.ingest.readers import open_table
 from workers.ingest.records import Problem, Table
@@ -30,15 +31,17 @@ class _Line(NamedTuple):
     """What a list says of one image."""
 
     file: str
-    label: str
+    label: str | LabelSet
     split: str | None
 
 
 class Lists:
-    """The lists of an archive, as they turn up, and what they say of its images."""
+    """The lists of an archive, as they turn up, and what they say of its images. `separator` parts labels (see
+    label_sets.read)."""
 
-    def __init__(self, limits: IngestLimits) -> None:
+    def __init__(self, limits: IngestLimits, separator: str = "") -> None:
         self._limits = limits
+        self._separator = separator
         self.names: list[str] = []
         # By the whole path, by the file's name, and by that without its ending; None where lists disagree.
         self._known: tuple[dict[str, _Line | None], ...] = ({}, {}, {})
@@ -49,7 +52,7 @@ class Lists:
         if len(self.names) >= _MAX_LISTS or name.lower().startswith(_MADE_UP):
             return False
         try:
-            lines = list(_coco(content) or _table(content, name, self._limits))
+            lines = list(_coco(content) or _table(content, name, self._limits, self._separator))
         except JobError:
             return False
         for line in lines:
@@ -58,9 +61,9 @@ class Lists:
             self.names.append("/".join(parts))
         return bool(lines)
 
-    def add(self, path: str, label: str, split: str | None) -> None:
-        """What is known of one image from elsewhere."""
-        self._add(path, _Line(path, label, split))
+    def add(self, path: str, cell: str, split: str | None) -> None:
+        """What is known of one image from elsewhere; `cell` is its label as written."""
+        self._add(path, _Line(path, _labels(cell, self._separator), split))
 
     def _add(self, path: str, line: _Line) -> None:
         for known, key in zip(self._known, _keys(path), strict=True):
@@ -89,6 +92,11 @@ class Lists:
         return next((known[key] for known, key in zip(self._known, _keys(name), strict=True) if known.get(key)), None)
 
 
+def _labels(cell: str, separator: str) -> str | LabelSet:
+    several = label_sets.read(cell, separator)
+    return cells.name(cell) if several is None else several
+
+
 def _keys(path: str) -> tuple[str, str, str]:
     base = path.rpartition("/")[2]
     stem = base.rpartition(".")[0] if base.lower().endswith(_IMAGE_ENDINGS) else base
@@ -100,7 +108,7 @@ def _split_of(path: str) -> str | None:
     return next((split for part in path.split("/")[:-1] if (split := cells.split(part))), None)
 
 
-def _table(content: bytes, name: str, limits: IngestLimits) -> Iterator[_Line]:
+def _table(content: bytes, name: str, limits: IngestLimits, separator: str) -> Iterator[_Line]:
     """The lines of a table with a column of images and one of labels; none where it has not. Raises JobError."""
     format = sniff.sniff(content, name)
     if format not in ("csv", "json", "jsonl"):
@@ -117,7 +125,7 @@ def _table(content: bytes, name: str, limits: IngestLimits) -> Iterator[_Line]:
         if record.problem or not record.fields[at[file]].strip() or not record.fields[at[label]].strip():
             continue
         own = cells.split(record.fields[at[split]]) if split else None
-        yield _Line(record.fields[at[file]].strip(), cells.name(record.fields[at[label]]), own or of_file)
+        yield _Line(record.fields[at[file]].strip(), _labels(record.fields[at[label]], separator), own or of_file)
 
 
 def _file_column(table: Table) -> str | None:
@@ -136,9 +144,10 @@ def _label_column(table: Table, file: str | None) -> str | None:
 
 
 def _coco(content: bytes) -> list[_Line]:
-    """Images whose annotations are all of one category; [] for what is no COCO file.
+    """Images and the categories of their annotations; [] for what is no COCO file.
 
-    Format: cocodataset.org, object detection. An image with several categories has no one label.
+    Format: cocodataset.org, object detection. Where some image has several categories, each has a set of them, and
+    those without annotations the empty one; else those have no label.
     """
     if content.lstrip()[:1] != b"{":
         return []
@@ -151,6 +160,6 @@ def _coco(content: bytes) -> list[_Line]:
             seen[one["image_id"]].add(names[one["category_id"]])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return []
-    return [
-        _Line(files[id], cells.name(*labels), None) for id, labels in seen.items() if len(labels) == 1 and id in files
-    ]
+    if any(len(labels) > 1 for labels in seen.values()):
+        return [_Line(file, label_sets.of(seen[id]), None) for id, file in files.items()]
+    return [_Line(files[id], cells.name(*labels), None) for id, labels in seen.items() if id in files]

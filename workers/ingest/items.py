@@ -10,12 +10,13 @@ import pyarrow as pa
 from workers.contracts.errors import CATALOGUE, JobError
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
-from workers.ingest import duplicates, finish, label_names, splits
+from workers.ingest import duplicates, finish, label_names, label_sets, splits
 from workers.ingest.context import Import
 from workers.ingest.hashing import Hashes
 from workers.ingest.issues import Severity
-from workers.ingest.parquet_out import cells_at
-from workers.ingest.splits import Codes, Ints
+from workers.ingest.label_sets import LabelSet
+from workers.ingest.parquet_out import cells_at, with_labels
+from workers.ingest.splits import Codes, Ints, Members
 
 MIN_ROWS = 10
 MAX_CLASSES = 10_000
@@ -25,24 +26,31 @@ _NO_SPLIT = -1
 
 
 class Items:
-    """Hash, label, given split and line of each accepted row, in order."""
+    """Hash, label (or labels), given split and line of each accepted row, in order.
+
+    Rows have several labels each as soon as one row comes with a set of them: plain labels are sets of one then.
+    """
 
     def __init__(self) -> None:
         self._hashes = array("Q")
         self._labels = array("i")
         self._given = array("b")
         self._lines = array("q")
-        self._codes: dict[str, int] = {}
+        self._codes: dict[str | LabelSet, int] = {}
+        self._different: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def add(self, short_hash: int, label: str, split: str | None, line: int) -> None:
+    def add(self, short_hash: int, label: str | LabelSet, split: str | None, line: int) -> None:
         """One accepted row. Raises JobError too_many_classes."""
-        code = self._codes.setdefault(label, len(self._codes))
-        if code >= MAX_CLASSES:
-            evidence = f"Line {line}, label {label[:80]!r}, is the {MAX_CLASSES + 1:,}th class."
-            raise JobError("too_many_classes", evidence=evidence)
+        code = self._codes.get(label)
+        if code is None:
+            code = self._codes[label] = len(self._codes)
+            self._different.update((label,) if isinstance(label, str) else label)
+            if len(self._different) > MAX_CLASSES:
+                evidence = f"Line {line}, label {str(label)[:80]!r}, is the {MAX_CLASSES + 1:,}th class."
+                raise JobError("too_many_classes", evidence=evidence)
         self._hashes.append(short_hash)
         self._labels.append(code)
         self._given.append(_NO_SPLIT if split is None else splits.CODES[split])
@@ -56,7 +64,12 @@ class Items:
     @property
     def labels(self) -> Ints:
         """Places in `names`, one per row."""
-        return np.frombuffer(self._labels, np.int32).astype(np.int64)
+        codes = np.frombuffer(self._labels, np.int32).astype(np.int64)
+        if self.sets is None:
+            return codes
+        # A plain label and the set of it alone are the same.
+        place = {labels: number for number, labels in enumerate(self.sets)}
+        return np.array([place[_as_set(label)] for label in self._codes], np.int64)[codes]
 
     @property
     def lines(self) -> Ints:
@@ -70,14 +83,42 @@ class Items:
         return given if len(given) and given[0] != _NO_SPLIT else None
 
     @property
+    def sets(self) -> list[LabelSet] | None:
+        """The different sets of labels, in order of appearance; None where each row has one label."""
+        if not any(isinstance(label, tuple) for label in self._codes):
+            return None
+        return list(dict.fromkeys(map(_as_set, self._codes)))
+
+    @property
     def names(self) -> list[str]:
-        """The labels, in order of appearance."""
-        return list(self._codes)
+        """The labels, in order of appearance; sets of them as JSON."""
+        if self.sets is None:
+            return [label for label in self._codes if isinstance(label, str)]
+        return [label_sets.text(labels) for labels in self.sets]
+
+    def members(self) -> tuple[list[str], Members]:
+        """The classes in order of appearance, and each row's: once for each of its labels, in the order of rows."""
+        if self.sets is None:
+            return self.names, Members(np.arange(len(self)), self.labels)
+        place = {name: number for number, name in enumerate(dict.fromkeys(name for one in self.sets for name in one))}
+        sizes = np.array([len(one) for one in self.sets], np.int64)
+        flat = np.array([place[name] for one in self.sets for name in one], np.int64)
+        labels = self.labels
+        counts = sizes[labels]
+        # Where each row's labels begin in `flat`, and then one after the other.
+        starts = np.repeat(np.cumsum(sizes)[labels] - counts, counts)
+        within = np.arange(len(starts)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return list(place), Members(np.repeat(np.arange(len(self)), counts), flat[starts + within])
 
     def classes(self) -> dict[str, int]:
-        """Label → rows, sorted by label."""
-        counts = np.bincount(self.labels, minlength=len(self._codes))
-        return {name: int(counts[code]) for name, code in sorted(self._codes.items())}
+        """Label → rows that have it, sorted by label."""
+        names, members = self.members()
+        counts = np.bincount(members.labels, minlength=len(names)).tolist()
+        return dict(sorted(zip(names, counts, strict=True)))
+
+
+def _as_set(label: str | LabelSet) -> LabelSet:
+    return (label,) if isinstance(label, str) else label
 
 
 def check(ctx: Import, items: Items) -> None:
@@ -128,16 +169,28 @@ def write(
     """Examine the staged items (see `examine`), decide their splits and write them. `keep`: which of the staged rows
     the items are, where not all. Raises JobError."""
     codes, facts = _decide(ctx, items, shown, None if keep is None else np.flatnonzero(keep))
-    labels = finish.Labels(items.names, items.labels)
+    if items.sets is not None:
+        schema, columns = with_labels(schema, columns)
+    labels = finish.Labels(items.names, items.labels, items.sets)
     written = finish.write(ctx, schema, codes, keep=keep, labels=labels, what=what)
-    profile = {"rows_in_file": written.rows + ctx.rejected, **facts, **profile}
+    profile = {"rows_in_file": written.rows + ctx.rejected, **facts, **about_labels(items), **profile}
     return finish.result(ctx, written, columns=columns, mapping=mapping, classes=items.classes(), profile=profile)
+
+
+def about_labels(items: Items) -> dict[str, Any]:
+    """Facts for the profile of rows that have several labels: how many a row has on average and at most, how many rows
+    have none."""
+    if items.sets is None:
+        return {}
+    sizes = np.array([len(labels) for labels in items.sets])[items.labels]
+    per_row = {"mean": round(float(sizes.mean()), 3), "max": int(sizes.max()), "none": int((sizes == 0).sum())}
+    return {"multi_label": True, "labels_per_row": per_row}
 
 
 def _decide(ctx: Import, items: Items, column: str, places: Ints | None) -> tuple[Codes, dict[str, Any]]:
     found = examine(ctx, items, ctx.staged, column, places)
     given = items.given
-    codes = splits.by_content(items.hashes, items.labels, given, found.conflicts, ctx.spec.seed)
+    codes = splits.by_content(items.hashes, items.members()[1], given, found.conflicts, ctx.spec.seed)
     carved = [] if given is None else [SPLITS[code] for code in splits.missing(given)]
     by = "hash" if given is None else "file"
     return codes, {"split": {"by": by, "carved": carved}, "duplicates": len(found.repeated)}
@@ -165,8 +218,9 @@ def _tell_duplicates(ctx: Import, items: Items, found: duplicates.Duplicates, sh
 
 def _tell_classes(ctx: Import, items: Items) -> None:
     classes = items.classes()
-    _, firsts = np.unique(items.labels, return_index=True)
-    lines = {name: int(items.lines[first]) for name, first in zip(items.names, firsts.tolist(), strict=True)}
+    names, members = items.members()
+    _, firsts = np.unique(members.labels, return_index=True)
+    lines = {name: int(items.lines[row]) for name, row in zip(names, members.rows[firsts].tolist(), strict=True)}
     for name, count in sorted(classes.items(), key=lambda one: one[1]):
         if count < SMALL_CLASS:
             ctx.issues.add("class_small", "warning", line=lines[name], value=f"{name}: {count}")
@@ -180,6 +234,11 @@ def _tell_classes(ctx: Import, items: Items) -> None:
     )
     for code, groups in named:
         _tell_names(ctx, items, code, groups, classes, lines)
+    if items.sets is None and (separator := label_sets.guess_separator(classes)):
+        together = [name for name in names if separator in name]
+        for name in together:
+            ctx.issues.add("labels_in_one", "info", line=lines[name], value=name, count=0)
+        ctx.issues.add("labels_in_one", "info", count=len(together))
 
 
 def _tell_names(
@@ -196,8 +255,9 @@ def _tell_names(
     shown = [label_names.described(group, classes) for group in groups]
     message = f"{CATALOGUE[code].message.rstrip('.')}: {'; '.join(shown[:3])}{'; …' if len(shown) > 3 else '.'}"
     others = {name for group in groups for name in group[1:]}
-    codes = [place for place, name in enumerate(items.names) if name in others]
-    rows = np.flatnonzero(np.isin(items.labels, codes))
+    names, members = items.members()
+    codes = [place for place, name in enumerate(names) if name in others]
+    rows = np.unique(members.rows[np.isin(members.labels, codes)])
     for group, value in zip(groups, shown, strict=True):
         line = min(lines[name] for name in group[1:])
         ctx.issues.add(code, "warning", line=line, value=value, count=0, message=message)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from workers.ingest import cells
+from workers.ingest.label_sets import LabelSet
 from workers.ingest.records import Problem
 
 Folder = tuple[str, ...]
@@ -12,7 +13,7 @@ _MAX_TOPS = 3
 class Place(NamedTuple):
     """Where an image belongs; `split` None where the archive has no split folders."""
 
-    label: str
+    label: str | LabelSet
     split: str | None
 
 

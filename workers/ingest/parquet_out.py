@@ -28,6 +28,15 @@ IMAGE_SCHEMA = pa.schema(
     ]
 )
 
+_LABELS = pa.field("labels", pa.list_(pa.string()))
+
+
+def with_labels(schema: pa.Schema, columns: list[dict[str, str]]) -> tuple[pa.Schema, list[dict[str, str]]]:
+    """Schema and columns (see `column_types`) of rows that have several labels each: a list of them beside `label`."""
+    place = schema.get_field_index("label") + 1
+    described = {"name": _LABELS.name, "type": "labels"}
+    return schema.insert(place, _LABELS), [*columns[:place], described, *columns[place:]]
+
 
 def interaction_schema(*, rating: bool, timestamp: bool) -> pa.Schema:
     """The columns of a recommendation dataset."""
@@ -62,9 +71,9 @@ class GroupWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         # Encoded images do not compress; a page per few of them lets one be read without its whole row group.
-        packing: Any = {field.name: "zstd" for field in schema if field.type != pa.binary()}
-        packing |= {field.name: "none" for field in schema if field.type == pa.binary()}
-        dictionary: Any = [name for name in ("split", "label", "user", "item", "format") if name in schema.names]
+        packing: Any = {_path(field): "none" if field.type == pa.binary() else "zstd" for field in schema}
+        repeated = ("split", "label", "labels", "user", "item", "format")
+        dictionary: Any = [_path(field) for field in schema if field.name in repeated]
         if "values" in schema.names:
             # Cells of a table repeat, and compress.
             packing, dictionary = "zstd", True
@@ -109,6 +118,11 @@ class GroupWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _path(field: pa.Field) -> str:
+    """What Parquet calls the one column of a field."""
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
 
 
 def groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:

@@ -2,7 +2,8 @@
 
 python -m workers.ingest.preview FILENAME [PATH] (the head's bytes on stdin without a path) prints JSON:
 {"format", "encoding", "delimiter", "columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells in the
-columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …}}
+columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …},
+"separator_guesses": {column: what seems to part several labels in its cells}}
 or {"error": {"code", "message", "hint", "evidence"}}.
 """
 
@@ -80,17 +81,21 @@ def _answer(format: str, facts: dict[str, Any], columns: list[dict[str, str]], k
         "problems": [],
         "mapping_guess": {},
         "mapping_guesses": {},
+        "separator_guesses": {},
         "kind_guess": kind,
     }
 
 
 def _table(source: Path | bytes, format: Any, filename: str) -> dict[str, Any]:
+    from collections import Counter
     from itertools import islice
 
     from workers.contracts.job import IngestLimits
     from workers.contracts.kinds import KINDS
     from workers.ingest.columns import guess, kind_of, type_of
+    from workers.ingest.label_sets import guess_separator
     from workers.ingest.readers import open_table
+    from workers.ingest.reading import MAX_LABEL_CHARS
     from workers.ingest.records import printable
 
     table = open_table(source, format, filename, IngestLimits())
@@ -106,6 +111,9 @@ def _table(source: Path | bytes, format: Any, filename: str) -> dict[str, Any]:
             answer["problems"].append({"line": line, "code": problem.code, "message": problem.message})
     answer["mapping_guesses"] = {one: guess(one, names, rows) for one, data in KINDS.items() if not data.archive}
     answer["mapping_guess"] = answer["mapping_guesses"][kind]
+    for place, name in enumerate(names):
+        if separator := guess_separator(Counter(row[place] for row in rows if len(row[place]) <= MAX_LABEL_CHARS)):
+            answer["separator_guesses"][name] = separator
     table.close()
     return answer
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from workers.contracts.errors import JobError
-from workers.ingest import cells
+from workers.ingest import cells, label_sets
 from workers.ingest.context import READ_SHARE, Import
+from workers.ingest.label_sets import LabelSet
 from workers.ingest.records import Problem, Record, Table
 
 MAX_LABEL_CHARS = 400
@@ -34,20 +35,28 @@ def accepted(
 class Target(NamedTuple):
     """What a classifier is to learn of a row, and the split that the file gives it, if it gives any."""
 
-    label: str
+    label: str | LabelSet
     split: str | None
 
 
-def target(mapping: dict[str, str], cell: dict[str, str]) -> Target | Problem:
-    """The label and split of a row."""
-    label = cell["label"]
-    if not label or label.isspace():
+def target(mapping: dict[str, str], cell: dict[str, str], separator: str | None = None) -> Target | Problem:
+    """The label or labels and the split of a row. `separator` parts labels ("": only lists hold several); None where a
+    row has one label."""
+    given = cell["label"]
+    if not given or given.isspace():
         return Problem("label_missing", "The label is empty.", mapping["label"])
-    if len(label) > MAX_LABEL_CHARS:
-        message = f"The label has {len(label):,} characters; {MAX_LABEL_CHARS} are allowed."
-        return Problem("text_too_long", message, mapping["label"], label)
+    several = label_sets.read(given, separator or "")
+    if separator is None and several is not None and len(several) != 1:
+        message = f"The item has {len(several)} labels; such a dataset has one per item."
+        return Problem("row_malformed", message, mapping["label"], given)
+    for label in (cells.name(given),) if several is None else several:
+        if len(label) > MAX_LABEL_CHARS:
+            message = f"The label has {len(label):,} characters; {MAX_LABEL_CHARS} are allowed."
+            return Problem("text_too_long", message, mapping["label"], label)
     split = given_split(mapping, cell)
-    return split if isinstance(split, Problem) else Target(cells.name(label), split)
+    if isinstance(split, Problem):
+        return split
+    return Target(cells.name(given) if several is None or separator is None else several, split)
 
 
 def given_split(mapping: dict[str, str], cell: dict[str, str]) -> str | Problem | None:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from workers.ingest import label_names, repair_text
+from workers.ingest import label_names, label_sets, repair_text
 from workers.ingest.edits import Edit
 from workers.ingest.items import SMALL_CLASS
 from workers.ingest.splits import Ints
@@ -31,9 +31,16 @@ class Repair(NamedTuple):
 
 def _merged(groups: Callable[[dict[str, int]], list[list[str]]], version: Version) -> Edit:
     """`groups` of labels, of each the most frequent first, which the others become."""
-    names, codes = version.labels
-    counts = dict(zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True))
-    return Edit(renamed={other: best for best, *others in groups(counts) for other in others})
+    renamed = {other: best for best, *others in groups(version.classes) for other in others}
+    if version.is_multi_label:
+        return _in_sets(version, lambda label: renamed.get(label, label))
+    return Edit(renamed=renamed)
+
+
+def _in_sets(version: Version, change: Callable[[str], str]) -> Edit:
+    """Every label of every set becomes what `change` makes of it; "" is none."""
+    changed = {text: label_sets.text(label_sets.of(map(change, version.labels_in(text)))) for text in version.labels[0]}
+    return Edit(renamed=changed)
 
 
 def _mended(mend: Callable[[str], str], version: Version) -> Edit:
@@ -90,6 +97,9 @@ def _majority(version: Version) -> Edit:
 
 
 def _without_small_classes(version: Version) -> Edit:
+    if version.is_multi_label:
+        # The rows stay, with the other labels that they have.
+        return _in_sets(version, lambda label: label if version.classes[label] >= SMALL_CLASS else "")
     names, codes = version.labels
     return Edit(drop=(np.bincount(codes, minlength=len(names)) < SMALL_CLASS)[codes])
 
@@ -188,7 +198,7 @@ REPAIRS: Final = (
         "class_small",
         "drop-small-classes",
         "Drop small classes",
-        f"All rows of classes with fewer than {SMALL_CLASS} examples go.",
+        f"All rows of classes with fewer than {SMALL_CLASS} examples go; of several labels of a row only these.",
         _without_small_classes,
     ),
     Repair(

@@ -39,8 +39,8 @@ def read_page(
     """{"rows": [{column: value}], "total"}: one page of the rows that match, in order; `page` counts from 1.
 
     `q` is looked for in the text, the image's name, the user and item, or any cell of a table, without regard to
-    case; `label` and `split` must be equal. Without conditions only the page's row groups are read; with them the
-    columns that they are about, group by group. Texts are cut at 2,000 characters.
+    case; `label` (of several, one) and `split` must be equal. Without conditions only the page's row groups are
+    read; with them the columns that they are about, group by group. Texts are cut at 2,000 characters.
     """
     page_size = max(1, min(page_size, MAX_PAGE_SIZE))
     first = (max(1, page) - 1) * page_size
@@ -73,12 +73,22 @@ def _slices(file: pq.ParquetFile, columns: list[str], first: int, count: int) ->
 def _matches(file: pq.ParquetFile, index: int, kind: str, q: str, label: str, split: str) -> pa.Array:
     """Places in a row group that meet the conditions."""
     equal = {"label": label, "split": split}
+    # Of several labels one has to be this.
+    of_several = bool(label) and "labels" in file.schema_arrow.names
+    if of_several:
+        del equal["label"]
     columns = [name for name, value in equal.items() if value and name in file.schema_arrow.names]
     searched = _SEARCHED[kind] if q else ()
-    table = file.read_row_group(index, columns=[*columns, *searched], use_threads=False)
+    table = file.read_row_group(
+        index, columns=[*columns, *searched, *(["labels"] if of_several else [])], use_threads=False
+    )
     keep: Any = pa.array([True] * table.num_rows)
     for name in columns:
         keep = pc.and_(keep, pc.equal(table[name], equal[name]))
+    if of_several:
+        found_in = pc.equal(pc.list_flatten(table["labels"]), label)
+        rows = pc.unique(pc.list_parent_indices(table["labels"]).filter(found_in))
+        keep = pc.and_(keep, pc.is_in(pa.array(range(table.num_rows)), rows.cast(pa.int64())))
     if searched:
         found: Any = pa.array([False] * table.num_rows)
         for name in searched:

@@ -17,6 +17,7 @@ from workers.ingest.context import Import
 from workers.ingest.edits import Edited, EditedImages, EditedTable, write_lineage
 from workers.ingest.image_lists import Lists
 from workers.ingest.kinds import images, interactions, table, text
+from workers.ingest.label_sets import OPTION
 from workers.ingest.readers import open_table
 from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.records import Table
@@ -87,7 +88,7 @@ def _import_images(ctx: Import, file: File) -> IngestResult:
     if file.format == "parquet" or unpack.holds_parquet(ctx, file):
         files = [file] if file.format == "parquet" else unpack.tables(ctx, file)
         named = [(one.name, one.path) for one in files if one.format == "parquet"]
-        lists = Lists(ctx.limits)
+        lists = Lists(ctx.limits, ctx.spec.mapping.get(OPTION, ""))
         with ParquetImages(named, ctx.limits, lists) as rows:
             return images.run(ctx, rows, "parquet", lists)
     with open_archive(file.path, file.format, ctx.limits) as archive:

@@ -9,7 +9,7 @@ A split that the file brings is kept; what it lacks is carved out of train, a te
 """
 
 from collections import defaultdict
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,15 @@ TEST: Final = 2
 CODES: Final = {name: code for code, name in enumerate(SPLITS)}
 Codes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.int64]
+
+
+class Members(NamedTuple):
+    """Which rows are of which class: pairs, one for each label of a row."""
+
+    rows: Ints
+    labels: Ints
+
+
 # A user's items must be so many before some are held out.
 MIN_ITEMS: Final = 3
 
@@ -35,8 +44,9 @@ def missing(given: Codes) -> list[int]:
     return [code for code in (VALIDATION, TEST) if not (given == code).any()]
 
 
-def by_content(hashes: Hashes, labels: Ints, given: Codes | None, conflicting: Hashes, seed: int) -> Codes:
-    """The split of each classification row. `conflicting`: hashes of items that occur with more than one label."""
+def by_content(hashes: Hashes, members: Members, given: Codes | None, conflicting: Hashes, seed: int) -> Codes:
+    """The split of each classification row. `conflicting`: hashes of items that occur with more than one label, or set
+    of labels."""
     share = uniform(hashes, seed)
     if given is None:
         carved: tuple[int, ...] = (TEST, VALIDATION)
@@ -48,30 +58,33 @@ def by_content(hashes: Hashes, labels: Ints, given: Codes | None, conflicting: H
     for place, code in enumerate(carved):
         codes[train & (share >= place * 0.1) & (share < (place + 1) * 0.1)] = code
     if carved:
-        _represent(codes, hashes, labels, share, conflicting, (TRAIN, *carved))
+        _represent(codes, hashes, members, share, conflicting, (TRAIN, *carved))
     return codes
 
 
 def _represent(
     codes: Codes,
     hashes: Hashes,
-    labels: Ints,
+    members: Members,
     share: npt.NDArray[np.float64],
     conflicting: Hashes,
     wanted: tuple[int, ...],
 ) -> None:
     """Give each class an item in each wanted split, in place and in that order, as far as its different items reach."""
+    labels, row_of = members.labels, members.rows
     classes = int(labels.max(initial=-1)) + 1
-    counts = np.bincount(labels * 3 + codes, minlength=3 * classes).reshape(-1, 3)
+    counts = np.bincount(labels * 3 + codes[row_of], minlength=3 * classes).reshape(-1, 3)
     lacking = np.flatnonzero((counts[:, list(wanted)] == 0).any(axis=1))
     if not len(lacking):
         return
     # Only classes without a row in some split are looked at: those are small, or there would be one by chance.
-    rows = np.flatnonzero(np.isin(labels, lacking) & np.isin(codes, wanted) & ~np.isin(hashes, conflicting))
+    free = np.isin(codes, wanted) & ~np.isin(hashes, conflicting)
+    pairs = np.isin(labels, lacking) & free[row_of]
     groups: dict[int, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows.tolist():
-        groups[int(labels[row])][int(hashes[row])].append(row)
-    for label in sorted(groups):
+    for row, label in zip(row_of[pairs].tolist(), labels[pairs].tolist(), strict=True):
+        groups[label][int(hashes[row])].append(row)
+    # Of rows with several labels, the rarest label has the last word.
+    for label in sorted(groups, key=lambda one: (-int(counts[one].sum()), one)):
         _spread(codes, share, list(groups[label].values()), wanted)
 
 

@@ -3,6 +3,7 @@
 Per row 8 bytes of hash, 8 of label and 1 of split, whatever the row holds.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -16,7 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.contracts.job import SPLITS
+from workers.ingest import label_sets
 from workers.ingest.hashing import Hashes
+from workers.ingest.label_sets import LabelSet
 from workers.ingest.splits import Codes, Ints
 
 Source = str | Path | BinaryIO
@@ -46,6 +49,24 @@ class Version(AbstractContextManager["Version"]):
     def labels(self) -> tuple[list[str], Ints]:
         """The labels, and of each row the place of its own."""
         return self.coded("label")
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether each row has several labels, or none: `labels` are sets of them, as JSON."""
+        return "labels" in self.schema.names
+
+    @cached_property
+    def classes(self) -> dict[str, int]:
+        """Label → rows that have it."""
+        names, codes = self.labels
+        counts: Counter[str] = Counter()
+        for name, count in zip(names, np.bincount(codes, minlength=len(names)).tolist(), strict=True):
+            counts.update(dict.fromkeys(self.labels_in(name), count))
+        return dict(counts)
+
+    def labels_in(self, label: str) -> LabelSet:
+        """The labels that a stored `label` stands for: itself, or those of a set."""
+        return label_sets.read(label) or () if self.is_multi_label else (label,)
 
     @cached_property
     def splits(self) -> Codes:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestLimits
-from workers.ingest import cells, columns
+from workers.ingest import columns
 from workers.ingest.archives.entries import Archive, Entry, Ledger
 from workers.ingest.cells import cell_text
 from workers.ingest.image_lists import Lists
@@ -55,7 +55,7 @@ class ParquetImages(Archive):
         # Paths of different files may be the same, or none.
         name = f"{self._done:08}-{PurePath(path).name}" if isinstance(path, str) and path else f"{self._done:08}"
         if label.strip():
-            self._lists.add(name, cells.name(label), split)
+            self._lists.add(name, label, split)
         return _Row(self._done, name, data if isinstance(data, bytes) else b"")
 
     def fraction(self) -> float:

@@ -17,6 +17,7 @@ from workers.ingest.archives.entries import Archive, Entry
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.image_lists import Lists
 from workers.ingest.images import Decoded, decode
+from workers.ingest.label_sets import OPTION
 from workers.ingest.layout import Folder, Place
 from workers.ingest.parquet_out import IMAGE_SCHEMA, GroupWriter, column_types
 from workers.ingest.records import Problem, Record
@@ -63,7 +64,7 @@ class _Kept:
 def run(ctx: Import, archive: Archive, format: str, lists: Lists | None = None) -> IngestResult:
     """Import an archive; `lists` knows labels that do not stand in it. Raises JobError."""
     ctx.open_rejects(["name"])
-    kept, lists = _Kept(), lists or Lists(ctx.limits)
+    kept, lists = _Kept(), lists or Lists(ctx.limits, ctx.spec.mapping.get(OPTION, ""))
     with GroupWriter(ctx.staged, _STAGED) as staged:
         for image in _decoded(ctx, archive, lists):
             if isinstance(image.found, Problem):
@@ -89,7 +90,7 @@ def _finish(ctx: Import, kept: _Kept, lists: Lists, format: str) -> IngestResult
         IMAGE_SCHEMA,
         shown="name",
         columns=column_types(IMAGE_SCHEMA),
-        mapping={},
+        mapping=dict(ctx.spec.mapping),
         keep=keep,
         what="images",
         profile={

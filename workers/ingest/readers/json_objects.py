@@ -53,7 +53,7 @@ def record(line: int, text: str, columns: list[str]) -> Record:
         return Record(line, [text.strip()[:1000]], value)
     found = flat(value)
     fields = [_cell(found.get(name)) for name in columns]
-    return Record(line, fields, text_problem(fields) or _several(found))
+    return Record(line, fields, text_problem(fields))
 
 
 def _cell(value: Any) -> str:
@@ -107,16 +107,4 @@ def _answer(value: dict[str, Any]) -> Any:
         chosen = [" / ".join(map(str, path)) for path in value["taxonomy"] if isinstance(path, list)]
     if not isinstance(chosen, list) or not chosen:
         return None
-    return chosen[0] if len(chosen) == 1 else Several(chosen)
-
-
-class Several(list[Any]):
-    """The answers to a question that allows more than one."""
-
-
-def _several(found: dict[str, Any]) -> Problem | None:
-    for name, value in found.items():
-        if isinstance(value, Several):
-            message = f"The item has {len(value)} labels; a dataset has one per item."
-            return Problem("row_malformed", message, column=name, value=", ".join(map(str, value)))
-    return None
+    return chosen[0] if len(chosen) == 1 else chosen

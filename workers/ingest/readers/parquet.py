@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from workers.contracts.errors import JobError
 from workers.ingest.cells import cell_text
-from workers.ingest.columns import clean_header
+from workers.ingest.columns import clean_header, named
 from workers.ingest.records import HEAD_RECORDS, Record, Table, text_problem
 
 _MAX_FOOTER = 64 * 2**20
@@ -57,7 +57,8 @@ def open_checked(path: Path, max_rows: int) -> pq.ParquetFile:
 
 
 class ParquetTable(Table):
-    """A Parquet file. A record's line is its row, counted from 1. Nested and binary columns take no part."""
+    """A Parquet file. A record's line is its row, counted from 1. Nested and binary columns take no part,
+    but for lists of labels."""
 
     format = "parquet"
 
@@ -127,14 +128,26 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
     """The names of the classes that a column holds the numbers of, as Hugging Face's datasets writes them down."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        classes = {name: one["names"] for name, one in features.items() if one.get("_type") == "ClassLabel"}
+        plain = {name: _of_one(feature) for name, feature in features.items()}
+        classes = {name: one["names"] for name, one in plain.items() if one.get("_type") == "ClassLabel"}
     except (KeyError, TypeError, ValueError, AttributeError):
         return {}
     return {name: [str(one) for one in names] for name, names in classes.items() if isinstance(names, list)}
 
 
+def _of_one(feature: Any) -> Any:
+    """What a feature is, or its elements are where it holds lists."""
+    if isinstance(feature, list):
+        return feature[0]
+    inner = feature.get("feature")
+    return inner if isinstance(inner, dict) and feature.get("_type") in ("Sequence", "List", "LargeList") else feature
+
+
 def class_of(values: list[Any], names: list[str]) -> list[Any]:
-    """Names for the numbers of classes; what is no such number, -1 for "not labelled" among them, has none."""
+    """Names for the numbers of classes, also in lists; what is no such number, -1 for "not labelled" among them, has
+    none."""
+    if any(isinstance(value, list) for value in values):
+        return [class_of(value, names) if isinstance(value, list) else None for value in values]
     return [names[value] if isinstance(value, int) and 0 <= value < len(names) else None for value in values]
 
 
@@ -180,11 +193,26 @@ def _plain_columns(schema: pa.Schema) -> list[str]:
             message = f'The column "{field.name[:80]}" has an extension type, which is not read.'
             raise JobError("file_unreadable", message, hint="Write the file with plain types.")
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        if _is_plain(kind) and schema.get_field_index(field.name) >= 0 and "." not in field.name:
+        if (
+            (_is_plain(kind) or _holds_labels(field))
+            and schema.get_field_index(field.name) >= 0
+            and "." not in field.name
+        ):
             names.append(field.name)
     if not names:
         raise JobError("column_missing", "The Parquet file has no column with text or numbers.")
     return names
+
+
+def _holds_labels(field: pa.Field) -> bool:
+    """Whether a column holds lists of words, or of numbers under a name that labels have."""
+    types = pa.types
+    if not (types.is_list(field.type) or types.is_large_list(field.type)):
+        return False
+    kind = field.type.value_type
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    is_text = types.is_string(kind) or types.is_large_string(kind)
+    return is_text or (types.is_integer(kind) and bool(named("label", [field.name])))
 
 
 def _is_plain(kind: pa.DataType) -> bool:
