@@ -20,26 +20,29 @@ from PIL import Image
 _WORDS = {
     "en": (
         0.5,
-        "the food was great and service a little slow but we will come back again soon price fair room clean staff very "
-        "friendly I never received my order please refund it works as described battery died after two days don't buy "
-        "this movie is boring acting terrible plot makes no sense loved every minute of it highly recommended thanks",
+        "the food was great and service a little slow but we will come back again soon price fair room clean staff "
+        "very friendly I never received my order please refund it works as described battery died after two days "
+        "don't buy this movie is boring acting terrible plot makes no sense loved every minute recommended thanks",
     ),
     "de": (
         0.15,
-        "das Essen war gut aber die Bedienung etwas langsam wir kommen gerne wieder schönes Zimmer für den Preis völlig "
-        "überteuert nie wieder Größe paßt nicht Lieferung schnell danke würde ich jederzeit weiterempfehlen enttäuschend",
+        "das Essen war gut aber die Bedienung etwas langsam wir kommen gerne wieder schönes Zimmer für den Preis "
+        "völlig überteuert nie wieder Größe paßt nicht Lieferung schnell danke würde ich jederzeit weiterempfehlen",
     ),
     "fr": (
         0.15,
-        "le repas était délicieux mais le service un peu lent nous reviendrons sûrement très déçu par la qualité ça ne "
-        "marche pas livraison rapide je recommande à tous c'est trop cher l'hôtel est bien placé près de la gare",
+        "le repas était délicieux mais le service un peu lent nous reviendrons sûrement très déçu par la qualité ça "
+        "ne marche pas livraison rapide je recommande à tous c'est trop cher l'hôtel est bien placé près de la gare",
     ),
     "ru": (
         0.1,
         "очень хороший фильм игра актёров на высоте но сюжет слабый заказ пришёл быстро спасибо качество плохое не "
         "советую больше сюда не приду номер чистый персонал вежливый цена завышена всё понравилось",
     ),
-    "zh": (0.1, "这部 电影 很 好看 服务 太 慢 了 下次 不会 再来 质量 不错 推荐 给 大家 物流 很快 客服 态度 差 房间 干净 价格 便宜"),
+    "zh": (
+        0.1,
+        "这部 电影 很 好看 服务 太 慢 了 下次 不会 再来 质量 不错 推荐 给 大家 物流 很快 客服 态度 差 房间 干净 价格",
+    ),
 }
 _LABELS = ("positive", "negative", "neutral", "delivery", "price", "quality", "refund", "other")
 _PHRASES = 5000
@@ -56,10 +59,10 @@ def texts(seed: int = 0) -> Iterator[tuple[str, str]]:
     shares = [share for share, _ in _WORDS.values()]
     while True:
         for phrases, between in draw.choices(pools, shares, k=1000):
-            text = between.join(draw.choices(phrases, k=draw.randint(1, 4)))
+            text = between.join(draw.choices(phrases, k=draw.randint(2, 4)))
             if (odd := draw.random()) < 0.2:
                 text = f'{text}, "{phrases[0]}"' if odd < 0.15 else f"{text}\n{phrases[1]}"
-            yield f"{text} {draw.randint(1, 10**9)}", draw.choice(_LABELS)
+            yield f"{text} {draw.randint(1, 9999)}", draw.choice(_LABELS)
 
 
 def interactions(seed: int = 0) -> Iterator[tuple[str, str, str, str]]:

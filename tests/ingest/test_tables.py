@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tests.ingest.importing import Outcome, import_file
@@ -19,8 +20,7 @@ ROWS = [
 
 def column(name: str, *values: str) -> Column:
     cells = Cells(1000)
-    for value in values:
-        cells.add(value)
+    cells.extend(pl.Series(values, dtype=pl.String))
     return judge(name, cells)
 
 

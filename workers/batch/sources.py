@@ -183,7 +183,7 @@ class ParquetSource(Source):
         # Batches end at row groups; blocks do not.
         waiting: list[pa.RecordBatch] = []
         rows = 0
-        for batch in self._table.batches(start):
+        for batch in self._table.stored(start):
             waiting.append(batch)
             rows += batch.num_rows
             while rows >= size:

@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+import polars as pl
+
 from workers.inference.tabular import DATE_FORMATS, is_missing, parse_date, parse_number
+from workers.ingest.coding import each
 from workers.ingest.issues import Issues
 
 ColumnType = Literal["number", "date", "category", "ignored"]
@@ -32,12 +36,14 @@ class Cells:
     counts: Counter[str] = field(default_factory=Counter)
     more: int = 0
 
-    def add(self, cell: str) -> None:
-        """One more cell."""
-        if cell in self.counts or len(self.counts) < self.most:
-            self.counts[cell] += 1
-        else:
-            self.more += 1
+    def extend(self, cells: pl.Series) -> None:
+        """More cells."""
+        places, names = each(cells, str)
+        for cell, count in zip(names, np.bincount(places, minlength=len(names)).tolist(), strict=True):
+            if cell in self.counts or len(self.counts) < self.most:
+                self.counts[cell] += count
+            else:
+                self.more += count
 
 
 def remember(columns: int) -> list[Cells]:

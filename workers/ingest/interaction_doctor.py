@@ -1,7 +1,6 @@
 """What all interactions together tell: users and items seen once, and times that are the same or lie ahead."""
 
 import datetime as dt
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,8 +13,8 @@ _AHEAD_S = 86_400
 
 def look(
     ctx: Import,
-    users: tuple[Mapping[str, int], Ints],
-    items: tuple[Mapping[str, int], Ints],
+    users: tuple[list[str], Ints],
+    items: tuple[list[str], Ints],
     times: Ints | None,
     lines: Ints,
     now: float,
@@ -24,7 +23,7 @@ def look(
     for code, (names, codes) in {"user_once": users, "item_once": items}.items():
         once = np.flatnonzero(np.bincount(codes, minlength=len(names)) == 1)
         if len(once):
-            _tell(ctx, code, np.flatnonzero(np.isin(codes, once)), lines, list(names), codes)
+            _tell(ctx, code, np.flatnonzero(np.isin(codes, once)), lines, names, codes)
     if times is None:
         return
     ahead = np.flatnonzero(times > now + _AHEAD_S)

@@ -14,7 +14,7 @@ class Issues:
     """Collects findings. "error": rows were rejected; "warning": worth a look; "info": told for completeness."""
 
     def __init__(self, max_examples: int) -> None:
-        self._max_examples = max_examples
+        self.max_examples = max_examples
         self._found: dict[str, dict[str, Any]] = {}
 
     def add(
@@ -42,7 +42,7 @@ class Issues:
             },
         )
         issue["count"] += count
-        if line is not None and len(issue["examples"]) < self._max_examples:
+        if line is not None and len(issue["examples"]) < self.max_examples:
             example: dict[str, Any] = {"line": line, "value": shorten(value)}
             if column:
                 example["column"] = column

@@ -1,16 +1,19 @@
-"""What is kept in memory of the rows of a classification dataset, 21 bytes each, and what is decided from it."""
+"""What is kept in memory of the rows of a classification dataset, 13 bytes each, and what is decided from it."""
 
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from workers.contracts.errors import CATALOGUE, JobError
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
 from workers.ingest import duplicates, finish, label_names, label_sets, splits
+from workers.ingest.coding import LineNumbers, Places
 from workers.ingest.context import Import
 from workers.ingest.hashing import Hashes
 from workers.ingest.issues import Severity
@@ -22,7 +25,6 @@ MIN_ROWS = 10
 MAX_CLASSES = 10_000
 SMALL_CLASS = 10
 _IMBALANCE = 10
-_NO_SPLIT = -1
 
 
 class Items:
@@ -35,26 +37,36 @@ class Items:
         self._hashes = array("Q")
         self._labels = array("i")
         self._given = array("b")
-        self._lines = array("q")
+        self.lines = LineNumbers()
         self._codes: dict[str | LabelSet, int] = {}
         self._different: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def add(self, short_hash: int, label: str | LabelSet, split: str | None, line: int) -> None:
-        """One accepted row. Raises JobError too_many_classes."""
-        code = self._codes.get(label)
-        if code is None:
-            code = self._codes[label] = len(self._codes)
+    def extend(
+        self,
+        hashes: Hashes,
+        labels: Sequence[str | LabelSet],
+        places: Places,
+        lines: npt.NDArray[Any],
+        given: Codes | None,
+    ) -> None:
+        """Accepted rows: different labels in order of appearance, each row's place among them, and the given splits.
+
+        Raises JobError too_many_classes.
+        """
+        codes = [self._codes.setdefault(label, len(self._codes)) for label in labels]
+        for place, label in enumerate(labels):
             self._different.update((label,) if isinstance(label, str) else label)
             if len(self._different) > MAX_CLASSES:
+                line = int(lines[np.argmax(places == place)])
                 evidence = f"Line {line}, label {str(label)[:80]!r}, is the {MAX_CLASSES + 1:,}th class."
                 raise JobError("too_many_classes", evidence=evidence)
-        self._hashes.append(short_hash)
-        self._labels.append(code)
-        self._given.append(_NO_SPLIT if split is None else splits.CODES[split])
-        self._lines.append(line)
+        self._hashes.frombytes(hashes.tobytes())
+        self._labels.frombytes(np.array(codes, np.int32)[places].tobytes())
+        self._given.frombytes(b"" if given is None else given.tobytes())
+        self.lines.extend(lines)
 
     @property
     def hashes(self) -> Hashes:
@@ -64,23 +76,17 @@ class Items:
     @property
     def labels(self) -> Ints:
         """Places in `names`, one per row."""
-        codes = np.frombuffer(self._labels, np.int32).astype(np.int64)
+        codes = np.frombuffer(self._labels, np.int32)
         if self.sets is None:
             return codes
         # A plain label and the set of it alone are the same.
         place = {labels: number for number, labels in enumerate(self.sets)}
-        return np.array([place[_as_set(label)] for label in self._codes], np.int64)[codes]
-
-    @property
-    def lines(self) -> Ints:
-        """The line that each row began on."""
-        return np.frombuffer(self._lines, np.int64)
+        return np.array([place[_as_set(label)] for label in self._codes], np.int32)[codes]
 
     @property
     def given(self) -> Codes | None:
         """The split that the file gives each row, or None if it gives none."""
-        given = np.frombuffer(self._given, np.int8)
-        return given if len(given) and given[0] != _NO_SPLIT else None
+        return np.frombuffer(self._given, np.int8) if len(self._given) else None
 
     @property
     def sets(self) -> list[LabelSet] | None:

@@ -66,9 +66,12 @@ def table_schema(columns: list[tuple[str, dict[str, str]]]) -> pa.Schema:
 
 
 class GroupWriter:
-    """Writes rows, given one by one or as tables, into row groups of at most 65,536 rows and about 16 MB."""
+    """Writes rows, given one by one or as tables, into row groups of at most 65,536 rows and about 16 MB.
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    `packed` False: what is only staged, to be read back once, is not compressed.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, *, packed: bool = True) -> None:
         self._schema = schema
         # Encoded images do not compress; a page per few of them lets one be read without its whole row group.
         packing: Any = {_path(field): "none" if field.type == pa.binary() else "zstd" for field in schema}
@@ -77,6 +80,8 @@ class GroupWriter:
         if "values" in schema.names:
             # Cells of a table repeat, and compress.
             packing, dictionary = "zstd", True
+        if not packed:
+            packing, dictionary = "none", False
         self._writer = pq.ParquetWriter(
             path,
             schema,
@@ -86,7 +91,19 @@ class GroupWriter:
             write_batch_size=16 if pa.binary() in schema.types else None,
         )
         self._rows: list[tuple[Any, ...]] = []
+        self._tables: list[pa.Table] = []
         self._bytes = 0
+
+    def add_table(self, table: pa.Table) -> None:
+        """Rows as a table; they become row groups together with those before and after them."""
+        self._tables.append(table.select(self._schema.names).cast(self._schema))
+        rows = sum(one.num_rows for one in self._tables)
+        size = sum(one.nbytes for one in self._tables)
+        if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
+            whole = rows if size >= _GROUP_BYTES else rows - rows % _GROUP_ROWS
+            together = pa.concat_tables(self._tables)
+            self._writer.write_table(together.slice(0, whole), row_group_size=_GROUP_ROWS)
+            self._tables = [together.slice(whole)]
 
     def add(self, row: tuple[Any, ...], size: int) -> None:
         """One row, values in the order of the schema; `size`: about how many bytes it takes."""
@@ -105,7 +122,9 @@ class GroupWriter:
             values = zip(*self._rows, strict=True)
             columns = [pa.array(column, field.type) for column, field in zip(values, self._schema, strict=True)]
             self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=_GROUP_ROWS)
-        self._rows = []
+        if self._tables:
+            self._writer.write_table(pa.concat_tables(self._tables), row_group_size=_GROUP_ROWS)
+        self._rows, self._tables = [], []
         self._bytes = 0
 
     def close(self) -> None:

@@ -1,67 +1,122 @@
-"""The rows of a table by the roles of their columns: one with a problem goes to errors.csv, the others are kept."""
+"""The rows of a table by the roles of their columns: one with a problem goes to errors.csv, the others are kept.
+
+Rows are read and judged in batches, column by column; what is said of a row is made for those with a problem only.
+"""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
 
 from workers.contracts.errors import JobError
 from workers.ingest import cells, label_sets
+from workers.ingest.coding import Places, each
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.label_sets import LabelSet
-from workers.ingest.records import Problem, Record, Table
+from workers.ingest.records import Batch, Problem, Record, Table
+from workers.ingest.splits import CODES, Codes
 
 MAX_LABEL_CHARS = 400
-Parsed = TypeVar("Parsed")
-# What a row's cells mean, from the row and its cells by role, or what is wrong with them.
-Parse = Callable[[Record, dict[str, str]], Parsed | Problem]
+Mask = npt.NDArray[np.bool_]
+# The line that a row begins on, in frames of accepted rows.
+LINE = "line"
 
 
-def accepted(
-    ctx: Import, table: Table, mapping: dict[str, str], parse: Parse[Parsed]
-) -> Iterator[tuple[Record, Parsed]]:
-    """The rows that can be used, with what they mean; the others are rejected. Raises JobError too_many_rows."""
-    place = {role: table.columns.index(column) for role, column in mapping.items()}
-    for number, record in enumerate(table.records()):
-        if number >= ctx.limits.max_rows:
+class Faults:
+    """Which rows of a batch cannot be used, and why. Of several problems of a row the first one that is told counts."""
+
+    def __init__(self, rows: int) -> None:
+        self.bad: Mask = np.zeros(rows, np.bool_)
+        self.problems: dict[int, Problem] = {}
+
+    def add(self, bad: Mask | pl.Series, problem: Callable[[int], Problem]) -> None:
+        """Rows that are bad, and what to say of one, by its place in the batch."""
+        rows = np.asarray(bad, np.bool_) & ~self.bad
+        if rows.any():
+            self.problems |= {row: problem(row) for row in np.flatnonzero(rows).tolist()}
+            self.bad |= rows
+
+
+# What the cells of rows mean: columns of values, one per row, whatever they are in rows that are told as faults.
+Parse = Callable[[pl.DataFrame, Faults], pl.DataFrame]
+
+
+def accepted(ctx: Import, table: Table, parse: Parse) -> Iterator[pl.DataFrame]:
+    """The rows that can be used: what they mean, and their `line`. The others are rejected.
+
+    Raises JobError too_many_rows.
+    """
+    count = 0
+    for batch in table.batches():
+        count += batch.records
+        if count > ctx.limits.max_rows:
             raise JobError("too_many_rows", f"The file has more than {ctx.limits.max_rows:,} rows.")
-        if number % 1000 == 0:
-            ctx.progress.report(READ_SHARE * table.fraction(), "Reading rows")
-        parsed = record.problem or parse(record, {role: record.fields[column] for role, column in place.items()})
-        if isinstance(parsed, Problem):
-            ctx.reject(record, parsed)
-        else:
-            yield record, parsed
+        ctx.progress.report(READ_SHARE * table.fraction(), "Reading rows")
+        faults = Faults(len(batch.lines))
+        parsed = parse(batch.cells, faults).with_columns(pl.Series(LINE, batch.lines))
+        for record, problem in _rejected(batch, faults):
+            ctx.reject(record, problem)
+        yield parsed.filter(pl.Series(~faults.bad)) if faults.problems else parsed
 
 
-class Target(NamedTuple):
-    """What a classifier is to learn of a row, and the split that the file gives it, if it gives any."""
+def _rejected(batch: Batch, faults: Faults) -> list[tuple[Record, Problem]]:
+    """The records of a batch that cannot be used, in the file's order."""
+    unread = [(record, record.problem) for record in batch.rejects if record.problem]
+    rows = sorted(faults.problems)
+    records = batch.cells[rows].rows() if rows else []
+    bad = [
+        (Record(int(batch.lines[row]), list(fields)), faults.problems[row])
+        for row, fields in zip(rows, records, strict=True)
+    ]
+    return sorted([*unread, *bad], key=lambda one: one[0].line)
 
-    label: str | LabelSet
-    split: str | None
 
-
-def target(mapping: dict[str, str], cell: dict[str, str], separator: str | None = None) -> Target | Problem:
-    """The label or labels and the split of a row. `separator` parts labels ("": only lists hold several); None where a
-    row has one label."""
-    given = cell["label"]
-    if not given or given.isspace():
-        return Problem("label_missing", "The label is empty.", mapping["label"])
-    several = label_sets.read(given, separator or "")
+def label(cell: str, separator: str | None) -> str | LabelSet | Problem:
+    """The label or labels in a cell. `separator` parts labels ("": only lists hold several); None where a row has one
+    label."""
+    if not cell or cell.isspace():
+        return Problem("label_missing", "The label is empty.")
+    several = label_sets.read(cell, separator or "")
     if separator is None and several is not None and len(several) != 1:
         message = f"The item has {len(several)} labels; such a dataset has one per item."
-        return Problem("row_malformed", message, mapping["label"], given)
-    for label in (cells.name(given),) if several is None else several:
-        if len(label) > MAX_LABEL_CHARS:
-            message = f"The label has {len(label):,} characters; {MAX_LABEL_CHARS} are allowed."
-            return Problem("text_too_long", message, mapping["label"], label)
-    split = given_split(mapping, cell)
-    if isinstance(split, Problem):
-        return split
-    return Target(cells.name(given) if several is None or separator is None else several, split)
+        return Problem("row_malformed", message, value=cell)
+    for one in (cells.name(cell),) if several is None else several:
+        if len(one) > MAX_LABEL_CHARS:
+            message = f"The label has {len(one):,} characters; {MAX_LABEL_CHARS} are allowed."
+            return Problem("text_too_long", message, value=one)
+    return cells.name(cell) if several is None or separator is None else several
 
 
-def given_split(mapping: dict[str, str], cell: dict[str, str]) -> str | Problem | None:
-    """The split that the file gives a row; None where it has no such column."""
-    if "split" not in cell:
-        return None
+def target(
+    mapping: dict[str, str], rows: pl.DataFrame, faults: Faults, separator: str | None = None
+) -> dict[str, pl.Series]:
+    """What a classifier is to learn of rows: cells that hold a `label` (see there) and, if the file gives it, the
+    `split`."""
+    column = mapping["label"]
+    places, found = each(rows[column], lambda cell: label(cell, separator))
+    problems = {place: one._replace(column=column) for place, one in enumerate(found) if isinstance(one, Problem)}
+    faults.add(np.isin(places, list(problems)), lambda row: problems[int(places[row])])
+    return {"label": rows[column], **given_split(mapping, rows, faults)}
+
+
+def targets(
+    rows: pl.DataFrame, separator: str | None = None
+) -> tuple[list[str | LabelSet], Places, npt.NDArray[np.int64], Codes | None]:
+    """Of accepted rows the labels in order of appearance, each row's place among them, the lines and given splits."""
+    places, found = each(rows["label"], lambda cell: label(cell, separator))
+    labels = [one for one in found if not isinstance(one, Problem)]
+    given = rows["split"].to_numpy() if "split" in rows.columns else None
+    return labels, places, rows[LINE].to_numpy(), given
+
+
+def given_split(mapping: dict[str, str], rows: pl.DataFrame, faults: Faults) -> dict[str, pl.Series]:
+    """The split that the file gives each row, as its code; none where the file has no such column."""
+    column = mapping.get("split")
+    if column is None:
+        return {}
+    places, found = each(rows[column], cells.split)
+    codes: Codes = np.array([-1 if split is None else CODES[split] for split in found], np.int8)[places]
     message = "The split is not train, validation or test."
-    return cells.split(cell["split"]) or Problem("split_invalid", message, mapping["split"], cell["split"])
+    faults.add(codes < 0, lambda row: Problem("split_invalid", message, column, rows[column][row]))
+    return {"split": pl.Series(codes)}

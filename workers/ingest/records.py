@@ -1,9 +1,17 @@
-"""What readers yield: records, each with its line and, where something is wrong, what."""
+"""What readers yield: records, each with its line and, where something is wrong, what; or many of them as columns."""
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import polars as pl
+
+# What a batch is made of at most, where it is made of records.
+_BATCH_ROWS, _BATCH_CHARS = 8192, 1 << 22
 
 
 class Problem(NamedTuple):
@@ -26,6 +34,23 @@ class Record(NamedTuple):
     problem: Problem | None = None
 
 
+class Batch(NamedTuple):
+    """Consecutive records, column by column, and apart from them those that could not be read.
+
+    `cells`: a frame of texts, none of them null, its columns those of the table; `lines`: the line that each of its
+    rows begins on; `rejects`: the others, each with its problem. Both in the file's order.
+    """
+
+    lines: "npt.NDArray[np.int64]"
+    cells: "pl.DataFrame"
+    rejects: list[Record]
+
+    @property
+    def records(self) -> int:
+        """How many records these are."""
+        return len(self.lines) + len(self.rejects)
+
+
 class Table(ABC):
     """An opened tabular file. Cells are text; a missing cell is the empty text."""
 
@@ -40,6 +65,19 @@ class Table(ABC):
     def records(self) -> Iterator[Record]:
         """Every record from the first on, good and bad. Blank lines are no records."""
 
+    def batches(self) -> Iterator[Batch]:
+        """The same as `records`, many at once: what work on whole columns reads."""
+        some: list[Record] = []
+        chars = 0
+        for record in self.records():
+            some.append(record)
+            chars += sum(map(len, record.fields))
+            if len(some) == _BATCH_ROWS or chars > _BATCH_CHARS:
+                yield batch(some, self.columns)
+                some, chars = [], 0
+        if some:
+            yield batch(some, self.columns)
+
     @abstractmethod
     def fraction(self) -> float:
         """How much of the file has been read, 0 to 1."""
@@ -50,6 +88,19 @@ class Table(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of the file."""
+
+
+def batch(records: Sequence[Record], columns: list[str]) -> Batch:
+    """Records as a batch."""
+    # A look at an upload gets along without these.
+    import numpy as np
+    import polars as pl
+
+    good = [record for record in records if record.problem is None]
+    values = zip(*(record.fields for record in good), strict=True) if good else ((),) * len(columns)
+    cells = pl.DataFrame([pl.Series(name, cell, pl.String) for name, cell in zip(columns, values, strict=True)])
+    lines = np.array([record.line for record in good], np.int64)
+    return Batch(lines, cells, [record for record in records if record.problem])
 
 
 HEAD_RECORDS = 500

@@ -9,7 +9,7 @@ A split that the file brings is kept; what it lacks is carved out of train, a te
 """
 
 from collections import defaultdict
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ VALIDATION: Final = 1
 TEST: Final = 2
 CODES: Final = {name: code for code, name in enumerate(SPLITS)}
 Codes = npt.NDArray[np.int8]
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.signedinteger[Any]]
 
 
 class Members(NamedTuple):
@@ -107,7 +107,7 @@ def _spread(codes: Codes, share: npt.NDArray[np.float64], groups: list[list[int]
             held[code].append(moved)
 
 
-def by_user(users: Ints, order: npt.NDArray[np.int64] | npt.NDArray[np.float64], parts: tuple[int, ...]) -> Codes:
+def by_user(users: Ints, order: Ints | npt.NDArray[np.float64], parts: tuple[int, ...]) -> Codes:
     """The split of each interaction: per user in `order`, the last tenth is of parts[0], that before it of parts[1]."""
     rows = np.lexsort((np.arange(len(users)), order, users))
     sorted_users = users[rows]
@@ -124,12 +124,18 @@ def by_user(users: Ints, order: npt.NDArray[np.int64] | npt.NDArray[np.float64],
 
 
 def interactions(
-    users: Ints, hashes: Hashes, times: npt.NDArray[np.int64] | None, given: Codes | None, seed: int
+    users: Ints, hashes: Hashes | None, times: Ints | None, given: Codes | None, seed: int
 ) -> tuple[Codes, str]:
-    """The split of each interaction and by what it was decided: "file", "time" or "hash"."""
+    """The split of each interaction and by what it was decided: "file", "time" or "hash".
+
+    `hashes` may be None where there are times and no given splits.
+    """
+    if given is None and times is not None:
+        return by_user(users, times, (TEST, VALIDATION)), "time"
+    if hashes is None:
+        raise ValueError("hashes are needed where not time alone decides")
     if given is None:
-        order = times if times is not None else uniform(hashes, seed)
-        return by_user(users, order, (TEST, VALIDATION)), "time" if times is not None else "hash"
+        return by_user(users, uniform(hashes, seed), (TEST, VALIDATION)), "hash"
     codes = given.copy()
     if lacking := tuple(reversed(missing(given))):
         train = np.flatnonzero(given == TRAIN)

@@ -1,13 +1,17 @@
 """What a text's own characters tell of it: markup, broken encodings, personal data, ids, scripts.
 
-Rows stay as they are: these are findings to look at. Each check first asks for a character that it cannot do without,
-so that most texts cost next to nothing.
+Rows stay as they are: these are findings to look at. Each check says what it cannot do without in a way that whole
+columns are searched for at once, so that most texts cost next to nothing.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
 
 from workers.ingest.findings import Findings
 from workers.ingest.issues import Issues, Severity
@@ -46,20 +50,21 @@ _SCRIPTS: Final = {
 
 
 class Check(NamedTuple):
-    """`find` gives what in a text is the matter, or None."""
+    """`find` gives what in a text is the matter, or None; `needs`, a pattern of Rust's, matches all such texts."""
 
     code: str
     severity: Severity
+    needs: str
     find: Callable[[str], str | None]
 
 
 def _markup(text: str) -> str | None:
-    found = _MARKUP.search(text) if "<" in text or "&" in text else None
+    found = _MARKUP.search(text)
     return found[0] if found else None
 
 
 def _mojibake(text: str) -> str | None:
-    found = None if text.isascii() else _MOJIBAKE.search(text)
+    found = _MOJIBAKE.search(text)
     return found[0] if found else None
 
 
@@ -89,10 +94,12 @@ def personal(text: str) -> list[Span]:
 
 # A new check of single texts is a line here and an entry in the catalogue.
 CHECKS: Final = (
-    Check("text_mojibake", "warning", _mojibake),
-    Check("text_markup", "info", _markup),
-    Check("text_personal", "warning", _personal),
+    Check("text_mojibake", "warning", _MOJIBAKE.pattern, _mojibake),
+    Check("text_markup", "info", "</?[a-zA-Z]|&(?:amp|lt|gt|quot|nbsp|#)", _markup),
+    Check("text_personal", "warning", r"\S@\S+\.[a-zA-Z]|\d[\d ()/.-]{7}[\d ()/.-]*\d", _personal),
 )
+# Finds the texts that any of the checks may find something in.
+NEEDS: Final = "|".join(check.needs for check in CHECKS)
 
 
 def is_card(digits: str) -> bool:
@@ -112,18 +119,38 @@ class TextDoctor:
         self._scripts: Counter[str] = Counter()
         self._first: dict[str, tuple[int, str]] = {}
 
-    def look(self, text: str, row: int, line: int, column: str) -> None:
-        """One accepted text: its row in the version, its line in the file."""
+    def look(
+        self, texts: pl.Series, among: npt.NDArray[Any], first: int, lines: npt.NDArray[np.int64], column: str
+    ) -> None:
+        """Accepted texts, from row `first` of the version on, and their lines; `among`: all that NEEDS finds."""
+        looked_at = texts.gather(among)
         for check in CHECKS:
-            if found := check.find(text):
-                self._issues.add(check.code, check.severity, line=line, column=column, value=_around(text, found))
-                self._findings.add(row, check.code)
+            needed = looked_at.str.contains(check.needs)
+            rows = among[needed.to_numpy()].tolist()
+            found = ((row, text, check.find(text)) for row, text in zip(rows, looked_at.filter(needed), strict=True))
+            hits = [(row, text, what) for row, text, what in found if what]
+            self._tell(check, hits, first, lines, column)
         if self._seen < _SAMPLE:
-            self._seen += 1
-            self._ids += bool(_ID.fullmatch(text.strip()))
-            script = _script(text)
-            self._scripts[script] += 1
-            self._first.setdefault(script, (line, text))
+            for text, line in zip(texts[: _SAMPLE - self._seen], lines.tolist(), strict=False):
+                self._sample(text, line)
+
+    def _tell(
+        self, check: Check, hits: list[tuple[int, str, str]], first: int, lines: npt.NDArray[np.int64], column: str
+    ) -> None:
+        if not hits:
+            return
+        for row, text, what in hits[: self._issues.max_examples]:
+            value = _around(text, what)
+            self._issues.add(check.code, check.severity, line=int(lines[row]), column=column, value=value, count=0)
+        self._issues.add(check.code, check.severity, count=len(hits))
+        self._findings.extend(np.array([row for row, _, _ in hits]) + first, check.code)
+
+    def _sample(self, text: str, line: int) -> None:
+        self._seen += 1
+        self._ids += bool(_ID.fullmatch(text.strip()))
+        script = _script(text)
+        self._scripts[script] += 1
+        self._first.setdefault(script, (line, text))
 
     def conclude(self, column: str) -> None:
         """What can be said of all texts together."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
-from workers.ingest import finish, hashing, image_lists, items, layout
+from workers.ingest import finish, hashing, image_lists, items, layout, splits
 from workers.ingest.archives.entries import Archive, Entry
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.image_lists import Lists
@@ -164,15 +164,25 @@ def _label(ctx: Import, kept: _Kept, lists: Lists) -> tuple[items.Items, finish.
     listed = lists.places(kept.names)
     by_folder = layout.places(set(kept.folder_codes)) if listed is None else {}
     folders = list(kept.folder_codes)
-    labelled = items.Items()
+    found: list[tuple[Place, int]] = []
     keep = np.ones(len(kept.hashes), np.bool_)
     for row, code in enumerate(kept.folders):
         place = by_folder[folders[code]] if listed is None else listed[row]
         if isinstance(place, Place):
-            labelled.add(kept.hashes[row], place.label, place.split, kept.numbers[row])
+            found.append((place, kept.numbers[row]))
         else:
             keep[row] = False
             _reject(ctx, kept.numbers[row], kept.names[row], place)
+    labelled = items.Items()
+    # A split is everybody's or nobody's.
+    given = [splits.CODES[place.split] for place, _ in found if place.split is not None]
+    labelled.extend(
+        np.frombuffer(kept.hashes, np.uint64)[keep],
+        [place.label for place, _ in found],
+        np.arange(len(found), dtype=np.int32),
+        np.array([number for _, number in found], np.int64),
+        np.array(given, np.int8) if given else None,
+    )
     for name in lists.names if listed is None else ():
         ctx.issues.add("file_left_out", "warning", line=1, value=name)
     return labelled, keep

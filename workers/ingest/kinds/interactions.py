@@ -8,20 +8,23 @@ The others are accepted rows too, but merged: rows + rejected + profile["merged"
 import datetime as dt
 import time as clock
 from array import array
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
-from workers.ingest import cells, columns, finish, hashing, interaction_doctor, reading, splits
+from workers.ingest import columns, finish, hashing, interaction_doctor, reading, splits, values
+from workers.ingest.coding import Coding, LineNumbers
 from workers.ingest.context import Import
 from workers.ingest.items import MIN_ROWS, no_rows
 from workers.ingest.parquet_out import GroupWriter, cells_at, column_types, interaction_schema
-from workers.ingest.records import Problem, Record, Table
+from workers.ingest.records import Problem, Table
 from workers.ingest.splits import Codes, Ints
 from workers.ingest.statistics import doubling_histogram, summary
 
@@ -30,42 +33,43 @@ Mask = finish.Mask
 
 
 class _Kept:
-    """What stays in memory per accepted row: 33 bytes, and each different user and item once."""
+    """What stays in memory per accepted row, 8 to 25 bytes, and each different user and item once."""
 
-    def __init__(self) -> None:
-        self.users: dict[str, int] = {}
-        self.items: dict[str, int] = {}
+    def __init__(self, mapping: dict[str, str]) -> None:
+        self.users, self.items = Coding(), Coding()
+        self.lines = LineNumbers()
         self._user_codes = array("i")
         self._item_codes = array("i")
-        self._hashes = array("Q")
         self._times = array("q")
         self._given = array("b")
-        self._lines = array("q")
+        self._hashes = array("Q")
+        # Only where time alone decides the splits, nothing else is asked for.
+        self._needs_hashes = "timestamp" not in mapping or "split" in mapping
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        return len(self._user_codes)
 
-    def add(self, user: str, item: str, short_hash: int, time: int | None, split: str | None, line: int) -> None:
-        self._user_codes.append(self.users.setdefault(user, len(self.users)))
-        self._item_codes.append(self.items.setdefault(item, len(self.items)))
-        self._hashes.append(short_hash)
-        self._lines.append(line)
-        if time is not None:
-            self._times.append(time)
-        if split is not None:
-            self._given.append(splits.CODES[split])
+    def extend(self, rows: pl.DataFrame, hashes: hashing.Hashes) -> None:
+        self._user_codes.frombytes(self.users.codes(rows["user"]).tobytes())
+        self._item_codes.frombytes(self.items.codes(rows["item"]).tobytes())
+        for name, kept in (("timestamp", self._times), ("split", self._given)):
+            if name in rows.columns:
+                kept.frombytes(rows[name].to_numpy().tobytes())
+        if self._needs_hashes:
+            self._hashes.frombytes(hashes.tobytes())
+        self.lines.extend(rows[reading.LINE].to_numpy())
 
     @property
     def user_codes(self) -> Ints:
-        return np.frombuffer(self._user_codes, np.int32).astype(np.int64)
+        return np.frombuffer(self._user_codes, np.int32)
 
     @property
     def item_codes(self) -> Ints:
-        return np.frombuffer(self._item_codes, np.int32).astype(np.int64)
+        return np.frombuffer(self._item_codes, np.int32)
 
     @property
-    def hashes(self) -> hashing.Hashes:
-        return np.frombuffer(self._hashes, np.uint64)
+    def hashes(self) -> hashing.Hashes | None:
+        return np.frombuffer(self._hashes, np.uint64) if self._needs_hashes else None
 
     @property
     def times(self) -> Ints | None:
@@ -75,10 +79,6 @@ class _Kept:
     def given(self) -> Codes | None:
         return np.frombuffer(self._given, np.int8) if self._given else None
 
-    @property
-    def lines(self) -> Ints:
-        return np.frombuffer(self._lines, np.int64)
-
 
 def run(ctx: Import, table: Table) -> IngestResult:
     """Import a table. Raises JobError."""
@@ -86,7 +86,7 @@ def run(ctx: Import, table: Table) -> IngestResult:
     table.narrow(list(mapping.values()))
     ctx.open_rejects(table.columns)
     schema = interaction_schema(rating="rating" in mapping, timestamp="timestamp" in mapping)
-    kept = _Kept()
+    kept = _Kept(mapping)
     _read(ctx, table, mapping, kept, schema)
     if not len(kept):
         raise no_rows(ctx)
@@ -94,24 +94,20 @@ def run(ctx: Import, table: Table) -> IngestResult:
     if int(keep.sum()) < MIN_ROWS or len(kept.users) < 2 or len(kept.items) < 2:
         evidence = f"{int(keep.sum())} interactions of {len(kept.users)} users with {len(kept.items)} items."
         raise JobError("too_few_rows", "There are too few interactions, users or items.", evidence=evidence)
-    times, given = kept.times, kept.given
+    times = None if kept.times is None else kept.times[keep]
+    given = None if kept.given is None else kept.given[keep]
+    hashes = None if kept.hashes is None else kept.hashes[keep]
     interaction_doctor.look(
         ctx,
-        (kept.users, kept.user_codes[keep]),
-        (kept.items, kept.item_codes[keep]),
-        None if times is None else times[keep],
-        kept.lines[keep],
+        (kept.users.names, kept.user_codes[keep]),
+        (kept.items.names, kept.item_codes[keep]),
+        times,
+        kept.lines[np.flatnonzero(keep)],
         clock.time(),
     )
-    codes, by = splits.interactions(
-        kept.user_codes[keep],
-        kept.hashes[keep],
-        None if times is None else times[keep],
-        None if given is None else given[keep],
-        ctx.spec.seed,
-    )
+    codes, by = splits.interactions(kept.user_codes[keep], hashes, times, given, ctx.spec.seed)
     written = finish.write(ctx, schema, codes, keep=keep)
-    carved = [] if given is None else [SPLITS[code] for code in splits.missing(given[keep])]
+    carved = [] if given is None else [SPLITS[code] for code in splits.missing(given)]
     return finish.result(
         ctx,
         written,
@@ -129,43 +125,49 @@ def run(ctx: Import, table: Table) -> IngestResult:
 
 
 def _read(ctx: Import, table: Table, mapping: dict[str, str], kept: _Kept, schema: pa.Schema) -> None:
-    with GroupWriter(
-        ctx.staged, pa.schema([field for field in schema if field.name not in ("row", "split")])
-    ) as staged:
-        for record, parsed in reading.accepted(ctx, table, mapping, partial(_parse, mapping)):
-            user, item, rating, time, split = parsed
-            digest = hashing.of_pair(user, item)
-            kept.add(user, item, hashing.short(digest), time, split, record.line)
-            typed = [value for role, value in (("rating", rating), ("timestamp", time)) if role in mapping]
-            staged.add((digest.hex(), user, item, *typed), 64)
+    staged_schema = pa.schema([field for field in schema if field.name not in ("row", "split")])
+    with GroupWriter(ctx.staged, staged_schema, packed=False) as staged:
+        for rows in reading.accepted(ctx, table, partial(_parse, mapping)):
+            digests = hashing.of_pairs(rows["user"], rows["item"])
+            kept.extend(rows, digests.short)
+            staged.add_table(rows.to_arrow().append_column("hash", digests.hexadecimal))
 
 
-_Parsed = tuple[str, str, float | None, int | None, str | None]
+def _parse(mapping: dict[str, str], rows: pl.DataFrame, faults: reading.Faults) -> pl.DataFrame:
+    """The values of rows. A mapped column must be filled in every row."""
+    parsed: dict[str, pl.Series] = {}
+    for role in ("user", "item"):
+        parsed[role] = hashing.named(rows[mapping[role]])
+        _check_name(role, mapping[role], parsed[role], faults)
+    for role, read, message in _VALUES:
+        if role in mapping:
+            column = rows[mapping[role]]
+            parsed[role] = read(column)
+            faults.add(parsed[role].is_null(), partial(_unreadable, f"{role}_invalid", message, column))
+    return pl.DataFrame({**parsed, **reading.given_split(mapping, rows, faults)})
 
 
-def _parse(mapping: dict[str, str], record: Record, cell: dict[str, str]) -> _Parsed | Problem:
-    """The values of a row, or what is wrong with it. A mapped column must be filled in every row."""
-    user, item = cells.name(cell["user"]), cells.name(cell["item"])
-    rating = time = None
-    for role, value, missing in (("user", user, "user_missing"), ("item", item, "item_missing")):
-        if not value:
-            return Problem(missing, f"The {role} is empty.", mapping[role])
-        if len(value) > _MAX_ID_CHARS:
-            return Problem(
-                "text_too_long", f"The {role} has more than {_MAX_ID_CHARS} characters.", mapping[role], value
-            )
-    if "rating" in cell and (rating := cells.rating(cell["rating"])) is None:
-        return Problem("rating_invalid", "The rating is not a number.", mapping["rating"], cell["rating"])
-    if "timestamp" in cell and (time := cells.timestamp(cell["timestamp"])) is None:
-        return Problem("timestamp_invalid", "The time cannot be read.", mapping["timestamp"], cell["timestamp"])
-    split = reading.given_split(mapping, cell)
-    return split if isinstance(split, Problem) else (user, item, rating, time, split)
+def _check_name(role: str, column: str, names: pl.Series, faults: reading.Faults) -> None:
+    missing = Problem(f"{role}_missing", f"The {role} is empty.", column)
+    faults.add(names == "", lambda _: missing)
+    too_long = Problem("text_too_long", f"The {role} has more than {_MAX_ID_CHARS} characters.", column)
+    faults.add(names.str.len_chars() > _MAX_ID_CHARS, lambda row: too_long._replace(value=names[row]))
+
+
+def _unreadable(code: str, message: str, column: pl.Series, row: int) -> Problem:
+    return Problem(code, message, column.name, column[row])
+
+
+_VALUES: tuple[tuple[str, Callable[[pl.Series], pl.Series], str], ...] = (
+    ("rating", values.ratings, "The rating is not a number."),
+    ("timestamp", values.times, "The time cannot be read."),
+)
 
 
 def _merge(ctx: Import, kept: _Kept) -> Mask:
     """Which rows stay, one per user and item; the others are told as an issue."""
     count = len(kept)
-    pairs = kept.user_codes * len(kept.items) + kept.item_codes
+    pairs = kept.user_codes.astype(np.int64) * len(kept.items) + kept.item_codes
     times = kept.times if kept.times is not None else np.zeros(count, np.int64)
     # Of several splits train wins, so it has to come last.
     split = -kept.given.astype(np.int64) if kept.given is not None else np.zeros(count, np.int64)
@@ -187,7 +189,7 @@ def _merge(ctx: Import, kept: _Kept) -> Mask:
 def _profile(kept: _Kept, keep: Mask) -> dict[str, Any]:
     users = np.bincount(kept.user_codes[keep], minlength=len(kept.users))
     items = np.bincount(kept.item_codes[keep], minlength=len(kept.items))
-    names = list(kept.items)
+    names = kept.items.names
     # Ties by name, so that the profile does not depend on the order of equal items.
     popular = sorted(np.argsort(-items, kind="stable")[:10].tolist(), key=lambda code: (-items[code], names[code]))
     profile: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import polars as pl
 import pyarrow as pa
 
 from workers.contracts.errors import JobError
@@ -9,7 +10,7 @@ from workers.contracts.manifest import IngestResult
 from workers.ingest import column_types, columns, hashing, items, reading
 from workers.ingest.context import Import
 from workers.ingest.parquet_out import GroupWriter, table_schema
-from workers.ingest.records import Problem, Record, Table
+from workers.ingest.records import Problem, Table
 
 MAX_COLUMNS = 1000
 
@@ -47,31 +48,36 @@ def _read(
     kept: items.Items,
     memories: list[column_types.Cells],
 ) -> None:
-    places = [table.columns.index(name) for name in names]
     staged_schema = pa.schema([("hash", pa.string()), ("values", pa.struct([(name, pa.string()) for name in names]))])
     unpacked = 0
-    with GroupWriter(ctx.staged, staged_schema) as staged:
-        for record, target in reading.accepted(ctx, table, mapping, partial(_parse, ctx, mapping)):
-            values = [record.fields[at].strip() for at in places]
-            digest = hashing.of_text("\x1f".join(values))
-            kept.add(hashing.short(digest), target.label, target.split, record.line)
-            for memory, value in zip(memories, values, strict=True):
-                memory.add(value)
-            size = sum(map(len, values))
-            staged.add((digest.hex(), dict(zip(names, values, strict=True))), size + 64)
-            unpacked += size
+    with GroupWriter(ctx.staged, staged_schema, packed=False) as staged:
+        for rows in reading.accepted(ctx, table, partial(_parse, ctx, mapping, names)):
+            values = rows["values"].struct.unnest()
+            # Blank cells leave nothing behind, whatever stands between cells.
+            digests = hashing.of_texts(values.select(pl.concat_str(pl.all(), separator=" ")).to_series())
+            kept.extend(digests.short, *reading.targets(rows))
+            for column, memory in zip(values, memories, strict=True):
+                memory.extend(column)
+            staged.add_table(pa.table({"hash": digests.hexadecimal, "values": rows["values"].to_arrow()}))
+            unpacked += sum(int(column.str.len_chars().sum()) for column in values)
             if unpacked > ctx.limits.max_unpacked_bytes:
                 raise JobError("archive_too_large", "The file's cells unpack to more than is allowed.")
 
 
-def _parse(ctx: Import, mapping: dict[str, str], record: Record, cell: dict[str, str]) -> reading.Target | Problem:
-    """The target of a row, or what is wrong with it. Empty cells beside the label are missing values, not problems."""
-    target = reading.target(mapping, cell)
-    if not isinstance(target, Problem):
-        for field in record.fields:
-            if len(field) > ctx.limits.max_field_chars:
-                return Problem("text_too_long", f"A cell has {len(field):,} characters.", value=field)
-    return target
+def _parse(
+    ctx: Import, mapping: dict[str, str], names: list[str], rows: pl.DataFrame, faults: reading.Faults
+) -> pl.DataFrame:
+    """The values, label and split of rows. Empty cells beside the label are missing values, not problems."""
+    target = reading.target(mapping, rows, faults)
+    for column in rows:
+        lengths = column.str.len_chars()
+
+        def too_long(row: int, column: pl.Series = column, lengths: pl.Series = lengths) -> Problem:
+            return Problem("text_too_long", f"A cell has {lengths[row]:,} characters.", value=column[row])
+
+        faults.add(lengths > ctx.limits.max_field_chars, too_long)
+    values = rows.select(pl.col(names).str.strip_chars(hashing.WHITE))
+    return pl.DataFrame({"values": values.to_struct(), **target})
 
 
 def _judged(ctx: Import, names: list[str], memories: list[column_types.Cells], rows: int) -> list[column_types.Column]:

@@ -4,6 +4,7 @@ from array import array
 from functools import partial
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from workers.contracts.errors import JobError
@@ -11,11 +12,14 @@ from workers.contracts.manifest import IngestResult
 from workers.ingest import columns, hashing, items, label_sets, reading
 from workers.ingest.context import Import
 from workers.ingest.parquet_out import TEXT_SCHEMA, GroupWriter, column_types
-from workers.ingest.records import Problem, Record, Table
+from workers.ingest.records import Problem, Table
 from workers.ingest.statistics import summary
-from workers.ingest.text_doctor import TextDoctor
+from workers.ingest.text_doctor import NEEDS, TextDoctor
 
 _STAGED = pa.schema([("hash", pa.string()), ("text", pa.string())])
+_BLANK = f"^[{hashing.SPACES}]*$"
+# Most texts have nothing of all this; one pass finds those that deserve a closer look.
+_REMARKABLE = "|".join(("^$", hashing.UNUSUAL, NEEDS))
 
 
 def run(ctx: Import, table: Table) -> IngestResult:
@@ -45,27 +49,33 @@ def _read(
     doctor: TextDoctor,
 ) -> None:
     unpacked = 0
-    with GroupWriter(ctx.staged, _STAGED) as staged:
-        for record, (text, target) in reading.accepted(ctx, table, mapping, partial(_parse, ctx, mapping, separator)):
-            digest = hashing.of_text(text)
-            kept.add(hashing.short(digest), target.label, target.split, record.line)
-            doctor.look(text, len(lengths), record.line, mapping["text"])
-            lengths.append(len(text))
-            staged.add((digest.hex(), text), len(text) + 32)
-            unpacked += len(text)
+    with GroupWriter(ctx.staged, _STAGED, packed=False) as staged:
+        for rows in reading.accepted(ctx, table, partial(_parse, ctx, mapping, separator)):
+            texts, remarkable = rows["text"], rows["remarkable"].arg_true().to_numpy()
+            digests = hashing.of_texts(texts, remarkable)
+            doctor.look(texts, remarkable, len(kept), rows[reading.LINE].to_numpy(), mapping["text"])
+            kept.extend(digests.short, *reading.targets(rows, separator))
+            lengths.frombytes(rows["length"].to_numpy().tobytes())
+            staged.add_table(pa.table({"hash": digests.hexadecimal, "text": texts.to_arrow()}))
+            unpacked += int(rows["length"].sum())
             if unpacked > ctx.limits.max_unpacked_bytes:
                 raise JobError("archive_too_large", "The file's text unpacks to more than is allowed.")
 
 
 def _parse(
-    ctx: Import, mapping: dict[str, str], separator: str, record: Record, cell: dict[str, str]
-) -> tuple[str, reading.Target] | Problem:
-    """The text and target of a row, or what is wrong with it."""
-    text = cell["text"]
-    if not text or text.isspace():
-        return Problem("text_missing", "The text is empty.", mapping["text"])
-    if len(text) > ctx.limits.max_field_chars:
-        message = f"The text has {len(text):,} characters; {ctx.limits.max_field_chars:,} are allowed."
-        return Problem("text_too_long", message, mapping["text"], text)
-    target = reading.target(mapping, cell, separator)
-    return target if isinstance(target, Problem) else (text, target)
+    ctx: Import, mapping: dict[str, str], separator: str, rows: pl.DataFrame, faults: reading.Faults
+) -> pl.DataFrame:
+    """Text, its length and whether it is remarkable, label and split of rows."""
+    texts, column = rows[mapping["text"]], mapping["text"]
+    remarkable, lengths = texts.str.contains(_REMARKABLE), texts.str.len_chars()
+    blank = np.zeros(len(texts), np.bool_)
+    blank[remarkable.arg_true().to_numpy()] = texts.filter(remarkable).str.contains(_BLANK).to_numpy()
+    faults.add(blank, lambda _: Problem("text_missing", "The text is empty.", column))
+
+    def too_long(row: int) -> Problem:
+        message = f"The text has {lengths[row]:,} characters; {ctx.limits.max_field_chars:,} are allowed."
+        return Problem("text_too_long", message, column, texts[row])
+
+    faults.add(lengths > ctx.limits.max_field_chars, too_long)
+    target = reading.target(mapping, rows, faults, separator)
+    return pl.DataFrame({"text": texts, "length": lengths, "remarkable": remarkable, **target})

@@ -97,7 +97,7 @@ class ParquetTable(Table):
         values: list[Any] = batch.column(batch.schema.get_field_index(name)).to_pylist()
         return class_of(values, self._classes[name]) if name in self._classes else values
 
-    def batches(self, start: int = 0) -> Iterator[pa.RecordBatch]:
+    def stored(self, start: int = 0) -> Iterator[pa.RecordBatch]:
         """All columns as they are stored, from row `start`."""
         self._done = 0
         for batch in self._batches(None):

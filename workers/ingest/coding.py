@@ -1,0 +1,67 @@
+"""Texts as numbers: each different one gets the next, in order of appearance; and the lines of rows in few bytes."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Places = npt.NDArray[np.int32]
+Value = TypeVar("Value")
+
+
+class Coding:
+    """The different texts that were met so far, and the number of each."""
+
+    def __init__(self) -> None:
+        self._known = pl.Categories.random()
+        self._type = pl.Categorical(self._known)
+        # What is known is forgotten with the last column of this type.
+        self._held = pl.Series([None], dtype=self._type)
+
+    def codes(self, texts: pl.Series) -> Places:
+        """int32: the number of each text."""
+        return texts.cast(self._type).to_physical().to_numpy().astype(np.int32)
+
+    @property
+    def names(self) -> list[str]:
+        """The texts, by their numbers."""
+        return self._known.to_series().to_list()
+
+    def __len__(self) -> int:
+        return len(self._known.to_series())
+
+
+def each(texts: pl.Series, value: Callable[[str], Value]) -> tuple[Places, list[Value]]:
+    """A value per different text, in order of appearance, and for each row the place of its own among them."""
+    coding = Coding()
+    places = coding.codes(texts)
+    return places, [value(name) for name in coding.names]
+
+
+class LineNumbers:
+    """The line that each row begins on. Kept are the rows at which lines and rows fall out of step."""
+
+    def __init__(self) -> None:
+        self._rows: list[npt.NDArray[np.int64]] = [np.zeros(1, np.int64)]
+        self._ahead: list[npt.NDArray[np.int64]] = [np.zeros(1, np.int64)]
+        self._count = 0
+        self._last = 0
+
+    def extend(self, lines: npt.NDArray[Any]) -> None:
+        """The lines of the next rows."""
+        rows = np.arange(self._count, self._count + len(lines))
+        ahead = lines - rows
+        changed = np.flatnonzero(np.diff(ahead, prepend=self._last))
+        self._rows.append(rows[changed])
+        self._ahead.append(ahead[changed])
+        self._count += len(lines)
+        self._last = int(ahead[-1]) if len(lines) else self._last
+
+    def __getitem__(self, rows: Any) -> Any:
+        """The line of a row, or of each of several rows, by their numbers."""
+        if len(self._rows) > 1:
+            self._rows, self._ahead = [np.concatenate(self._rows)], [np.concatenate(self._ahead)]
+        places = np.searchsorted(self._rows[0], rows, side="right") - 1
+        return rows + self._ahead[0][places]

@@ -1,0 +1,28 @@
+"""Columns of cells to columns of values: ratings and times, those that are written as usual all at once."""
+
+import polars as pl
+
+from workers.ingest import cells
+from workers.ingest.coding import each
+
+# What these find is read alike here and cell by cell; a day that no month has is null here and asked for again there.
+_SECONDS = r"^[0-9]{9,10}$"
+_MOMENT = r"^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}Z?$"
+
+
+def ratings(column: pl.Series) -> pl.Series:
+    """float64: `cells.rating` of each cell; null where it has none."""
+    places, found = each(column, cells.rating)
+    return pl.Series(found, dtype=pl.Float64).gather(places)
+
+
+def times(column: pl.Series) -> pl.Series:
+    """int64: `cells.timestamp` of each cell, seconds since the epoch; null where it has none."""
+    seconds = pl.when(column.str.contains(_SECONDS)).then(column.cast(pl.Int64, strict=False))
+    written = column.str.slice(0, 10) + " " + column.str.slice(11, 8)
+    moment = written.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False).dt.epoch("s")
+    known = pl.select(seconds.when(column.str.contains(_MOMENT)).then(moment)).to_series()
+    if not (missing := known.is_null().arg_true()).len():
+        return known
+    places, found = each(column.gather(missing), cells.timestamp)
+    return known.scatter(missing, pl.Series(found, dtype=pl.Int64).gather(places))
