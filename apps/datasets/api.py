@@ -15,7 +15,7 @@ from apps.core import api
 from apps.core.downloads import download, download_pieces
 from apps.core.parsers import JsonParser
 from apps.core.schema import paged
-from apps.datasets import actions, browse, edits
+from apps.datasets import actions, browse, conditions, edits
 from apps.datasets import serializers as s
 from apps.datasets.access import dataset_for, upload_for, version_for
 from apps.datasets.models import Dataset, DatasetVersion, Upload
@@ -23,6 +23,7 @@ from apps.projects.access import project_for
 from apps.projects.models import Project
 from apps.teams.authentication import actor_of
 from workers.contracts.errors import UserError
+from workers.contracts.job import SPLITS
 
 VERSION = OpenApiParameter("version", int, description="Default: the newest.")
 
@@ -152,9 +153,19 @@ def data(request: Request, dataset_id: str) -> HttpResponseBase:
 
 @extend_schema(
     methods=["GET"],
-    parameters=[VERSION, *(OpenApiParameter(name) for name in ("q", "label", "split")), OpenApiParameter("page", int)],
+    parameters=[
+        VERSION,
+        OpenApiParameter("q", description="In the text, name, user, item or any cell; case and width do not count."),
+        OpenApiParameter("label", description="A class."),
+        OpenApiParameter("split", enum=SPLITS),
+        OpenApiParameter("issue", description="A code of the data doctor's."),
+        OpenApiParameter("mistakes", enum=["1"], description="The newest model predicts another label."),
+        OpenApiParameter("suspects", enum=["1"], description="The label is suspected to be wrong."),
+        OpenApiParameter("sort", enum=["suspicion"], description="Default: as stored."),
+        OpenApiParameter("page", int),
+    ],
     responses=s.RowsOut,
-    summary="Rows as stored",
+    summary="Rows, as stored, that meet all conditions",
 )
 @extend_schema(
     methods=["PATCH"], request=s.ChangesIn, responses={202: s.NewVersionOut}, summary="Correct rows: a new version"
@@ -166,11 +177,10 @@ def rows(request: Request, dataset_id: str) -> Response:
         dataset = dataset_for(actor, dataset_id, need="write")
         changes = api.read(s.ChangesIn, request)["changes"]
         return _accepted(actions.correct_rows(actor=actor, dataset=dataset, changes=changes))
-    query = api.read_query(request, {"version", "q", "label", "split", "page"})
-    version = version_for(actor, dataset_id, query.pop("version", None))
-    number = api.positive_int(query.pop("page", None), "page")
-    wanted = {name: query.get(name, "") for name in ("q", "label", "split")}
-    found = browse.page_rows(version, wanted["q"], wanted["label"], wanted["split"], number)
+    query = api.read_query(request, {"version", "page"} | conditions.NAMES)
+    version = version_for(actor, dataset_id, query.get("version"))
+    where = conditions.read_where(version, query)
+    found = browse.page_rows(version, where, api.positive_int(query.get("page"), "page"))
     following = None
     if found.page < found.pages:
         following = api.page_address(request, found.page + 1)

@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from apps.core.artifacts import storage
+from apps.core.local_cache import local_cache
 from apps.datasets.models import DatasetVersion, Kind, Upload
 from apps.datasets.uploads import ensure_stored
 from workers.contracts.errors import UserError
 from workers.contracts.job import DatasetKind
-from workers.ingest import rows
+from workers.ingest import index, rows, thumbnails
 from workers.ingest.export import csv_of, zip_of
 from workers.ingest.preview import HEAD_BYTES, needs_whole, preview_in_child
+from workers.ingest.rows import Where
 
 ROWS_PER_PAGE: Final = 50
+ANY: Final = Where()
 IMAGE_SIZES: Final = {"128": 128, "512": 512, "full": 4096}
 # What a Parquet file or a spreadsheet holds stands at its end: it is looked into whole, or not at all.
 _LARGEST_WHOLE: Final = 64 << 20
@@ -29,35 +32,83 @@ class RowPage(NamedTuple):
     pages: int
 
 
-def page_rows(
-    version: DatasetVersion,
-    q: str = "",
-    label: str = "",
-    split: str = "",
-    page: int = 1,
-    page_size: int = ROWS_PER_PAGE,
-) -> RowPage:
-    """Rows of a version whose text contains `q` and whose label and split are these.
+def page_rows(version: DatasetVersion, where: Where = ANY, page: int = 1, page_size: int = ROWS_PER_PAGE) -> RowPage:
+    """Rows of a version that meet the conditions.
 
-    A row is {"row", "split", …} with the columns of its kind (see workers.contracts.manifest.IngestResult), no images.
-    Raises UserError `dataset_not_ready`.
+    A row is {"row", "split", …} with the columns of its kind (see workers.contracts.manifest.IngestResult), no images,
+    and what a model says of it (see workers.ingest.rows.read). Raises UserError `dataset_not_ready`.
     """
-    _check_ready(version)
+    check_ready(version)
+    first = (page - 1) * page_size
+    if where == ANY and not version.suspects_key and not local_cache().find(_index_key(version)):
+        # A look at rows as they are stored does not wait until they can be searched.
+        with storage().open(version.data_key) as file:
+            found, total = rows.read_stored(file, first, page_size), version.rows
+    else:
+        files = _files(version)
+        numbers = rows.find(files, where)
+        found, total = rows.read(files, numbers[first : first + page_size]), len(numbers)
+    return RowPage(found, total, page, max(1, -(-total // page_size)))
+
+
+def matching(version: DatasetVersion, where: Where, most: int) -> list[tuple[int, str]]:
+    """Number and label of each row that meets the conditions. Raises UserError `invalid` for more than `most`."""
+    check_ready(version)
+    files = _files(version)
+    numbers = rows.find(files, where)
+    if len(numbers) > most:
+        raise UserError("invalid", f"{len(numbers)} rows match; at most {most} can be changed at once.")
+    return list(zip(numbers.tolist(), rows.labels(files.index, numbers), strict=True))
+
+
+def issue_counts(version: DatasetVersion) -> dict[str, int]:
+    """How many rows of a version the data doctor has a finding about, by its code."""
+    return rows.counts(_about(version.findings_key)) if version.findings_key else {}
+
+
+def _files(version: DatasetVersion) -> rows.Files:
+    """The files that the row browser reads, on this machine; made at the first look that needs them."""
     kind = cast(DatasetKind, version.dataset.kind)
-    with storage().open(version.data_key) as file:
-        found = rows.read_page(file, kind, q=q, label=label, split=split, page=page, page_size=page_size)
-    total = int(found["total"])
-    return RowPage(found["rows"], total, page, max(1, -(-total // page_size)))
+
+    def write(path: Path) -> None:
+        with storage().open(version.data_key) as file:
+            index.write(file, kind, path)
+
+    return rows.Files(
+        local_cache().file(_index_key(version), write),
+        _about(version.findings_key) if version.findings_key else None,
+        _about(version.suspects_key) if version.suspects_key else None,
+    )
+
+
+def _index_key(version: DatasetVersion) -> str:
+    return f"index {index.VERSION} {version.data_key}"
+
+
+def _about(key: str) -> Path:
+    def write(path: Path) -> None:
+        with storage().open(key) as file:
+            index.write_small(file, path)
+
+    return local_cache().file(f"about {index.VERSION} {key}", write)
 
 
 def row_image(version: DatasetVersion, row: int, size: int = 128) -> tuple[bytes, str]:
-    """The image of a row, drawn anew, with its media type. Raises UserError `not_found`, `dataset_not_ready`."""
-    _check_ready(version)
+    """The image of a row, drawn anew once and then kept, with its media type.
+
+    Raises UserError `not_found`, `dataset_not_ready`.
+    """
+    check_ready(version)
     if version.dataset.kind != Kind.IMAGE or not 0 <= row < version.rows:
         raise UserError("not_found")
-    with storage().open(version.data_key) as file:
-        data = rows.read_image(file, row)
-    return rows.thumbnail(data, size)
+
+    def write(path: Path) -> None:
+        with storage().open(version.data_key) as file:
+            data = thumbnails.read_image(file, row)
+        path.write_bytes(thumbnails.thumbnail(data, size)[0])
+
+    data = local_cache().file(f"image {size} {row} {version.data_key}", write).read_bytes()
+    return data, "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
 
 
 def export(version: DatasetVersion) -> tuple[Iterator[bytes], str]:
@@ -65,7 +116,7 @@ def export(version: DatasetVersion) -> tuple[Iterator[bytes], str]:
 
     Raises UserError `dataset_not_ready`.
     """
-    _check_ready(version)
+    check_ready(version)
     is_zip = version.dataset.kind == Kind.IMAGE
     return _pieces(version, zip_of if is_zip else csv_of), "zip" if is_zip else "csv"
 
@@ -91,6 +142,7 @@ def preview(upload: Upload) -> dict[str, Any]:
         return preview_in_child(path, upload.filename)
 
 
-def _check_ready(version: DatasetVersion) -> None:
+def check_ready(version: DatasetVersion) -> None:
+    """Raises UserError `dataset_not_ready`."""
     if version.state != DatasetVersion.State.READY:
         raise UserError("dataset_not_ready")

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from apps.core.api import positive_int
 from apps.core.pages import SignedInRequest, go, page
-from apps.datasets import actions, browse, profile
+from apps.datasets import actions, browse, conditions, profile
 from apps.datasets.access import dataset_for, version_for
 from apps.datasets.forms import RelabelForm
 from apps.datasets.models import DatasetVersion, Kind
@@ -21,16 +21,16 @@ from workers.contracts.errors import UserError
 @login_required
 @require_safe
 def rows(request: SignedInRequest, dataset_id: str) -> HttpResponse:
-    """One page of rows: `?q=&label=&split=&page=&version=`."""
+    """One page of the rows that meet the query's conditions: `?version=&page=`, and those of `conditions`."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
-    asked: dict[str, Any] = {name: request.GET.get(name, "").strip() for name in ("q", "label", "split")}
-    found = browse.page_rows(version, **asked, page=positive_int(request.GET.get("page"), "page"))
+    where = conditions.read_where(version, {name: request.GET.get(name, "").strip() for name in conditions.NAMES})
+    found = browse.page_rows(version, where, positive_int(request.GET.get("page"), "page"))
     newest = version.number == version.dataset.latest.number
     context: dict[str, Any] = {
         "dataset": version.dataset,
         "version": version,
         "found": found,
-        "asked": asked,
+        "asked": where,
         "labels": sorted(version.classes),
         "can_relabel": newest and version.dataset.is_labelled,
     }

@@ -90,9 +90,9 @@ def _rows(version: DatasetVersion, kind: str, split: str) -> list[dict[str, Any]
     """A few rows that differ in label, or in user, so that the answers differ too."""
     many = _HOW_MANY[kind]
     if kind == "recommendation":
-        rows = browse.page_rows(version, split=split, page_size=_SPREAD).rows
+        rows = browse.page_rows(version, browse.Where(split=split), page_size=_SPREAD).rows
         return list({row["user"]: row for row in rows}.values())[:many]
     labels = list(version.classes)[:many]
     each = -(-many // max(1, len(labels)))
-    found = [browse.page_rows(version, label=label, split=split, page_size=each).rows for label in labels]
+    found = [browse.page_rows(version, browse.Where(label=label, split=split), page_size=each).rows for label in labels]
     return [row for rows in found for row in rows][:many]

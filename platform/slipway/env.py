@@ -47,6 +47,7 @@ class Env:
     storage: str  # a folder or s3://bucket/prefix
     max_upload_bytes: int  # of one uploaded file
     team_bytes: int  # of all that a team has uploaded and what was made of it; 0 is without bound
+    cache_bytes: int  # what may be kept on this machine's disk that can be made again
     ledger_days: int  # how long single requests are kept; their sums per minute stay
     gpu_hour_price: Decimal | None  # what an hour on one GPU costs your users, and on a CPU slot
     cpu_hour_price: Decimal | None
@@ -90,6 +91,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
         max_upload_bytes=_number(env, "SLIPWAY_MAX_UPLOAD_BYTES", 5 * 2**30, low=1, high=2**50),
         team_bytes=_number(env, "SLIPWAY_TEAM_BYTES", 0, low=0, high=2**60),
+        cache_bytes=_number(env, "SLIPWAY_CACHE_BYTES", 4 * 2**30, low=2**20, high=2**50),
         ledger_days=_number(env, "SLIPWAY_LEDGER_DAYS", 400, low=1, high=10_000),
         gpu_hour_price=_price(env, "SLIPWAY_GPU_HOUR_PRICE"),
         cpu_hour_price=_price(env, "SLIPWAY_CPU_HOUR_PRICE"),

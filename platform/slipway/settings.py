@@ -187,6 +187,7 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
 SLIPWAY_MAX_UPLOAD_BYTES = ENV.max_upload_bytes
 SLIPWAY_TEAM_BYTES = ENV.team_bytes
+SLIPWAY_CACHE_BYTES = ENV.cache_bytes
 SLIPWAY_LEDGER_DAYS = ENV.ledger_days
 SLIPWAY_GPU_HOUR_PRICE = ENV.gpu_hour_price
 SLIPWAY_CPU_HOUR_PRICE = ENV.cpu_hour_price

@@ -102,6 +102,43 @@ def test_rows_are_paged_and_searched(client: APIClient, cast: Cast, imported: Im
     assert client.get(address, {"label__startswith": "b"}).status_code == 422
 
 
+def test_rows_are_filtered_by_any_conditions_together(client: APIClient, cast: Cast, imported: Imported) -> None:
+    noisy = b"write to me@example.org,good\nwrite to you@example.org,bad\n"
+    reply = send(client, cast, REVIEWS + noisy)
+    version = imported(newest(reply))
+    address = f"{DATASETS}/{reply.json()['id']}/rows"
+    every = client.get(address).json()["results"]
+    found = client.get(address, {"issue": "text_personal", "label": "bad", "q": "WRITE"}).json()
+    assert [row["text"] for row in found["results"]] == ["write to you@example.org"]
+    for split, count in version.splits.items():
+        found = client.get(address, {"split": split}).json()
+        assert (found["total"], found["results"]) == (count, [row for row in every if row["split"] == split][:50])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"label": "unheard of"},
+        {"split": "tset"},
+        {"issue": "text_missing"},  # rejected rows are in no version
+        {"issue": "'; --"},
+        {"mistakes": "yes"},
+        {"suspects": "1"},  # no model has looked
+        {"sort": "label"},
+        {"q": "x" * 1001},
+        {"page": "0"},
+    ],
+)
+def test_conditions_that_nobody_knows_are_refused(
+    client: APIClient, cast: Cast, imported: Imported, query: dict[str, str]
+) -> None:
+    reply = send(client, cast)
+    imported(newest(reply))
+    refused = client.get(f"{DATASETS}/{reply.json()['id']}/rows", query)
+    assert refused.status_code == 422
+    assert [field["field"] for field in refused.json()["error"]["params"]["fields"]] == list(query)
+
+
 def test_a_correction_makes_a_new_version_and_leaves_the_old(client: APIClient, cast: Cast, imported: Imported) -> None:
     dataset = send(client, cast).json()["id"]
     old = imported(Dataset.objects.get(pk=dataset).latest)

@@ -14,9 +14,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from workers.contracts.errors import JobError
-from workers.contracts.job import IngestSpec, JobSpec
+from workers.contracts.job import DatasetKind, IngestSpec, JobSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import IngestResult
+from workers.ingest import index
+from workers.ingest import rows as stored
 from workers.ingest.findings import read as read_findings
 from workers.ingest.run import run
 
@@ -95,6 +97,14 @@ def failure(folder: Path, source: bytes | str | Path, kind: str = "text", **spec
     except JobError as error:
         return error
     raise AssertionError(f"the import succeeded with {done.result.rows} rows")
+
+
+def found(done: Outcome, kind: DatasetKind = "text", **where: Any) -> list[dict[str, Any]]:
+    """The rows of a version that meet conditions, as the row browser shows them."""
+    path = done.folder.root / "index"
+    index.write(done.folder.output / "data.parquet", kind, path)
+    files = stored.Files(path)
+    return stored.read(files, stored.find(files, stored.Where(**where)))
 
 
 def reviews(count: int = 40, start: int = 0) -> list[tuple[str, str]]:

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.ingest.importing import Outcome, as_csv, as_zip, failure, import_file, outcome, picture
+from tests.ingest.importing import Outcome, as_csv, as_zip, failure, found, import_file, outcome, picture
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestSpec, JobSpec
 from workers.contracts.jobdir import JobDir
-from workers.ingest import label_sets, rows
+from workers.ingest import label_sets
 from workers.ingest.export import csv_of, zip_of
 from workers.ingest.preview import preview
 from workers.ingest.run import run
@@ -194,10 +194,9 @@ def test_a_repair_mends_labels_within_their_sets(tmp_path: Path) -> None:
 
 
 def test_rows_are_found_by_any_of_their_labels(tmp_path: Path) -> None:
-    data = import_file(tmp_path, FILES["json.csv"]).folder.output / "data.parquet"
-    assert rows.read_page(data, "text", label="war")["total"] == 12
-    found = rows.read_page(data, "text", label="drama", q="number 11")
-    assert [row["labels"] for row in found["rows"]] == [["drama"]]
+    done = import_file(tmp_path, FILES["json.csv"])
+    assert len(found(done, label="war")) == 12
+    assert [row["labels"] for row in found(done, label="drama", q="number 11")] == [["drama"]]
 
 
 def test_each_label_gets_its_share_of_every_split(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from tests.ingest.importing import Outcome, as_csv, as_zip, import_file, job, outcome, picture, pictures, reviews
+from tests.ingest.importing import Outcome, as_csv, as_zip, found, import_file, job, outcome, picture, pictures, reviews
 from workers.contracts.errors import JobError
-from workers.ingest.rows import read_image, read_page, thumbnail
+from workers.ingest import index
+from workers.ingest.rows import Files, read, read_stored
 from workers.ingest.run import run
+from workers.ingest.thumbnails import read_image, thumbnail
 
 
 @pytest.fixture
@@ -29,36 +32,53 @@ def data(done: Outcome) -> Path:
 
 
 def test_pages_follow_each_other_without_gap_or_overlap(texts: Outcome) -> None:
-    pages = [read_page(data(texts), "text", page=page, page_size=30) for page in range(1, 6)]
-    assert [len(page["rows"]) for page in pages] == [30, 30, 30, 10, 0]
-    assert [row["row"] for page in pages for row in page["rows"]] == list(range(100))
-    assert {page["total"] for page in pages} == {100}
-
-
-def test_conditions_combine_and_count(texts: Outcome) -> None:
-    found = read_page(data(texts), "text", q="NUMBER 1", label="bad", page_size=3)
-    assert [row["text"] for row in found["rows"]] == ["review number 1", "review number 11", "review number 13"]
-    assert found["total"] == 6
-    again = read_page(data(texts), "text", q="NUMBER 1", label="bad", page=2, page_size=3)
-    assert [row["text"] for row in again["rows"]] == ["review number 15", "review number 17", "review number 19"]
-    tested = read_page(data(texts), "text", split="test", page_size=200)
-    assert tested["total"] == texts.result.splits["test"] == len(tested["rows"])
-
-
-def test_an_open_file_pages_as_a_path_does(texts: Outcome) -> None:
     with open(data(texts), "rb") as stream:
-        assert read_page(stream, "text")["total"] == 100
+        pages = [read_stored(stream, first, 30) for first in range(0, 150, 30)]
+    assert [len(page) for page in pages] == [30, 30, 30, 10, 0]
+    assert [row for page in pages for row in page] == found(texts)
+    assert [row["row"] for page in pages for row in page] == list(range(100))
+
+
+def test_conditions_combine(texts: Outcome) -> None:
+    rows = found(texts, q="NUMBER 1", label="bad")
+    assert [row["text"] for row in rows] == [f"review number {n}" for n in (1, 11, 13, 15, 17, 19)]
+    assert len(found(texts, split="test")) == texts.result.splits["test"]
+
+
+def test_rows_are_in_the_order_that_is_asked_for(texts: Outcome) -> None:
+    index.write(data(texts), "text", path := texts.folder.root / "index")
+    assert [row["row"] for row in read(Files(path), np.array([70, 3, 99, 4]))] == [70, 3, 99, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("这部电影非常好看", "电影"),
+        ("とても面白い映画でした", "面白い"),
+        ("ｶﾀｶﾅ の広告", "カタカナ"),
+        ("ＳＰＡＭ ｏｆｆｅｒ", "spam offer"),
+        ("Die STRASSE ist lang", "straße"),
+        ("un cafe\u0301 noir", "CAFÉ"),
+        ("ΟΔΟΣ ΜΕΓΑΛΗ", "οδος"),
+        ("100% of $(a+)+$ [x]", "(a+)+$ ["),
+    ],
+)
+def test_search_finds_parts_of_texts_in_any_case_width_and_form(tmp_path: Path, text: str, query: str) -> None:
+    done = import_file(tmp_path, as_csv([*reviews(60), (text, "good")]))
+    assert [row["text"] for row in found(done, q=query)] == [text]
 
 
 def test_pages_of_interactions_search_users_and_items(tmp_path: Path) -> None:
     rows = [(f"u{n % 7}", f"i{n}") for n in range(70)]
     done = import_file(tmp_path, as_csv(rows, header=("user", "item")), kind="recommendation")
-    assert read_page(data(done), "recommendation", q="u3")["total"] == 10
-    assert read_page(data(done), "recommendation", q="I69")["rows"][0]["item"] == "i69"
+    assert len(found(done, "recommendation", q="u3")) == 10
+    assert [row["item"] for row in found(done, "recommendation", q="I69")] == ["i69"]
+    assert found(done, "recommendation", q="u3i3") == [], "nothing is found across cells"
 
 
 def test_lists_of_images_carry_no_bytes_and_each_image_is_read_alone(photos: Outcome) -> None:
-    listed = read_page(data(photos), "image", label="dog")["rows"]
+    listed = found(photos, "image", label="dog")
+    assert len(listed) == 30
     assert all("image" not in row for row in listed)
     for row in (0, 29, 30, 59):
         assert read_image(data(photos), row) == photos.rows[row]["image"]

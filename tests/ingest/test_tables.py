@@ -6,11 +6,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tests.ingest.importing import Outcome, import_file
+from tests.ingest.importing import Outcome, found, import_file
 from workers.contracts.errors import JobError
 from workers.ingest.column_types import Cells, Column, judge
 from workers.ingest.preview import preview
-from workers.ingest.rows import read_page
 
 HEADER = "id,age,city,joined,always,label\n"
 ROWS = [
@@ -113,8 +112,8 @@ def test_the_preview_takes_a_table_for_a_table() -> None:
 
 def test_cells_can_be_searched(tmp_path: Path) -> None:
     done = table(tmp_path, HEADER + "".join(ROWS))
-    found = read_page(done.folder.output / "data.parquet", "tabular", q="oslo", page_size=3)
-    assert found["total"] == 20 and found["rows"][0]["values"]["city"] == "Oslo"
+    rows = found(done, "tabular", q="oslo")
+    assert [row["values"]["city"] for row in rows] == ["Oslo"] * 20
 
 
 def test_a_corrected_table_is_the_same_table_but_for_the_label(tmp_path: Path) -> None:

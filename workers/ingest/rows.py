@@ -1,103 +1,214 @@
-"""Pages of a version's rows for the row browser, straight out of data.parquet; images only when one is asked for.
+"""Rows of a version for the row browser: which ones meet conditions, and what is in them.
 
-Reads only files that an import of ours has written. `source` is a path or an open, seekable file of any store.
+All but `read_stored` reads the version's index (see workers.ingest.index), only the columns that a condition is about.
 """
 
-import io
-from collections.abc import Iterator
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Final, Literal
 
+import numpy as np
+import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image, ImageOps
+from pyarrow import ipc
 
-from workers.contracts.job import DatasetKind
-from workers.ingest.images import FORMATS, magic
+from workers.ingest.index import CODED, FOLDED, Source, fold, read_small, shown_columns
 
-Source = str | Path | BinaryIO
-MAX_PAGE_SIZE = 200
-_SEARCHED: dict[str, tuple[str, ...]] = {
-    "text": ("text",),
-    "image": ("name",),
-    "recommendation": ("user", "item"),
-    "tabular": ("values",),
-}
-_CELL_CHARS = 2000
+Numbers = npt.NDArray[np.int64]
+_Mask = npt.NDArray[np.bool_]
+Sort = Literal["", "suspicion"]
+_CELL_CHARS: Final = 2000
+_THREADS: Final = min(4, os.cpu_count() or 1)
+_pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rows")
 
 
-def read_page(
-    source: Source,
-    kind: DatasetKind,
-    q: str = "",
-    label: str = "",
-    split: str = "",
-    page: int = 1,
-    page_size: int = 50,
-) -> dict[str, Any]:
-    """{"rows": [{column: value}], "total"}: one page of the rows that match, in order; `page` counts from 1.
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Where the index of a version lies, and what is known of its rows: by the data doctor, by a model."""
 
-    `q` is looked for in the text, the image's name, the user and item, or any cell of a table, without regard to
-    case; `label` (of several, one) and `split` must be equal. Without conditions only the page's row groups are
-    read; with them the columns that they are about, group by group. Texts are cut at 2,000 characters.
+    index: Path
+    findings: Path | None = None  # row, code
+    suspects: Path | None = None  # row, predicted, label_probability, suspicion, suspect
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Conditions on rows; all that are set must hold. Blank is any."""
+
+    q: str = ""  # in the text, the image's name, the user or item, or any cell of a table; see `fold`
+    label: str = ""
+    split: str = ""
+    issue: str = ""  # a code of the data doctor's
+    mistakes: bool = False  # the model predicts another label
+    suspects: bool = False  # the label is suspected to be wrong
+    sort: Sort = ""  # as stored, or most suspect first and those that no model has seen last
+
+
+def find(files: Files, where: Where) -> Numbers:
+    """The numbers of the rows that meet the conditions, in the order that is asked for."""
+    stored = _Stored.read(files.index, {"label": where.label, "split": where.split, "mistakes": where.mistakes})
+    keep = np.ones(sum(stored.lengths), np.bool_)
+    for name, value in (("label", where.label), ("split", where.split)):
+        if value:
+            keep &= np.isin(stored.codes[name], stored.places(name, value), kind="table")
+    if where.issue:
+        keep &= _found(files.findings, where.issue, len(keep))
+    if where.mistakes or where.suspects:
+        keep &= _doubted(files.suspects, where, stored, len(keep))
+    if where.q:
+        _search(files.index, fold(where.q), keep, stored.lengths)
+    if not (where.sort and files.suspects):
+        return np.flatnonzero(keep)
+    ranked = read_small(files.suspects)["row"].to_numpy().astype(np.int64)
+    ranked = ranked[keep[ranked]]
+    keep[ranked] = False
+    return np.concatenate([ranked, np.flatnonzero(keep)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the index says of all rows at once."""
+
+    lengths: list[int]  # rows of each batch
+    codes: dict[str, npt.NDArray[np.int32]]  # label, split: places in the names
+    names: dict[str, list[str]]
+    several: bool  # rows have several labels each, which stand in `label` as JSON
+
+    @classmethod
+    def read(cls, index: Path, wanted: dict[str, object]) -> "_Stored":
+        """The codes only of what is wanted; mistakes are about labels."""
+        needed = {"label" if name == "mistakes" else name for name, value in wanted.items() if value}
+        with pa.memory_map(str(index)) as file:
+            reader = ipc.open_file(file)
+            batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+            known = {key.decode(): json.loads(value) for key, value in (reader.schema.metadata or {}).items()}
+            codes = {
+                name: np.concatenate([batch[f"{name}_code"].to_numpy() for batch in batches])
+                for name in needed & set(known)
+                if batches
+            }
+        return cls([batch.num_rows for batch in batches], codes, known, "labels" in reader.schema.names)
+
+    def places(self, name: str, value: str) -> npt.NDArray[np.int32]:
+        """Where a value stands in the names; of several labels together, where it is among them."""
+        several = self.several and name == "label"
+        found = [value in json.loads(known) if several else value == known for known in self.names[name]]
+        return np.flatnonzero(found).astype(np.int32)
+
+
+def _found(findings: Path | None, code: str, rows: int) -> _Mask:
+    mask = np.zeros(rows, np.bool_)
+    if findings:
+        table = read_small(findings)
+        mask[table["row"].to_numpy()[_as_mask(pc.equal(table["code"], code))]] = True
+    return mask
+
+
+def _doubted(suspects: Path | None, where: Where, stored: _Stored, rows: int) -> _Mask:
+    """Whether a model predicts another label, or suspects the label, of each row."""
+    mask = np.zeros(rows, np.bool_)
+    if suspects:
+        table = read_small(suspects)
+        numbers = table["row"].to_numpy()
+        doubted = _as_mask(table["suspect"]) if where.suspects else np.ones(len(numbers), np.bool_)
+        if where.mistakes:
+            names = table["predicted"].dictionary.to_pylist()
+            known = {name: place for place, name in enumerate(stored.names["label"])}
+            places = np.array([known.get(name, -1) for name in names], np.int32)
+            doubted &= places[table["predicted"].indices.to_numpy()] != stored.codes["label"][numbers]
+        mask[numbers[doubted]] = True
+    return mask
+
+
+def _as_mask(found: Any) -> _Mask:
+    return np.asarray(found.fill_null(False).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _search(index: Path, query: str, keep: _Mask, lengths: list[int]) -> None:
+    """Clear the rows that do not hold the query."""
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    alive = [number for number in range(len(lengths)) if keep[starts[number] : starts[number + 1]].any()]
+    spans = [alive[first::_THREADS] for first in range(_THREADS)]
+    for _ in _pool.map(lambda span: _search_span(index, query, keep, starts, span), spans):
+        pass
+
+
+def _search_span(index: Path, query: str, keep: _Mask, starts: Any, span: list[int]) -> None:
+    """Some batches of it. They are read, not mapped into memory, so that a search of any size needs little."""
+    with pa.OSFile(str(index)) as file:
+        place = ipc.open_file(file).schema.get_field_index(FOLDED)
+        reader = ipc.open_file(file, options=ipc.IpcReadOptions(included_fields=[place], use_threads=False))
+        for number in span:
+            texts = pl.Series(values=pl.from_arrow(reader.get_batch(number).column(0)))
+            keep[starts[number] : starts[number + 1]] &= texts.str.contains(query, literal=True).to_numpy()
+
+
+def read(files: Files, numbers: Numbers) -> list[dict[str, Any]]:
+    """What is in some rows, in this order: {column: value}, texts cut at 2,000 characters.
+
+    Where a model has looked at the row, also `predicted`, `label_probability`, `suspicion` and `suspect`.
     """
-    page_size = max(1, min(page_size, MAX_PAGE_SIZE))
-    first = (max(1, page) - 1) * page_size
+    found: dict[int, dict[str, Any]] = {}
+    wanted = np.sort(numbers)
+    with pa.memory_map(str(files.index)) as file:
+        reader = ipc.open_file(file)
+        hidden = {FOLDED, *(f"{name}_code" for name in CODED)}
+        shown = [name for name in reader.schema.names if name not in hidden]
+        start = 0
+        for index in range(reader.num_record_batches):
+            batch = reader.get_batch(index)
+            low, high = np.searchsorted(wanted, [start, start + batch.num_rows])
+            if low < high:
+                here = batch.select(shown).take(pa.array(wanted[low:high] - start))
+                found.update(zip(wanted[low:high].tolist(), here.to_pylist(), strict=True))
+            start += batch.num_rows
+    if files.suspects:
+        for row in _opinions(files.suspects, wanted):
+            if row["row"] in found:
+                found[row["row"]] |= row
+    return _shorten([found[number] for number in numbers.tolist()])
+
+
+def read_stored(source: Source, first: int, count: int) -> list[dict[str, Any]]:
+    """Rows in the order of data.parquet, out of that itself: only their row groups are read."""
+    found: list[dict[str, Any]] = []
     with pq.ParquetFile(source, pre_buffer=False) as file:
-        shown = [name for name in file.schema_arrow.names if name not in ("image", "hash")]
-        if not (q or label or split):
-            rows = [row for table in _slices(file, shown, first, page_size) for row in table.to_pylist()]
-            return {"rows": _shorten(rows), "total": file.metadata.num_rows}
-        rows, total = [], 0
+        names, start = shown_columns(file.schema_arrow), 0
         for index in range(file.metadata.num_row_groups):
-            matches = _matches(file, index, kind, q, label, split)
-            wanted = matches[max(0, first - total) : max(0, first + page_size - total)]
-            if len(wanted):
-                rows += file.read_row_group(index, columns=shown, use_threads=False).take(wanted).to_pylist()
-            total += len(matches)
-        return {"rows": _shorten(rows), "total": total}
+            end = start + file.metadata.row_group(index).num_rows
+            here, until = max(first, start), min(first + count, end)
+            if here < until:
+                table = file.read_row_group(index, columns=names, use_threads=False)
+                found += table.slice(here - start, until - here).to_pylist()
+            start = end
+    return _shorten(found)
 
 
-def _slices(file: pq.ParquetFile, columns: list[str], first: int, count: int) -> Iterator[pa.Table]:
-    start = 0
-    for index in range(file.metadata.num_row_groups):
-        length = file.metadata.row_group(index).num_rows
-        here, until = max(first, start), min(first + count, start + length)
-        if here < until:
-            table = file.read_row_group(index, columns=columns, use_threads=False)
-            yield table.slice(here - start, until - here)
-        start += length
+def _opinions(suspects: Path, wanted: Numbers) -> list[dict[str, Any]]:
+    table = read_small(suspects)
+    here = np.flatnonzero(np.isin(table["row"].to_numpy(), wanted.astype(np.int32), kind="table"))
+    names = ["row", "predicted", "label_probability", "suspicion", "suspect"]
+    return list(table.select(names).take(pa.array(here)).to_pylist())
 
 
-def _matches(file: pq.ParquetFile, index: int, kind: str, q: str, label: str, split: str) -> pa.Array:
-    """Places in a row group that meet the conditions."""
-    equal = {"label": label, "split": split}
-    # Of several labels one has to be this.
-    of_several = bool(label) and "labels" in file.schema_arrow.names
-    if of_several:
-        del equal["label"]
-    columns = [name for name, value in equal.items() if value and name in file.schema_arrow.names]
-    searched = _SEARCHED[kind] if q else ()
-    table = file.read_row_group(
-        index, columns=[*columns, *searched, *(["labels"] if of_several else [])], use_threads=False
-    )
-    keep: Any = pa.array([True] * table.num_rows)
-    for name in columns:
-        keep = pc.and_(keep, pc.equal(table[name], equal[name]))
-    if of_several:
-        found_in = pc.equal(pc.list_flatten(table["labels"]), label)
-        rows = pc.unique(pc.list_parent_indices(table["labels"]).filter(found_in))
-        keep = pc.and_(keep, pc.is_in(pa.array(range(table.num_rows)), rows.cast(pa.int64())))
-    if searched:
-        found: Any = pa.array([False] * table.num_rows)
-        for name in searched:
-            # The values of a table's row are many columns.
-            whole = table[name]
-            for texts in whole.flatten() if pa.types.is_struct(whole.type) else [whole]:
-                found = pc.or_(found, pc.match_substring(texts, q, ignore_case=True))
-        keep = pc.and_(keep, found)
-    return pc.indices_nonzero(keep)
+def counts(findings: Path) -> dict[str, int]:
+    """How many rows have a finding of each code, most first."""
+    found = read_small(findings)["code"].value_counts().to_pylist()
+    return {str(one["values"]): one["counts"] for one in sorted(found, key=lambda one: -one["counts"])}
+
+
+def labels(index: Path, numbers: Numbers) -> list[str]:
+    """The labels of some rows."""
+    with pa.memory_map(str(index)) as file:
+        reader = ipc.open_file(file)
+        labels = pa.chunked_array([reader.get_batch(number)["label"] for number in range(reader.num_record_batches)])
+        return list(labels.take(pa.array(numbers)).to_pylist())
 
 
 def _shorten(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -108,44 +219,3 @@ def _shorten(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if isinstance(value, str) and len(value) > _CELL_CHARS:
                 row[name] = value[:_CELL_CHARS] + "…"
     return rows
-
-
-def read_image(source: Source, row: int) -> bytes:
-    """The encoded image of a row, as it was uploaded. Raises IndexError where there is no such row."""
-    with pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 18) as file:
-        start = 0
-        for index in range(file.metadata.num_row_groups):
-            length = file.metadata.row_group(index).num_rows
-            if start <= row < start + length:
-                left = row - start
-                for batch in file.iter_batches(16, row_groups=[index], columns=["image"], use_threads=False):
-                    if left < batch.num_rows:
-                        return bytes(batch.column(0)[left].as_py())
-                    left -= batch.num_rows
-            start += length
-    raise IndexError(f"there is no row {row}")
-
-
-def thumbnail(data: bytes, size: int = 128, max_pixels: int = 50_000_000) -> tuple[bytes, str]:
-    """The image drawn anew, at most `size` pixels on a side and upright: (bytes, media type).
-
-    JPEG, or PNG where it has transparency. What reaches a browser is always a raster of ours, never the uploaded file.
-    Raises ValueError for what is no image.
-    """
-    format = magic(data)
-    if format is None or format not in FORMATS:
-        raise ValueError("not an image")
-    try:
-        with Image.open(io.BytesIO(data), formats=(format,)) as image:
-            if image.width * image.height > max_pixels:
-                raise ValueError("too many pixels")
-            image.draft("RGB", (size, size))
-            upright = ImageOps.exif_transpose(image)
-            clear = "A" in upright.getbands() or "transparency" in upright.info
-            small = upright.convert("RGBA" if clear else "RGB")
-            small.thumbnail((size, size))
-            out = io.BytesIO()
-            small.save(out, "PNG" if clear else "JPEG", quality=85)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError("the image cannot be decoded") from error
-    return out.getvalue(), "image/png" if clear else "image/jpeg"

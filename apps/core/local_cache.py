@@ -1,0 +1,106 @@
+"""Files that this machine can make again at any time: together within a bound, the least recently used go first."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+
+_LOCKS: Final = 64
+_ABANDONED_S: Final = 3600
+
+
+class LocalCache:
+    """A folder of files by key, the least recently used removed first. Threads and processes may share it."""
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        self._folder, self._most = folder, most_bytes
+        # Counted only roughly: the folder is measured whenever a twentieth of the bound may have been added.
+        self._added = most_bytes
+
+    def find(self, key: str) -> Path | None:
+        """The file of a key, where there is one."""
+        path = self._path(key)
+        return path if _touch(path) else None
+
+    def file(self, key: str, make: Callable[[Path], None]) -> Path:
+        """The file of a key. Where there is none, `make` writes it to the path it is given: once, whoever else asks."""
+        path = self._path(key)
+        if not _touch(path):
+            with self._alone(key):
+                if not _touch(path):
+                    self._make(path, make)
+        return path
+
+    def _path(self, key: str) -> Path:
+        name = hashlib.sha256(key.encode()).hexdigest()
+        return self._folder / name[:2] / name[2:]
+
+    def _make(self, path: Path, make: Callable[[Path], None]) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".making-")
+        os.close(descriptor)
+        try:
+            make(Path(name))
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        self._added += path.stat().st_size
+        if self._added > self._most / 20:
+            self._added = 0
+            self._trim()
+
+    @contextlib.contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(self._folder / f"lock-{zlib.crc32(key.encode()) % _LOCKS}", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _trim(self) -> None:
+        """Remove the least recently used until the rest is within nine tenths of the bound."""
+        found = sorted(_files(self._folder))
+        total = sum(size for _, size, _ in found)
+        excess = total - self._most * 9 / 10 if total > self._most else 0
+        for used, size, path in found:
+            abandoned = os.path.basename(path).startswith(".") and used < time.time() - _ABANDONED_S
+            if abandoned or excess > 0:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+                excess -= size
+
+
+def _files(folder: Path) -> Iterator[tuple[float, int, str]]:
+    """(last used, bytes, path) of each file below."""
+    for part in os.scandir(folder):
+        if part.is_dir(follow_symlinks=False):
+            for entry in os.scandir(part.path):
+                with contextlib.suppress(FileNotFoundError):
+                    about = entry.stat(follow_symlinks=False)
+                    yield about.st_mtime, about.st_size, entry.path
+
+
+def _touch(path: Path) -> bool:
+    """Mark a file as used; whether it is there."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def local_cache() -> LocalCache:
+    """The one of this installation's home."""
+    return _open(Path(settings.SLIPWAY_HOME) / "cache", int(settings.SLIPWAY_CACHE_BYTES))
+
+
+_open = cache(LocalCache)
