@@ -129,8 +129,9 @@ class TrainResult(_Part):
     classifiers that had enough rows for it, suspects.parquet.
 
     suspects.parquet has a row for each of the version's: `row` int32 (the version's), `predicted` string (the answer of
-    a model that did not learn from this row), `label_probability` float32 (which it gives the row's own label; null
-    where it knows no such label), `suspicion` float32 (0 to 1, higher: likelier a wrong label), `suspect` bool.
+    a model that did not learn from this row), `label_probability` float32 (which it gives the row's own label),
+    `suspicion` float32 (0 to 1, higher: likelier a wrong label), `suspect` bool. Where there is no such answer, or none
+    from a model that knows the label, the first two are null, `suspicion` is 0.
 
     `metrics`: {"validation": {name: value}, "test": {...}}, also in the report; for recommendation each split also
     holds "popularity": {...}.

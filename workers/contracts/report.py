@@ -144,10 +144,12 @@ class Search(_Part):
 
 class SuspectedLabels(_Part):
     """How many of the version's labels look wrong, by confident learning on answers of models that did not learn from
-    the row in question. `pairs`: from which label to which answer, the most frequent first; `others`: rows of the pairs
-    that are not listed. `method` says in words what gave the answers."""
+    the row in question. `rows`: for how many there was such an answer, of `of_rows`. `pairs`: from which label to which
+    answer, the most frequent first; `others`: rows of the pairs that are not listed. `method` says in words what gave
+    the answers."""
 
     rows: int
+    of_rows: int
     suspected: int
     pairs: list[Confusion]
     others: int = 0

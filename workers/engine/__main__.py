@@ -53,7 +53,7 @@ def run_job(job_dir: JobDir) -> None:
     metrics, measured = trained.evaluate()
     metrics |= learned.metrics
     job_dir.output.mkdir(exist_ok=True)
-    suspected = find_suspects(run, trained)
+    suspected = find_suspects(run, trained, learned.held_out)
     if suspected:
         learned.report["suspected_labels"] = suspected.model_dump(mode="json")
     report = read_report({**measured, **learned.report}).model_dump(mode="json")

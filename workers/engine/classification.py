@@ -23,7 +23,7 @@ from workers.engine.examples import Examples
 from workers.engine.export import export_onnx
 from workers.engine.loop import predict
 from workers.engine.metrics import calibration_error
-from workers.engine.run import Run, Trained, UnlikeError
+from workers.engine.run import HeldOut, Run, Trained, UnlikeError
 from workers.engine.slices import Parts, image_sizes, scripts, sliced, text_lengths
 from workers.engine.variants import certify_int8, quantize_dynamic
 from workers.inference.core import MODEL, InputError, Predictor
@@ -80,6 +80,13 @@ class TrainedClassifier(Trained):
         mean.temperature = Temperature(reason="Each fold's model has its own.")
         mean._untempered = mean._scores = {"test": predict(mean.model, mean.evaluation["test"], run.device)}
         return mean
+
+    def held_out(self, split: str) -> HeldOut | None:
+        """See Trained."""
+        if split not in self._scores or split == "train":
+            return None
+        numbers = self.run.split(split, ["row"])["row"].to_numpy()
+        return HeldOut(numbers.astype(np.int64), self.labels, self._scores[split])
 
     def _reading(self) -> tuple[Any, ...]:
         """How inputs become the network's: the settings and files that the served path reads them by."""

@@ -1,14 +1,14 @@
 """k-fold cross-validation: stratified by label, equal content never on both sides, the test rows apart."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from workers.contracts.errors import JobError
 from workers.engine.ledger import Ledger
 from workers.engine.parts import Part, Span
-from workers.engine.run import Run, Trained
+from workers.engine.run import HeldOut, Run, Trained
 from workers.task_templates.base import FoldedParams, TaskTemplate
 
 if TYPE_CHECKING:
@@ -69,15 +69,18 @@ def masks_of(dealt: np.ndarray, fold: int, test: np.ndarray) -> Callable[[str], 
     return splits.__getitem__
 
 
-def cross_validate(
-    run: Run, template: TaskTemplate, ledger: Ledger, window: Span
-) -> tuple[dict[str, Any], list[Trained]]:
-    """Train and judge one model per fold, with the parameters of `run`.
+class CrossValidated(NamedTuple):
+    """`metrics`: {"folds", "mean", "std", "per_fold"} of the held-out rows by name (std with k - 1 in the denominator);
+    {} where the time limit allowed one fold alone. `models`: the trained ones where they together are the result, else
+    []. `held_out`: each fold's answers of its rows; [] where not all were given in this attempt."""
 
-    Returns {"folds", "mean", "std", "per_fold"} (metrics of the held-out rows by name; std with k - 1 in the
-    denominator; {} where the time limit allowed one fold alone) and, where the folds' models together are the
-    result, the trained models, else []. Raises JobError.
-    """
+    metrics: dict[str, Any]
+    models: list[Trained]
+    held_out: list[HeldOut]
+
+
+def cross_validate(run: Run, template: TaskTemplate, ledger: Ledger, window: Span) -> CrossValidated:
+    """Train and judge one model per fold, with the parameters of `run`. Raises JobError."""
     params = run.params
     assert isinstance(params, FoldedParams)
     count = params.folds
@@ -97,6 +100,7 @@ def cross_validate(
     )
     run.log(f"Cross-validation: {int((~test).sum()):,} rows in {count} folds.")
     models: list[Trained] = []
+    held_out: list[HeldOut] = []
     seconds = 0.0
     for fold in range(count):
         if run.seconds_left() < _TIMES_A_FOLD * seconds:
@@ -117,6 +121,8 @@ def cross_validate(
         is_new = fold >= len(ledger.folds)
         trained = template.train(part)
         run.choose(**part.chosen)
+        if answers := trained.held_out("validation"):
+            held_out.append(answers)
         if is_new:
             _note(run, template, ledger, part, trained, count)
             seconds = max(seconds, part.seconds)
@@ -124,7 +130,8 @@ def cross_validate(
             models.append(trained)
     if len(models) > 1:
         run.note(f"Answers with the mean probability of {len(models)} models; each had other rows held out.")
-    return (summary(ledger.folds) if len(ledger.folds) > 1 else {}), models
+    metrics = summary(ledger.folds) if len(ledger.folds) > 1 else {}
+    return CrossValidated(metrics, models, held_out if len(held_out) == count else [])
 
 
 def _note(run: Run, template: TaskTemplate, ledger: Ledger, part: Part, trained: Trained, count: int) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from workers.engine.ledger import Ledger
 from workers.engine.parts import Part, Span
-from workers.engine.run import Run, Trained, UnlikeError
+from workers.engine.run import HeldOut, Run, Trained, UnlikeError
 from workers.task_templates.base import FoldedParams, TaskTemplate
 
 # How much of the progress bar a training takes beside another: one that was done before is only read again.
@@ -22,6 +22,8 @@ class Learned:
     trained: Trained
     metrics: dict[str, Any] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
+    # What the folds' models answered of the rows that each did not learn from; all training and validation rows.
+    held_out: list[HeldOut] = field(default_factory=list)
 
 
 def learn(run: Run, template: TaskTemplate) -> Learned:
@@ -37,6 +39,7 @@ def learn(run: Run, template: TaskTemplate) -> Learned:
     name, params = "", run.params
     metrics: dict[str, Any] = {}
     report: dict[str, Any] = {}
+    held_out: list[HeldOut] = []
     if tune:
         # Here, not above: a job without a search does not load Optuna.
         from workers.engine.search import name_of, params_of, search
@@ -51,16 +54,16 @@ def learn(run: Run, template: TaskTemplate) -> Learned:
         from workers.engine.folds import cross_validate
 
         window = Span(trials / whole, span.low)
-        found, models = cross_validate(final, template, ledger, window)
+        found, models, held_out = cross_validate(final, template, ledger, window)
         if found:
             metrics["cross_validation"] = report["cross_validation"] = found
         if len(models) > 1:
             try:
-                return Learned(final, models[0].averaged(final, models[1:]), metrics, report)
+                return Learned(final, models[0].averaged(final, models[1:]), metrics, report, held_out)
             except UnlikeError:
                 run.log(
                     "The folds' models do not read inputs alike, so they cannot answer as one. The model is trained on "
                     "the given split.",
                     "warning",
                 )
-    return Learned(final, template.train(final), metrics, report)
+    return Learned(final, template.train(final), metrics, report, held_out)

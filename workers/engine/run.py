@@ -195,11 +195,20 @@ class Run:
 
 
 class CrossFitted(NamedTuple):
-    """What models answer of rows that they did not learn from: float32 [rows, labels], rows sum to 1; `method` says in
-    words what models these are."""
+    """What models answer of all rows, none by a model that learned from it: float32 [rows, labels], rows sum to 1.
+    `method` says in words what models these are."""
 
     probabilities: "np.ndarray"
     method: str
+
+
+class HeldOut(NamedTuple):
+    """What one model answers of rows that it did not learn from: their numbers, int64 [rows], its labels, and
+    probabilities, float32 [rows, labels]."""
+
+    rows: "np.ndarray"
+    labels: list[str]
+    probabilities: "np.ndarray"
 
 
 class UnlikeError(Exception):
@@ -250,6 +259,10 @@ class Trained(ABC):
         `given`: int64 [rows], places in `labels`; `dealt`: int64 [rows], the folds. Nothing that was fitted to the
         labels of a row may take part in its answer.
         """
+        return None
+
+    def held_out(self, split: str) -> HeldOut | None:
+        """The model's answers of a split that it did not learn from; None where it has no such rows or answers."""
         return None
 
     def averaged(self, run: Run, others: "Sequence[Trained]") -> "Trained":

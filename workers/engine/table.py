@@ -11,13 +11,13 @@ import torch
 
 from workers.contracts.errors import JobError
 from workers.contracts.report import Baseline
-from workers.engine.boosting import boosted_scores
+from workers.engine.boosting import boosted_scores, cross_fitted
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
 from workers.engine.edge_cases import EdgeCase, row_cases
 from workers.engine.examples import Examples
 from workers.engine.loop import fit
 from workers.engine.metrics import classification_metrics
-from workers.engine.run import Run, Trained
+from workers.engine.run import CrossFitted, Run, Trained
 from workers.engine.settings import Settings
 from workers.engine.table_network import TableNetwork, TableNetworks, layout_of
 from workers.inference.tabular import DATE_WIDTH, FEATURES, TableLabels, cell_text, is_missing
@@ -226,6 +226,12 @@ class TrainedTable(TrainedClassifier):
     def export_side_files(self, folder: Path) -> dict[str, Any]:
         """No file: the columns are in the manifest."""
         return {"columns": self._columns, "ignored": self._ignored}
+
+    def cross_fit(self, whole: Run, labels: list[str], given: np.ndarray, dealt: np.ndarray) -> CrossFitted:
+        """See Trained. By gradient boosting: on most tables as good as the network, for a fraction of its time."""
+        features = encode_table(self._columns, whole.split("train", ["values"])["values"].combine_chunks())
+        answers = cross_fitted(features, given, len(labels), dealt, _places(self._columns)[1], self.run.seed)
+        return CrossFitted(answers, "gradient boosting")
 
     def reference_cases(self) -> list[Any]:
         """The first rows of the evaluation."""

@@ -25,6 +25,8 @@ _MOST_HELD = 20_000
 _MOST_WORK, _MOST_ITERATIONS, _FEWEST_ITERATIONS = 8e9, 50, 12
 # Inverse regularisation.
 _STRENGTHS, _USUAL_STRENGTH = (5.0, 15.0, 45.0), 15.0
+# For models that are to see through wrong labels; more iterations find no more of these.
+_CROSS_STRENGTH, _CROSS_ITERATIONS = 5.0, 30
 # This part of the whole job.
 LINEAR_START, LINEAR_END = 0.02, 0.05
 
@@ -73,10 +75,11 @@ def tf_idf(found: scipy.sparse.csr_matrix, idf: np.ndarray, first_of_characters:
     return found
 
 
-def frequent(batches: Iterable[torch.Tensor], most: int) -> np.ndarray:
+def frequent(batches: Iterable[torch.Tensor], most: int, least: int = 1) -> np.ndarray:
     """Of hashes of n-grams, int64 [batch, n-grams] each, those of the n-grams in most texts, in this order.
 
-    N-grams of one text only are kept where there are few. Of very many, those seen once are given up on the way.
+    `least`: in so many texts at least. N-grams of one text only are kept where there are few. Of very many, those seen
+    once are given up on the way.
     """
     hashes, texts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     waiting: list[np.ndarray] = []
@@ -97,8 +100,8 @@ def frequent(batches: Iterable[torch.Tensor], most: int) -> np.ndarray:
             if len(hashes) > _MOST_WAITING:
                 hashes, texts = hashes[texts > 1], texts[texts > 1]
     hashes, texts = merged()
-    if len(hashes) > most:
-        hashes, texts = hashes[texts > 1], texts[texts > 1]
+    least = max(least, 2 if len(hashes) > most else 1)
+    hashes, texts = hashes[texts >= least], texts[texts >= least]
     return hashes[np.argsort(-texts, kind="stable")[:most]]
 
 
@@ -124,21 +127,22 @@ class LinearTrainer:
         weights, bias = self._solve(problem, judged, validation.labels[known])
         return LinearText(self._ngrams, idf, weights, bias).eval()
 
-    def cross_fit(self, texts: Texts, dealt: np.ndarray) -> np.ndarray:
+    def cross_fit(self, texts: Texts, dealt: np.ndarray, characters: bool) -> np.ndarray:
         """Probabilities, float32 [texts, labels], each text's by a model that learned from the other folds alone.
 
-        `dealt`: int64 [texts], the folds. Which n-grams are known, and in how many texts they are, comes from all
-        texts: that is no matter of labels.
+        `dealt`: int64 [texts], the folds; `characters`: whether n-grams of characters count, too. Which n-grams are
+        known, and in how many texts they are, comes from all texts: that is no matter of labels.
         """
-        rows, matrix, idf = self._learn_ngrams(texts)
-        fold_of = dealt[rows]
+        # What is in one text alone can tell nothing of another.
+        rows, matrix, idf = self._learn_ngrams(texts, characters, least=2)
+        folds = int(dealt.max()) + 1
+        iterations = min(_CROSS_ITERATIONS, self._iterations(matrix.nnz, folds))
         answers = np.zeros((len(texts), self._labels), dtype=np.float32)
-        iterations = self._iterations(matrix.nnz, int(dealt.max()) + 1)
-        for fold in range(int(dealt.max()) + 1):
-            learned = np.flatnonzero(fold_of != fold)
+        for fold in range(folds):
+            learned = np.flatnonzero(dealt[rows] != fold)
             truth = texts.labels[rows[learned]]
             problem = Logistic(matrix[learned], truth, np.ones(len(truth), np.float32), self._labels)
-            weights, bias = problem.solve(_USUAL_STRENGTH, iterations, lambda: None)
+            weights, bias = problem.solve(_CROSS_STRENGTH, iterations, lambda: None)
             held = np.flatnonzero(dealt == fold)
             for start in range(0, len(held), _MOST_HELD):
                 part = held[start : start + _MOST_HELD]
@@ -150,12 +154,20 @@ class LinearTrainer:
                 answers[part] = np.exp(log_probabilities(found @ weights + bias))
         return answers
 
-    def _learn_ngrams(self, train: Texts) -> tuple[np.ndarray, scipy.sparse.csr_matrix, np.ndarray]:
-        """Which n-grams are known from now on; the rows to learn from, these as TF-IDF, and the n-grams' idf."""
+    def _learn_ngrams(
+        self, train: Texts, characters: bool = True, least: int = 1
+    ) -> tuple[np.ndarray, scipy.sparse.csr_matrix, np.ndarray]:
+        """Which n-grams are known from now on: those in so many texts at `least`, of tokens and of `characters`.
+
+        Returns the rows to learn from, these as TF-IDF, and the n-grams' idf.
+        """
         rows = self._rows_to_learn_from(train)
         most = max(_FEWEST_NGRAMS, min(_MOST_NGRAMS, _MOST_WEIGHTS // self._labels))
-        of_tokens = frequent(map(self._ngrams.of_tokens, self._batches(train, rows, 0.0, 0.05)), most)
-        of_characters = frequent(map(self._ngrams.of_characters, self._batches(train, rows, 0.05, 0.25)), most)
+        of_tokens = frequent(map(self._ngrams.of_tokens, self._batches(train, rows, 0.0, 0.05)), most, least)
+        of_characters = np.zeros(0, dtype=np.int64)
+        if characters:
+            batches = self._batches(train, rows, 0.05, 0.25)
+            of_characters = frequent(map(self._ngrams.of_characters, batches), most, least)
         self._ngrams.know(of_tokens, of_characters)
 
         found = self._find(train, rows, 0.25, 0.5)

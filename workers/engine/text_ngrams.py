@@ -112,7 +112,9 @@ class Ngrams(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """See the class."""
-        hashes = torch.cat([self.of_tokens(tokens), self.of_characters(tokens)], dim=1)
+        hashes = self.of_tokens(tokens)
+        if self.first_of_characters < len(self):
+            hashes = torch.cat([hashes, self.of_characters(tokens)], dim=1)
         numbers = self.table[torch.remainder(hashes, self.table.shape[0])].long()
         return numbers * (self.check[numbers] == hashes)
 
