@@ -15,7 +15,7 @@ from apps.core import api
 from apps.core.downloads import download, download_pieces
 from apps.core.parsers import JsonParser
 from apps.core.schema import paged
-from apps.datasets import actions, browse, conditions, edits
+from apps.datasets import actions, browse, conditions, differences, edits
 from apps.datasets import serializers as s
 from apps.datasets.access import dataset_for, upload_for, version_for
 from apps.datasets.models import Dataset, DatasetVersion, Upload
@@ -24,6 +24,7 @@ from apps.projects.models import Project
 from apps.teams.authentication import actor_of
 from workers.contracts.errors import UserError
 from workers.contracts.job import SPLITS
+from workers.ingest.differences import CHANGES
 
 VERSION = OpenApiParameter("version", int, description="Default: the newest.")
 
@@ -86,6 +87,29 @@ def restore(request: Request, dataset_id: str) -> Response:
     number = api.read(s.VersionIn, request)["version"]
     version = actions.restore_version(actor=actor, version=version_for(actor, dataset_id, str(number)))
     return Response(_new_version(version), status=201)
+
+
+@extend_schema(
+    parameters=[
+        OpenApiParameter("from", int, required=True),
+        OpenApiParameter("to", int, description="Default: the newest."),
+        OpenApiParameter("change", enum=list(CHANGES), description="Default: the first kind that there is."),
+        OpenApiParameter("page", int),
+    ],
+    responses=s.DiffOut,
+    summary="What changed from one version to another",
+)
+@api_view(["GET"])
+def diff(request: Request, dataset_id: str) -> Response:
+    query = api.read_query(request, {"from", "to", "change", "page"})
+    actor = actor_of(request)
+    first, second = (version_for(actor, dataset_id, query.get(name)) for name in ("from", "to"))
+    found = differences.changes(first, second, query.get("change", ""), api.positive_int(query.get("page"), "page"))
+    following = api.page_address(request, found.page + 1) if found.page < found.pages else None
+    numbers = {"from": first.number, "to": second.number}
+    return Response(
+        {**numbers, "counts": found.counts, "change": found.change, "results": found.rows, "next": following}
+    )
 
 
 @extend_schema(

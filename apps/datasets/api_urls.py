@@ -14,6 +14,7 @@ urlpatterns = [
     path("datasets/<str:dataset_id>/data", api.data, name="data"),
     path("datasets/<str:dataset_id>/restore", api.restore),
     path("datasets/<str:dataset_id>/repair", api.repair),
+    path("datasets/<str:dataset_id>/diff", api.diff),
     path("datasets/<str:dataset_id>/rows", api.rows),
     path("datasets/<str:dataset_id>/rows/<int:row>/image", api.row_image, name="row-image"),
 ]

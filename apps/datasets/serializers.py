@@ -151,6 +151,33 @@ class RowsOut(serializers.Serializer[Any]):
     total = serializers.IntegerField(help_text="Rows that match.")
 
 
+class CountsOut(serializers.Serializer[Any]):
+    added = serializers.IntegerField()
+    removed = serializers.IntegerField()
+    relabelled = serializers.IntegerField()
+    changed = serializers.IntegerField()
+    moved = serializers.IntegerField()
+
+
+class ChangeOut(serializers.Serializer[Any]):
+    from_row = serializers.IntegerField(allow_null=True)
+    to_row = serializers.IntegerField(allow_null=True)
+    before = serializers.DictField(allow_null=True)
+    after = serializers.DictField(allow_null=True)
+
+
+class DiffOut(serializers.Serializer[Any]):
+    to = serializers.IntegerField()
+    counts = CountsOut(help_text="Rows by kind of change; one row can be in several.")
+    change = serializers.CharField(help_text="What the results are of.")
+    results = ChangeOut(many=True)
+    next = serializers.URLField(allow_null=True)
+
+    def get_fields(self) -> dict[str, Any]:
+        """`from` is no name that Python lets a field have."""
+        return {"from": serializers.IntegerField(), **super().get_fields()}
+
+
 class PreviewOut(serializers.Serializer[Any]):
     format = serializers.CharField()
     encoding = serializers.CharField(allow_null=True)

@@ -112,8 +112,7 @@ def _without_once(column: str, version: Version) -> Edit:
 def _without_future(version: Version) -> Edit:
     if "timestamp" not in version.schema.names:
         return Edit()
-    times = [group["timestamp"].to_numpy() for group in version.groups(["timestamp"])]
-    return Edit(drop=np.concatenate(times) > time.time())
+    return Edit(drop=version.numbers("timestamp") > time.time())
 
 
 def _without_found(code: str, version: Version) -> Edit:

@@ -86,6 +86,10 @@ class Version(AbstractContextManager["Version"]):
                 parts.append(known[coded.indices.to_numpy()])
         return list(places), np.concatenate(parts or [np.empty(0, np.int64)])
 
+    def numbers(self, column: str) -> npt.NDArray[Any]:
+        """A column of numbers."""
+        return np.concatenate([group[column].to_numpy() for group in self.groups([column])] or [np.empty(0)])
+
     def found(self, code: str) -> Ints:
         """The rows that the doctor found something at, in order."""
         return self._rows_of(self._findings, "code", code)
