@@ -5,11 +5,13 @@ batch before it was running (dear models). A timer would only make a lone client
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from itertools import accumulate
 from typing import Any
 
 import structlog
@@ -29,17 +31,21 @@ _FAR_DEARER = 4
 
 Predictions = list[dict[str, Any]]
 Predict = Callable[[Sequence[Any]], Predictions]
+Prepare = Callable[[list[Any]], list[Any]]
 Then = Callable[["Job", Predictions | Exception], None]
 
 
 class Job:
     """The inputs of one request on their way through a batch. `then` is told the result."""
 
-    __slots__ = ("compute_us", "count", "enqueued", "items", "patience_s", "queue_us", "then")
+    __slots__ = ("_dropped", "compute_us", "count", "enqueued", "is_raw", "items", "patience_s", "queue_us", "then")
 
-    def __init__(self, items: Sequence[Any], then: Then, patience_s: float) -> None:
+    def __init__(self, items: Sequence[Any], then: Then, patience_s: float, *, is_raw: bool = False) -> None:
+        # Prepared, or raw inputs: those are prepared in the turn of their batch.
         self.items = items
+        self.is_raw = is_raw
         self.then = then
+        self._dropped = False
         # How long it may wait before its prediction begins.
         self.patience_s = patience_s
         self.count = len(items)
@@ -51,7 +57,11 @@ class Job:
     @property
     def is_over(self) -> bool:
         """Whether nobody waits for the result any more."""
-        return False
+        return self._dropped
+
+    def drop(self) -> None:
+        """Nobody waits any more: `then` is not told."""
+        self._dropped = True
 
 
 class Awaited(Job):
@@ -59,8 +69,10 @@ class Awaited(Job):
 
     __slots__ = ("future",)
 
-    def __init__(self, items: Sequence[Any], future: "asyncio.Future[Predictions]", patience_s: float) -> None:
-        super().__init__(items, self._resolve, patience_s)
+    def __init__(
+        self, items: Sequence[Any], future: "asyncio.Future[Predictions]", patience_s: float, *, is_raw: bool = False
+    ) -> None:
+        super().__init__(items, self._resolve, patience_s, is_raw=is_raw)
         self.future = future
 
     @property
@@ -69,8 +81,6 @@ class Awaited(Job):
         return self.future.done()
 
     def _resolve(self, job: Job, result: "Predictions | Exception") -> None:
-        if self.future.done():
-            return
         if isinstance(result, Exception):
             self.future.set_exception(result)
         else:
@@ -87,12 +97,18 @@ class Batcher:
         *,
         typical_s: float = 0.0,
         single_s: float = 0.0,
+        prepare: Prepare | None = None,
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """`typical_s` is how long a full batch takes, `single_s` one input, as measured at warm-up."""
+        """`typical_s` is how long a full batch takes, `single_s` one input, as measured at warm-up.
+
+        `prepare` makes items of raw inputs, where that takes as long as some models do: in a thread, in the same turn
+        as the run.
+        """
         self._predict = predict
+        self.prepare = prepare
         self._executor = executor
         self._typical_s = typical_s
         self._cost = Cost(single_s, typical_s, max_batch)
@@ -107,7 +123,7 @@ class Batcher:
         # When the running batch could begin.
         self._begun = 0.0
         self._loop = asyncio.get_running_loop()
-        self.on_loop = typical_s <= LOOP_BUDGET_S
+        self.on_loop = prepare is None and typical_s <= LOOP_BUDGET_S
         # When it last had something to do, by `perf_counter`.
         self.used = time.perf_counter()
         # Inputs per batch, and microseconds of computing.
@@ -156,19 +172,21 @@ class Batcher:
         """Give places back."""
         self._held -= count
 
-    def submit(self, items: Sequence[Any], patience_s: float | None = None) -> Awaited:
+    def submit(self, items: Sequence[Any], patience_s: float | None = None, *, is_raw: bool = False) -> Awaited:
         """Queue the inputs of a request. `job.future` gets one prediction per input, or the error.
 
-        A client that waits less long than the queue may take says so by `patience_s`.
+        A client that waits less long than the queue may take says so by `patience_s`. `is_raw`: still to be prepared.
         """
         patience = self._deadline_s if patience_s is None else min(patience_s, self._deadline_s)
-        job = Awaited(items, self._loop.create_future(), patience)
+        job = Awaited(items, self._loop.create_future(), patience, is_raw=is_raw)
         self._queue_up(job)
         return job
 
-    def submit_then(self, items: Sequence[Any], then: Then) -> None:
+    def submit_then(self, items: Sequence[Any], then: Then, *, is_raw: bool = False) -> Job:
         """`submit`, with a callback instead of the future: it costs no turn of the event loop."""
-        self._queue_up(Job(items, then, self._deadline_s))
+        job = Job(items, then, self._deadline_s, is_raw=is_raw)
+        self._queue_up(job)
+        return job
 
     def afterwards(self, work: Callable[[], None]) -> None:
         """For a callback: what to do once, when all of its batch have been told."""
@@ -207,29 +225,41 @@ class Batcher:
         elif self.on_loop and sum(job.count for job in batch) <= self._cost.batch:
             self._finish(batch, *self._compute(batch))
         else:
-            running = self._loop.run_in_executor(self._executor, self._compute, batch)
-            running.add_done_callback(lambda done: self._finish_threaded(batch, done))
+            self._executor.submit(self._compute_and_tell, batch)
 
-    def _finish_threaded(
-        self, batch: list[Job], done: "asyncio.Future[tuple[list[Predictions | Exception], float]]"
-    ) -> None:
-        if done.cancelled() or (error := done.exception()):
-            reason = InfraError("unavailable", retry_after=1) if done.cancelled() else error
-            self._finish(batch, [_as_exception(reason)] * len(batch), 0.0)
-        else:
-            self._finish(batch, *done.result())
+    def _compute_and_tell(self, batch: list[Job]) -> None:
+        """In a thread. The loop is told directly: an asyncio future would cost two more of its turns."""
+        results: list[Predictions | Exception]
+        try:
+            results, elapsed_s = self._compute(batch)
+        except BaseException as error:
+            results, elapsed_s = [_as_exception(error)] * len(batch), 0.0
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._finish, batch, results, elapsed_s)
 
     def _finish(self, batch: list[Job], results: "list[Predictions | Exception]", elapsed_s: float) -> None:
         """The one place where a batch is settled."""
         count = sum(job.count for job in batch)
         self.sizes.add(count)
         self.runs.add(int(elapsed_s * 1e6))
+        self._learn(count, elapsed_s)
+        if in_thread := not self.on_loop:
+            self._run_next()  # before these are told: the thread works on meanwhile
         for job, result in zip(batch, results, strict=True):
             job.compute_us = int(elapsed_s * 1e6 * job.count / count)
             _settle(job, result)
         if self._afterwards is not None:
             work, self._afterwards = self._afterwards, None
             work()
+        if in_thread:
+            return
+        if self._queue:
+            self._loop.call_soon(self._run_next)
+        else:
+            self._busy = False
+
+    def _learn(self, count: int, elapsed_s: float) -> None:
+        """From a batch that is done."""
         now = time.perf_counter()
         # What waits waits for others on the loop and in threads, too.
         self._cost.learn(count, now - self._begun)
@@ -239,10 +269,6 @@ class Batcher:
         self._typical_s += 0.05 * (elapsed_s - self._typical_s)
         if self._typical_s > _FAR_DEARER * LOOP_BUDGET_S:
             self.on_loop = False
-        if self._queue:
-            self._loop.call_soon(self._run_next)
-        else:
-            self._busy = False
 
     def _compute(self, batch: list[Job]) -> "tuple[list[Predictions | Exception], float]":
         """Results per job, and the seconds it took.
@@ -250,19 +276,29 @@ class Batcher:
         If the batch fails, each job is tried alone: one bad input fails only its own request.
         """
         started = time.perf_counter()
-        results: list[Predictions | Exception]
-        if len(batch) == 1:
-            results = [self._attempt(batch[0].items)]
-        else:
+        errors = [self._prepare(job) for job in batch]
+        results = iter(self._answers([job for job, error in zip(batch, errors, strict=True) if error is None]))
+        return [next(results) if error is None else error for error in errors], time.perf_counter() - started
+
+    def _prepare(self, job: Job) -> Exception | None:
+        """Make items of a job's raw inputs, or say why that cannot be."""
+        if not job.is_raw or self.prepare is None:
+            return None
+        try:
+            job.items = self.prepare(list(job.items))
+        except Exception as error:
+            return error
+        job.is_raw = False
+        return None
+
+    def _answers(self, batch: list[Job]) -> "list[Predictions | Exception]":
+        """Results per job whose items are ready."""
+        if len(batch) > 1:
             together = self._attempt([item for job in batch for item in job.items])
-            if isinstance(together, Exception):
-                results = [self._attempt(job.items) for job in batch]
-            else:
-                results, start = [], 0
-                for job in batch:
-                    results.append(together[start : start + job.count])
-                    start += job.count
-        return results, time.perf_counter() - started
+            if not isinstance(together, Exception):
+                ends = list(accumulate(job.count for job in batch))
+                return [together[end - job.count : end] for job, end in zip(batch, ends, strict=True)]
+        return [self._attempt(job.items) for job in batch]
 
     def _attempt(self, items: Sequence[Any]) -> "Predictions | Exception":
         try:
@@ -275,13 +311,15 @@ class Batcher:
 
 
 def _settle(job: Job, result: "Predictions | Exception") -> None:
+    if job.is_over:
+        return
     try:
         job.then(job, result)
     except Exception:  # one that stumbles may not keep the others from their answers
         log.exception("unhandled")
 
 
-def _as_exception(error: BaseException | None) -> Exception:
+def _as_exception(error: BaseException) -> Exception:
     return error if isinstance(error, Exception) else RuntimeError(f"prediction ended by {error!r}")
 
 

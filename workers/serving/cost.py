@@ -7,9 +7,12 @@ from typing import Final
 _WEIGHT: Final = 0.1
 _MOST: Final = 4.0
 _LEAST_S: Final = 1e-6
-# Seconds that a batch should take at most, for what comes meanwhile waits for it: more inputs together gain nothing,
-# unless a run costs much by itself.
-_BATCH_S: Final = 0.05
+# Seconds that a batch should take: what comes meanwhile waits for it, other endpoints' requests too where they share a
+# core, and with small batches the answers to one leave while the next is computed. Where a run costs much by itself it
+# may take longer, until that is a small share of it; no longer than so many seconds, unless it costs more than that.
+_BATCH_S: Final = 0.01
+_SMALL_SHARE: Final = 1 / 20
+_LONG_S: Final = 0.05
 
 
 class Cost:
@@ -22,7 +25,7 @@ class Cost:
         self._each_s = max(0.0, batch_s - single_s) / max(1, max_batch - 1)
         self._fixed_s = max(_LEAST_S, single_s - self._each_s)
         self._pace = 1.0
-        wanted = max(_BATCH_S, self._fixed_s)
+        wanted = max(_BATCH_S, min(self._fixed_s / _SMALL_SHARE, _LONG_S), self._fixed_s)
         # The most inputs that should be predicted in one run.
         self.batch = max_batch if self._each_s * max_batch <= wanted else max(1, int(wanted / self._each_s))
 

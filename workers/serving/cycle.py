@@ -53,6 +53,7 @@ class Cycle:
         "gone",
         "headers",
         "keep_alive",
+        "left",
         "method",
         "more_body",
         "path",
@@ -72,6 +73,8 @@ class Cycle:
         self.more_body = True
         # Whether the answer has been sent whole, and whether the client has hung up.
         self.answered = self.gone = False
+        # Called once if the client hangs up.
+        self.left: Callable[[], None] | None = None
         # Kept here because the event loop itself keeps no task alive.
         self._task: asyncio.Task[None] | None = None
         self._expects = b"expect" in headers
@@ -100,6 +103,9 @@ class Cycle:
     def abandon(self) -> None:
         """Nobody is there to be answered any more."""
         self.gone = True
+        left, self.left = self.left, None
+        if left is not None:
+            left()
         self.step_aside()
         self.wake()
 

@@ -35,7 +35,7 @@ REVISION_HEADER = b"x-slipway-revision"
 # Refusals that a look at the newest snapshot may turn round.
 _MAYBE_NEW = frozenset({"key_invalid", "endpoint_not_found"})
 # Headers that ask for more than a prediction.
-_NOT_PLAIN = frozenset({b"idempotency-key", b"x-timeout-ms", b"content-encoding"})
+_NOT_PLAIN = frozenset({b"idempotency-key", b"x-timeout-ms", b"content-encoding", b"expect"})
 
 Admitted = tuple[Route, RouteRevision, Served | None]
 
@@ -75,37 +75,51 @@ class Predict:
         if self._process.observer.tracer is not None:
             exchange.moments = {}
         try:
-            route, revision, served = admitted = self._admit(exchange, slug)
-            if served is None:
+            route, _, served = admitted = self._admit(exchange, slug)
+            if served is None or is_oip or not _is_plain(cycle):
                 return self._serve(exchange, slug, admitted)
-            batcher, body = served.batcher, cycle.body
-            if is_oip or cycle.more_body or not _is_plain(cycle) or route.kind == "image" or not batcher.on_loop:
+            asked = bodies.asked_at_once(cycle.headers, cycle.body, route.kind)
+            if asked is None or asked.explain:
                 return self._serve(exchange, slug, admitted)
-            raws, explain = bodies.inputs_of(bodies.json_value(body), route.kind)
-            if explain:
-                return self._serve(exchange, slug, admitted)
-            exchange.body_read, exchange.bytes_in = True, len(body)
-            count = len(raws)
-            batcher.reserve(count)
-            try:
-                items = served.loaded.predictor.parse(raws)
-            except BaseException:
-                batcher.release(count)
-                raise
-            exchange.items = count
-            if route.shadow is not None:
-                exchange.raws = raws
-            batcher.submit_then(items, partial(self._predicted, exchange, revision, batcher))
+            exchange.body_read, exchange.bytes_in = True, asked.size
+            self._submit(exchange, admitted, served, asked.raws)
         except Exception as raised:
             if isinstance(raised, UserError) and raised.code in _MAYBE_NEW:
                 return self._serve(exchange, slug, None)
             return self._fail(exchange, raised, slug)
         return None
 
+    def _submit(self, exchange: Exchange, admitted: Admitted, served: Served, raws: list[Any]) -> None:
+        """Queue up for the model; `_predicted` hears of it."""
+        (route, revision, _), batcher, count = admitted, served.batcher, len(raws)
+        batcher.reserve(count)
+        try:
+            items = raws if batcher.prepare else served.loaded.predictor.parse(raws)
+        except BaseException:
+            batcher.release(count)
+            raise
+        exchange.items = count
+        if route.shadow is not None:
+            exchange.raws = raws
+        then = partial(self._predicted, exchange, revision, batcher)
+        job = batcher.submit_then(items, then, is_raw=batcher.prepare is not None)
+        if not batcher.on_loop:
+            exchange.cycle.left = partial(self._leave, exchange, batcher, job)
+            exchange.cycle.step_aside()
+
+    def _leave(self, exchange: Exchange, batcher: Batcher, job: Job) -> None:
+        """The client has hung up: its place is for others."""
+        job.drop()
+        batcher.release(job.count)
+        self._give_back(exchange)
+        self._process.observer.left(exchange)
+
     def _predicted(
         self, exchange: Exchange, revision: RouteRevision, batcher: Batcher, job: Job, result: Predictions | Exception
     ) -> None:
         """The rest of `serve`, called with the result of the prediction."""
+        exchange.cycle.left = None
+        exchange.cycle.step_back()
         batcher.release(job.count)
         if isinstance(result, Exception):
             exchange.cycle.run(self._fail(exchange, result))
@@ -243,12 +257,13 @@ class Predict:
         count = len(raws)
         batcher.reserve(count, _patience_s(exchange))
         try:
-            if route.kind == "image":  # decoding takes milliseconds, and lets other threads run
-                items = await asyncio.get_running_loop().run_in_executor(self._process.parsing, predictor.parse, raws)
-            else:
+            items, is_raw = raws, batcher.prepare is not None and exchange.bytes_in <= _SMALL_BODY
+            if batcher.prepare is None:
                 items = predictor.parse(raws)
+            elif not is_raw:  # it takes milliseconds, and lets other threads run
+                items = await asyncio.get_running_loop().run_in_executor(self._process.parsing, batcher.prepare, raws)
             exchange.items = count
-            job = batcher.submit(items, _patience_s(exchange))
+            job = batcher.submit(items, _patience_s(exchange), is_raw=is_raw)
             predictions = await (job.future if batcher.on_loop else _unless_gone(job.future, exchange.cycle.receive))
             if route.shadow is not None and not explain:
                 exchange.raws = raws
@@ -256,7 +271,7 @@ class Predict:
         finally:
             batcher.release(count)
         if explain:
-            await self._explain(exchange, served.loaded, items, predictions)
+            await self._explain(exchange, served.loaded, list(job.items), predictions)
         return predictions
 
     async def _explain(
@@ -317,13 +332,8 @@ class Predict:
 
 
 def _is_plain(cycle: Cycle) -> bool:
-    """Whether a body can be read at once: little JSON, without a header that asks for more."""
-    headers = cycle.headers
-    return (
-        len(cycle.body) <= _SMALL_BODY
-        and headers.get(b"content-type") == b"application/json"
-        and headers.keys().isdisjoint(_NOT_PLAIN)
-    )
+    """Whether a body can be read at once: it is here and small, and no header asks for more."""
+    return not cycle.more_body and len(cycle.body) <= _SMALL_BODY and cycle.headers.keys().isdisjoint(_NOT_PLAIN)
 
 
 def _note(exchange: Exchange, job: Job, predictions: Predictions) -> None:
