@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +47,7 @@ async def ask(batcher: Batcher, items: list[int]) -> list[int]:
 async def test_everyone_gets_their_own_answers_over_many_interleavings(typical_s: float) -> None:
     model, rng = Echo(), random.Random(1)
     with ThreadPoolExecutor(2) as pool:
-        batcher = Batcher(model, pool, typical_s=typical_s, max_waiting=10**6)
+        batcher = Batcher(model, pool, typical_s=typical_s, max_waiting=10**6, deadline_s=600.0)
 
         async def client(number: int) -> None:
             for _ in range(rng.randrange(3)):
@@ -75,6 +76,36 @@ async def test_a_poisoned_input_fails_only_its_own_request(typical_s: float) -> 
         *good, bad = await asyncio.gather(*asked, return_exceptions=True)
     assert good == [[number] for number in range(31)]
     assert isinstance(bad, InputError) and bad.index == 1
+
+
+async def test_raw_inputs_are_prepared_in_the_turn_of_their_batch_and_fail_alone() -> None:
+    model, threads = Echo(), set[str]()
+
+    def prepare(raws: list[Any]) -> list[Any]:
+        threads.add(threading.current_thread().name)
+        if "bad" in raws:
+            raise InputError(raws.index("bad"), "not a number")
+        return [int(raw) for raw in raws]
+
+    with ThreadPoolExecutor(1, thread_name_prefix="predict") as pool:
+        batcher = Batcher(model, pool, prepare=prepare)
+        asked = [batcher.submit(raws, is_raw=True) for raws in (["1", "2"], ["3", "bad"], ["4"])]
+        asked.append(batcher.submit([5]))
+        found = await asyncio.gather(*(job.future for job in asked), return_exceptions=True)
+    bad = found.pop(1)
+    assert isinstance(bad, InputError) and bad.index == 1
+    assert found == [[{"value": 1}, {"value": 2}], [{"value": 4}], [{"value": 5}]]
+    assert model.batches == [4] and threads == {"predict_0"}
+
+
+async def test_whoever_is_dropped_hears_nothing_and_the_others_do(typical_s: float) -> None:
+    model, told = Echo(), list[object]()
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(model, pool, typical_s=typical_s)
+        first, _ = (batcher.submit_then([number], lambda job, result: told.append(result)) for number in (1, 2))
+        first.drop()
+        assert await batcher.submit([3]).future == [{"value": 3}]
+    assert told == [[{"value": 2}]] and model.batches == [2]
 
 
 async def test_a_model_that_answers_too_little_fails(typical_s: float) -> None:
