@@ -122,15 +122,10 @@ def _begin_rollout(
     *,
     on_trial: bool,
 ) -> None:
-    """Begin a trial, or go on with the one that runs where its candidate is deployed again; end any other."""
-    if known and known.candidate_id == candidate.pk:
-        if on_trial:
-            Rollout.objects.filter(pk=known.pk).update(**how)
-        else:
-            _end_rollout(known, Rollout.State.PROMOTED, actor)
-        return
+    """Begin a trial and end the one that runs. The same candidate, deployed again, is judged afresh."""
     if known:
-        _end_rollout(known, Rollout.State.SUPERSEDED, actor)
+        is_kept = known.candidate_id == candidate.pk and not on_trial
+        _end_rollout(known, Rollout.State.PROMOTED if is_kept else Rollout.State.SUPERSEDED, actor)
     if on_trial:
         Rollout.objects.create(endpoint=candidate.endpoint, candidate=candidate, before=before, created_by=actor, **how)
 

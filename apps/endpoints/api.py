@@ -69,6 +69,7 @@ def _rollout(rollout: Rollout) -> dict[str, Any]:
         "shadow": rollout.shadow,
         "rule": rule if rollout.has_rule else None,
         "findings": asdict(rollouts.findings(rollout)),
+        "copied": asdict(rollouts.copied(rollout)),
         "compared": {**compared, "changes": [dict(zip(names, row, strict=True)) for row in compared["changes"]]},
         "reason": rollouts.why(rollout),
         "started": rollout.started,

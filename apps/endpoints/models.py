@@ -137,6 +137,7 @@ class ShadowSum(models.Model):
     answered_us = models.PositiveBigIntegerField()
     candidate_us = models.PositiveBigIntegerField()
     changes = models.JSONField(default=list)
+    last = models.JSONField(default=list)
 
     class Meta:
         constraints: ClassVar = [

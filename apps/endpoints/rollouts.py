@@ -11,7 +11,7 @@ from apps.endpoints.models import Endpoint, Rollout, ShadowSum
 from apps.usage.histogram import histogram, percentile_ms
 from apps.usage.models import LedgerEntry
 from workers.contracts.errors import UserError
-from workers.contracts.shadow import ShadowTally
+from workers.contracts.shadow import FAILED, MAX_LAST, ShadowTally
 from workers.contracts.usage import BATCH
 
 MAX_REQUESTS: Final = 10_000
@@ -22,9 +22,11 @@ _SHOWN_CHANGES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a candidate is taken back: judged over its last `requests` answers, not before there are as many.
+    """When a candidate is taken back: judged over its last `requests` answers, not before there are as many; and over
+    as many copies that it got (at most shadow.MAX_LAST of each serving process).
 
-    `max_error_percent` counts answers of 500 and above; None is not judged.
+    `max_error_percent` counts answers of 500 and above, and copies that it failed on; `max_p99_ms` is the latency of
+    answers, and the computing of copies. None is not judged.
     """
 
     requests: int = 100
@@ -53,7 +55,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The candidate's last answers, at most as many as the rule looks at."""
+    """The candidate's last answers, or copies, at most as many as the rule looks at."""
 
     requests: int
     failed: int
@@ -84,9 +86,24 @@ def findings(rollout: Rollout) -> Findings:
     return Findings(len(last), sum(status >= _ERROR for status, _latency in last), p99)
 
 
-def broken(rollout: Rollout, found: Findings) -> dict[str, Any] | None:
+def copied(rollout: Rollout) -> Findings:
+    """What serving processes say of the candidate's newest copies, in equal parts."""
+    told = [last for last in ShadowSum.objects.filter(rollout=rollout).values_list("last", flat=True) if last]
+    each = -(-rollout.requests // len(told)) if told else 0
+    last = [us for one in told for us in one[-each:]]
+    p99 = percentile_ms(histogram(us for us in last if us != FAILED), 0.99)
+    return Findings(len(last), last.count(FAILED), p99)
+
+
+def broken(rollout: Rollout) -> dict[str, Any] | None:
     """Which part of its rule the candidate has broken: {"what", "measured", "limit", "requests"}; None if none."""
-    if found.requests < rollout.requests:
+    return _broken(rollout, findings(rollout), "", rollout.requests) or (
+        _broken(rollout, copied(rollout), "copies_", min(rollout.requests, MAX_LAST)) if rollout.shadow else None
+    )
+
+
+def _broken(rollout: Rollout, found: Findings, prefix: str, least: int) -> dict[str, Any] | None:
+    if found.requests < least:
         return None
     judged = [
         ("errors", found.error_percent, rollout.max_error_percent),
@@ -94,7 +111,7 @@ def broken(rollout: Rollout, found: Findings) -> dict[str, Any] | None:
     ]
     for what, measured, limit in judged:
         if limit is not None and measured > limit:
-            return {"what": what, "measured": round(measured, 3), "limit": limit, "requests": found.requests}
+            return {"what": prefix + what, "measured": round(measured, 3), "limit": limit, "requests": found.requests}
     return None
 
 
@@ -105,6 +122,12 @@ def why(rollout: Rollout) -> str:
     words = {
         "errors": _("%(measured)g %% of its last %(requests)d answers were errors; the rule allows %(limit)g %%."),
         "p99": _("The p99 of its last %(requests)d answers was %(measured)g ms; the rule allows %(limit)g ms."),
+        "copies_errors": _(
+            "It failed on %(measured)g %% of its last %(requests)d copies; the rule allows %(limit)g %%."
+        ),
+        "copies_p99": _(
+            "Computing its last %(requests)d copies took up to %(measured)g ms (p99); the rule allows %(limit)g ms."
+        ),
     }
     return words[rollout.broken["what"]] % rollout.broken
 
@@ -159,7 +182,9 @@ def compared(rollout: Rollout) -> Compared:
     )
 
 
-_SUMS: Final = tuple(name for name in ShadowTally.model_fields if name not in ("rollout", "process", "seq", "changes"))
+_SUMS: Final = tuple(
+    name for name in ShadowTally.model_fields if name not in ("rollout", "process", "seq", "changes", "last")
+)
 
 
 def apply(entries: Sequence[tuple[str, Mapping[bytes, bytes]]]) -> None:

@@ -16,5 +16,5 @@ def publish_snapshot() -> None:
 def judge_candidates() -> None:
     """Take back every candidate that has broken its rule."""
     for rollout in Rollout.objects.judged():
-        if broken := rollouts.broken(rollout, rollouts.findings(rollout)):
+        if broken := rollouts.broken(rollout):
             actions.take_back_candidate(rollout=rollout, broken=broken)

@@ -110,6 +110,7 @@ def _trial(rollout: Rollout, revisions: list[status.RevisionStatus]) -> dict[str
         "row": rollout,
         "candidate": next(row for row in revisions if row.revision.pk == rollout.candidate_id),
         "found": rollouts.findings(rollout),
+        "copied": rollouts.copied(rollout),
         "compared": rollouts.compared(rollout),
         "why": rollouts.why(rollout),
     }

@@ -82,9 +82,9 @@ def test_a_promotion_ends_the_trial_and_a_rollback_brings_back_what_was_before_i
 ) -> None:
     endpoint = deploy(cast, second, traffic=10)
     deploy(cast, second, traffic=50)
-    assert (shares(endpoint), states(endpoint)) == ({1: 50, 2: 50}, ["running"])
+    assert (shares(endpoint), states(endpoint)) == ({1: 50, 2: 50}, ["superseded", "running"])
     actions.promote_candidate(actor=cast.bob, endpoint=endpoint)
-    assert (shares(endpoint), states(endpoint)) == ({1: 0, 2: 100}, ["promoted"])
+    assert (shares(endpoint), states(endpoint)) == ({1: 0, 2: 100}, ["superseded", "promoted"])
     assert len(route(endpoint).revisions) == 2, "the model before stays warm"
     actions.roll_back(actor=cast.bob, endpoint=endpoint)
     assert shares(endpoint) == {1: 100, 2: 0}
@@ -97,7 +97,7 @@ def test_a_rollback_of_a_trial_takes_the_candidate_off_whatever_its_steps(cast: 
     endpoint = deploy(cast, second, traffic=10)
     deploy(cast, second, traffic=50)
     actions.roll_back(actor=cast.bob, endpoint=endpoint)
-    assert (shares(endpoint), states(endpoint)) == ({1: 100, 2: 0}, ["rolled_back"])
+    assert (shares(endpoint), states(endpoint)) == ({1: 100, 2: 0}, ["superseded", "rolled_back"])
 
 
 def test_a_guarded_candidate_with_all_traffic_can_get_less_and_another_rule(cast: Cast, second: ModelVersion) -> None:
@@ -105,7 +105,7 @@ def test_a_guarded_candidate_with_all_traffic_can_get_less_and_another_rule(cast
     deploy(cast, second, traffic=100, rule=Rule(max_p99_ms=50))
     assert [rollout.max_p99_ms for rollout in Rollout.objects.judged()] == [50]
     deploy(cast, second, traffic=40, rule=Rule(max_p99_ms=50))
-    assert (shares(endpoint), states(endpoint)) == ({1: 60, 2: 40}, ["running"])
+    assert (shares(endpoint), states(endpoint)) == ({1: 60, 2: 40}, ["superseded", "superseded", "running"])
 
 
 @pytest.mark.parametrize("how", [{"rule": Rule(max_error_percent=5)}, {"shadow": 50}])
@@ -211,6 +211,47 @@ def test_tallies_of_copies_add_up_over_processes_and_count_once_however_they_com
     assert found.changes == [("a", "b", 9), ("b", "a", 1)]
     with pytest.raises(ValueError, match="rollout"):
         rollouts.apply([("1-0", {b"r": b"{}"})])
+
+
+@pytest.mark.parametrize(
+    ("rule", "last", "broken"),
+    [
+        (Rule(20, max_error_percent=5), [1000] * 30 + [-1] * 3, "copies_errors"),
+        (Rule(20, max_error_percent=5), [-1] * 3 + [1000] * 30, None),  # long ago
+        (Rule(200, max_error_percent=5), [-1] * 30, None),  # too few to be judged
+        (Rule(20, max_p99_ms=50), [80_000] * 30, "copies_p99"),
+        (Rule(20, max_p99_ms=100), [80_000] * 30, None),
+        (Rule(5000, max_p99_ms=50), [80_000] * 1000, "copies_p99"),  # no process tells more
+    ],
+)
+def test_a_candidate_that_only_gets_copies_is_judged_by_them(
+    cast: Cast, second: ModelVersion, rule: Rule, last: list[int], broken: str | None
+) -> None:
+    endpoint = deploy(cast, second, traffic=0, shadow=100, rule=rule)
+    rollout = rollouts.running(endpoint)
+    assert rollout is not None
+    rollouts.apply([tallied(rollout, "one", 1, copies=len(last), failed=last.count(-1), last=last)])
+    tasks.judge_candidates()
+    rollout.refresh_from_db()
+    assert rollout.broken == (rollout.broken or {}) | {"what": broken} if broken else rollout.broken is None
+    assert (rollout.state == "rolled_back", route(endpoint).shadow is None) == (bool(broken), bool(broken))
+    assert ("copies" in rollouts.why(rollout)) == bool(broken)
+
+
+def test_the_same_candidate_deployed_again_is_judged_afresh(cast: Cast, second: ModelVersion) -> None:
+    rule = Rule(20, max_error_percent=5)
+    endpoint = deploy(cast, second, traffic=50, shadow=50, rule=rule)
+    answered(cast.ours, endpoint, 2, 30, **BAD)
+    first = rollouts.running(endpoint)
+    assert first is not None
+    rollouts.apply([tallied(first, "one", 1, copies=40, items=40, failed=40, last=[-1] * 40)])
+    deploy(cast, second, traffic=20, shadow=50, rule=rule)
+    tasks.judge_candidates()
+    fresh = rollouts.running(endpoint)
+    assert states(endpoint) == ["superseded", "running"] and fresh is not None
+    assert rollouts.findings(fresh).requests == 0 and rollouts.compared(fresh).copies == 0
+    actions.roll_back(actor=cast.bob, endpoint=endpoint)
+    assert shares(endpoint) == {1: 100, 2: 0}
 
 
 # --- The API and the page ---

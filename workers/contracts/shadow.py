@@ -3,11 +3,14 @@
 Written to the stream `slipway:shadow` (field `r`, JSON), again and again while it grows. Sums, no inputs.
 """
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 _Count = Annotated[int, Field(ge=0)]
+# The newest copies that a process tells one by one, and what stands there for one that the candidate failed on.
+MAX_LAST: Final = 1000
+FAILED: Final = -1
 
 
 class ShadowTally(BaseModel):
@@ -36,3 +39,5 @@ class ShadowTally(BaseModel):
     candidate_us: _Count = 0
     # (answered label, candidate's label) → how often, where they differ.
     changes: list[tuple[str, str, int]] = Field(default_factory=list, max_length=100)
+    # The computing of each of the newest copies in microseconds, oldest first, or FAILED.
+    last: list[Annotated[int, Field(ge=FAILED)]] = Field(default_factory=list, max_length=MAX_LAST)

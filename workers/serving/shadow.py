@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from workers.contracts import names
 from workers.contracts.errors import InfraError
-from workers.contracts.shadow import ShadowTally
+from workers.contracts.shadow import FAILED, MAX_LAST, ShadowTally
 from workers.contracts.snapshot import Route, RouteRevision, Shadow
 from workers.inference.core import Predictor
 from workers.serving import threads
@@ -61,6 +61,7 @@ class Tally:
     answered_us: int = 0
     candidate_us: int = 0
     changes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    last: deque[int] = field(default_factory=lambda: deque(maxlen=MAX_LAST))
     # Whether it has grown since it was last told.
     fresh: bool = False
 
@@ -68,6 +69,7 @@ class Tally:
         """Add one copy. `given` None: the candidate failed on it."""
         self.fresh = True
         self.copies += 1
+        self.last.append(FAILED if given is None else elapsed_us)
         if given is None:
             self.failed += 1
             return
@@ -169,6 +171,7 @@ class Shadows:
                 rollout=rollout,
                 process=self._process,
                 changes=[(*pair, count) for pair, count in tally.changes.items()],
+                last=list(tally.last),
                 **{name: getattr(tally, name) for name in _SUMS},
             )
             # What is lost on the way is in the next one; where too many usage records wait, they come first.
@@ -184,7 +187,7 @@ class Shadows:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-_SUMS: Final = tuple(name for name in ShadowTally.model_fields if name not in ("rollout", "process", "changes"))
+_SUMS: Final = tuple(name for name in ShadowTally.model_fields if name not in ("rollout", "process", "changes", "last"))
 
 
 def overlap(answered: Predictions, given: Predictions) -> float:
@@ -194,8 +197,10 @@ def overlap(answered: Predictions, given: Predictions) -> float:
 
 
 def _answer(batch: list[Copy]) -> tuple[list[Predictions | None], float]:
-    """The candidate's predictions for each copy, None where it failed, and the seconds it took."""
-    started = time.perf_counter()
+    """The candidate's predictions for each copy, None where it failed, and the seconds it took: the thread's own, for
+    it stands behind everybody who waits for an answer.
+    """
+    started = time.thread_time()
     predictor = batch[0].predictor
     answers: list[Predictions | None] = []
     try:
@@ -208,7 +213,7 @@ def _answer(batch: list[Copy]) -> tuple[list[Predictions | None], float]:
     except Exception:
         # One by one: a copy that it cannot take fails alone.
         answers = [_attempt(predictor, copy) for copy in batch]
-    return answers, time.perf_counter() - started
+    return answers, time.thread_time() - started
 
 
 def _attempt(predictor: Predictor, copy: Copy) -> Predictions | None:
