@@ -121,6 +121,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return render_error(request, UserError("not_found"))
 
 
+def too_many_requests(request: HttpRequest) -> HttpResponse:
+    """handler429, of allauth: its bounds are by the minute."""
+    return render_error(request, UserError("rate_limited", retry_after=60))
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """handler500: whatever was not foreseen, unless it is the database that is away."""
     error = sys.exc_info()[1]

@@ -5,6 +5,7 @@ from typing import Any, Final, cast
 from django.db import transaction
 
 from apps.core import audit
+from apps.core.throttle import throttled
 from apps.datasets.edits import MAX_LABEL_CHARS, correct_rows, repair_version, restore_version
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.datasets.uploads import begin_upload, cancel_upload, ensure_stored, store_upload
@@ -41,6 +42,7 @@ instead of columns."""
 State = DatasetVersion.State
 
 
+@throttled("dataset")
 def create_dataset(
     *, actor: User, project: Project, name: str, kind: str, upload: Upload, mapping: dict[str, str] | None = None
 ) -> DatasetVersion:

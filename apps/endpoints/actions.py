@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from apps.core import audit
 from apps.core.artifacts import storage
 from apps.core.ids import new_id
+from apps.core.throttle import throttled
 from apps.endpoints import publish, rollouts
 from apps.endpoints.models import Endpoint, Revision, Rollout
 from apps.endpoints.rollouts import Rule
@@ -209,6 +210,7 @@ def delete_endpoint(*, actor: User, endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
+@throttled("key")
 @transaction.atomic
 def create_api_key(
     *,

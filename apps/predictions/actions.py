@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from apps.core import audit
 from apps.core.artifacts import storage
+from apps.core.throttle import throttled
 from apps.datasets.models import Upload
 from apps.datasets.uploads import ensure_stored
 from apps.endpoints.models import Endpoint, Revision
@@ -40,6 +41,7 @@ def answering(endpoint: Endpoint) -> Revision:
     return found
 
 
+@throttled("job")
 def create_prediction(
     *,
     actor: User,

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from apps.core import audit
+from apps.core.throttle import throttled
 from apps.teams import mail
 from apps.teams.access import require
 from apps.teams.models import Invitation, Membership, PersonalToken, Role, Team, User
@@ -42,6 +43,7 @@ def rename_team(*, actor: User, team: Team, name: str) -> Team:
     return team
 
 
+@throttled("invitation")
 @transaction.atomic
 def invite_member(*, actor: User, team: Team, email: str, role: str) -> tuple[Invitation, str]:
     """Invite an address: the invitation and its token, which is mailed on commit and stored nowhere.
@@ -179,6 +181,7 @@ def _keep_an_owner(membership: Membership) -> None:
         raise UserError("last_owner")
 
 
+@throttled("token")
 @transaction.atomic
 def create_personal_token(*, actor: User, name: str, expires: datetime | None = None) -> tuple[PersonalToken, str]:
     """A token that acts as the actor, and its text, which is shown this once. Raises UserError `too_many_tokens`."""

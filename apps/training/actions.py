@@ -7,6 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from apps.core import audit
+from apps.core.throttle import throttled
 from apps.datasets.models import DatasetVersion
 from apps.projects.models import Project
 from apps.teams.models import User
@@ -56,6 +57,7 @@ def queue_batch(*, actor: User | None, version: DatasetVersion, name: str) -> Jo
     return job
 
 
+@throttled("job")
 def create_training(
     *,
     actor: User,

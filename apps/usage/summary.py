@@ -46,20 +46,23 @@ def requests_chart(rows: list[dict[str, Any]], start: datetime, end: datetime, s
         "legend": {},
         "grid": {"top": 36},
         "tooltip": {"trigger": "axis"},
-        "xAxis": {"type": "time"},
+        "xAxis": _axis(times, step),
         "yAxis": {"type": "value", "minInterval": 1},
         "series": series,
     }
 
 
-def latency_chart(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """ECharts option: p50, p95 and p99 in milliseconds per step."""
+def latency_chart(rows: list[dict[str, Any]], start: datetime, end: datetime, step: str) -> dict[str, Any]:
+    """ECharts option: p50, p95 and p99 in milliseconds per step, over the same span as the requests; a step without
+    requests is a gap.
+    """
+    times, known = _times(start, end, step), {row["start"]: row for row in rows}
     series = [
         {
             "name": name,
             "type": "line",
             "symbolSize": 5,
-            "data": [[row["start"].isoformat(), row[f"{name}_ms"]] for row in rows],
+            "data": _points({moment: known.get(moment, {}).get(f"{name}_ms") for moment in times}),
         }
         for name in ("p50", "p95", "p99")
     ]
@@ -67,19 +70,29 @@ def latency_chart(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "legend": {},
         "grid": {"top": 36},
         "tooltip": {"trigger": "axis"},
-        "xAxis": {"type": "time"},
+        "xAxis": _axis(times, step),
         "yAxis": {"type": "value"},
         "series": series,
     }
 
 
 def _times(start: datetime, end: datetime, step: str) -> list[datetime]:
-    width = timedelta(days=1) if step == "day" else timedelta(hours=1)
+    width = _width(step)
     first = start.replace(hour=0) if step == "day" else start
     return [first + index * width for index in range(int((end - first) / width) + 1) if first + index * width < end]
 
 
-def _points(counts: dict[datetime, int]) -> list[list[Any]]:
+def _width(step: str) -> timedelta:
+    return timedelta(days=1) if step == "day" else timedelta(hours=1)
+
+
+def _axis(times: list[datetime], step: str) -> dict[str, Any]:
+    """From the first step to the last, with room for half a bar on both sides."""
+    half = _width(step) / 2
+    return {"type": "time", "min": (times[0] - half).isoformat(), "max": (times[-1] + half).isoformat()}
+
+
+def _points(counts: dict[datetime, Any]) -> list[list[Any]]:
     return [[moment.isoformat(), count] for moment, count in counts.items()]
 
 

@@ -104,7 +104,7 @@ def _page(
         form=form,
         total={**total, "error_share": total["errors"] / total["requests"] if total["requests"] else 0.0},
         requests_chart=summary.requests_chart(by_status, start, end, form.step),
-        latency_chart=summary.latency_chart(reports.usage(rows, by=form.step)),
+        latency_chart=summary.latency_chart(reports.usage(rows, by=form.step), start, end, form.step),
         step_label=_("per hour") if form.step == "hour" else _("per day"),
         by_key=summary.by_key(reports.usage(rows, group="key")),
         by_endpoint=summary.by_endpoint(reports.usage(rows, group="endpoint")),

@@ -36,4 +36,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
 handler400 = "apps.core.errors.bad_request"
 handler403 = "apps.core.errors.permission_denied"
 handler404 = "apps.core.errors.not_found"
+handler429 = "apps.core.errors.too_many_requests"  # allauth's
 handler500 = "apps.core.errors.server_error"
