@@ -306,11 +306,7 @@ def _check_deployable(project: Project, model: ModelVersion, variant: str) -> No
         raise UserError("not_found")
     if not model.is_deployable:
         raise UserError("certificate_missing")
-    if variant and variant not in model.deployable_variants:
-        found = model.variant(variant)
-        reason = found["reason"] if found else _("Its bundle holds none.")
-        message = _("The model has no %(variant)s variant that has passed.") % {"variant": variant}
-        raise UserError("certificate_missing", f"{message} {reason}")
+    model.require_variant(variant)
     _check_bundle(model)
 
 

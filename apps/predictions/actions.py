@@ -48,6 +48,7 @@ def create_prediction(
     model: ModelVersion,
     upload: Upload,
     revision: Revision | None = None,
+    variant: str = "",
     mapping: dict[str, str] | None = None,
     format: str = "",
     scores: bool = False,
@@ -55,8 +56,9 @@ def create_prediction(
 ) -> Prediction:
     """Have a model answer every row of an upload, which becomes the prediction's own.
 
-    `revision`: of the endpoint whose usage it is. Raises UserError `invalid`, `conflict` (archived project),
-    `certificate_missing`, `quota_exceeded`, `not_found`, `upload_incomplete`, `upload_gone`.
+    `revision`: of the endpoint whose usage it is, and whose variant answers; else `variant` of the model may. Raises
+    UserError `invalid`, `conflict` (archived project), `certificate_missing`, `quota_exceeded`, `not_found`,
+    `upload_incomplete`, `upload_gone`.
     """
     project = model.project
     require(actor, project.team_id, "write")
@@ -65,6 +67,8 @@ def create_prediction(
         raise UserError("conflict", "The project is archived.")
     if not model.is_deployable:
         raise UserError("certificate_missing")
+    variant = revision.variant if revision else variant
+    model.require_variant(variant)
     if requests_left(project.team) == 0:
         raise UserError("quota_exceeded")
     if upload.team_id != project.team_id or upload.created_by_id != actor.pk:
@@ -82,6 +86,7 @@ def create_prediction(
             model=model,
             endpoint=revision.endpoint if revision else None,
             revision=revision,
+            variant=variant,
             source_key=upload.key,
             source_name=upload.filename,
             source_bytes=upload.size,

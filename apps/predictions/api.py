@@ -137,6 +137,7 @@ def _json(found: Prediction) -> dict[str, Any]:
         "project": found.project_id,
         "job": job.pk,
         "model": found.model_id,
+        "variant": found.variant,
         "endpoint": found.endpoint_id,
         "source": found.source_name,
         "mapping": found.mapping,

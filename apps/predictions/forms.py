@@ -16,6 +16,7 @@ _TITLES = {"text": _("Text"), "user": _("User"), "items": _("Items")}
 class PredictionForm(forms.Form):
     """A field for each role of the model's kind (of a table: each of its columns), filled with what the file has."""
 
+    variant = forms.ChoiceField(label=_("Variant of the model"), required=False)
     format = forms.ChoiceField(
         label=_("Format of the answers"),
         choices=[("", _("As the file")), *Prediction.Format.choices],
@@ -26,7 +27,7 @@ class PredictionForm(forms.Form):
         label=_("How many items"), min_value=1, max_value=1000, required=False, help_text=_("Left empty: ten.")
     )
 
-    def __init__(self, data: Any, *, model: ModelVersion, found: dict[str, Any]) -> None:
+    def __init__(self, data: Any, *, model: ModelVersion, found: dict[str, Any], choose_variant: bool = True) -> None:
         names = [column["name"] for column in found["columns"]] if found["rows"] else []
         self._known = roles(model)
         guessed = found["mapping_guesses"].get(model.kind, {}) if model.kind != "tabular" else {}
@@ -34,6 +35,10 @@ class PredictionForm(forms.Form):
         initial = {_ROLE + role: guessed.get(role) or alike.get(_plain(role), "") for role in self._known}
         super().__init__(data, initial=initial)
         self.kind, self.columns = model.kind, names
+        variants = model.deployable_variants if choose_variant else []
+        self.fields["variant"].choices = [("", _("The model itself")), *((name, name) for name in variants)]  # type: ignore[attr-defined]
+        if not variants:
+            del self.fields["variant"]
         del self.fields["k" if model.kind != "recommendation" else "scores"]
         if model.kind == "image":
             self.fields["format"].choices = Prediction.Format.choices  # type: ignore[attr-defined]

@@ -33,6 +33,8 @@ class Prediction(models.Model):
     # Whose usage it is, where it was asked of an endpoint: its model at that time answers, whatever comes later.
     endpoint = models.ForeignKey("endpoints.Endpoint", on_delete=models.SET_NULL, null=True, related_name="predictions")
     revision = models.ForeignKey("endpoints.Revision", on_delete=models.SET_NULL, null=True, related_name="+")
+    # Of the model, which answers in its place; empty: the model itself.
+    variant = models.CharField(max_length=10, blank=True, default="")
     source_key = models.CharField(max_length=200)
     source_name = models.CharField(max_length=255)
     source_bytes = models.BigIntegerField()

@@ -14,6 +14,12 @@ from workers.contracts.errors import ErrorCard
 class PredictionIn(serializers.Serializer[Any]):
     model = serializers.CharField(max_length=32, required=False)
     endpoint = serializers.CharField(max_length=32, required=False, help_text="Its model, instead of `model`.")
+    variant = serializers.CharField(
+        max_length=10,
+        required=False,
+        allow_blank=True,
+        help_text="With `model`: a variant of it that has passed, such as int8. An endpoint answers as it does.",
+    )
     file = serializers.FileField(required=False, allow_empty_file=True, max_length=4096)
     upload = serializers.CharField(max_length=32, required=False, help_text="A finished upload, instead of `file`.")
     mapping = MappingField(
@@ -34,6 +40,8 @@ class PredictionIn(serializers.Serializer[Any]):
             problems["file"] = "Send either `file` or `upload`."
         if ("model" in attrs) == ("endpoint" in attrs):
             problems["model"] = "Send either `model` or `endpoint`."
+        if attrs.get("variant") and "endpoint" in attrs:
+            problems["variant"] = "An endpoint's own variant answers."
         if problems:
             raise serializers.ValidationError(problems)
         return attrs
@@ -56,6 +64,7 @@ class PredictionOut(serializers.Serializer[Any]):
     project = serializers.CharField()
     job = serializers.CharField(help_text="For its events; a retry has another.")
     model = serializers.CharField()
+    variant = serializers.CharField(help_text="empty: the model itself")
     endpoint = serializers.CharField(allow_null=True)
     source = serializers.CharField(help_text="Name of the file.")  # type: ignore[assignment]  # a field here
     mapping = serializers.DictField(child=serializers.CharField())

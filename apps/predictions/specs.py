@@ -23,6 +23,7 @@ def batch_part(prediction: Prediction) -> tuple[list[InputFile], BatchSpec]:
         endpoint=prediction.endpoint_id or "",
         revision=prediction.revision_id,
         model=model.pk,
+        variant=prediction.variant,
         kind=kind,
         filename=prediction.source_name,
         mapping=prediction.mapping,

@@ -93,7 +93,7 @@ def choose(
     except UserError as error:
         context["problem"] = error.card().model_dump()
         return page(request, "predictions/choose.html", project=model.project, status=422, **context)
-    form = PredictionForm(request.POST or None, model=model, found=found)
+    form = PredictionForm(request.POST or None, model=model, found=found, choose_variant=revision is None)
     if request.method == "POST" and form.is_valid():
         made = attempt(form, lambda: _create(request, model, revision, upload, form))
         if made:
@@ -108,7 +108,9 @@ def _create(
     request: SignedInRequest, model: ModelVersion, revision: Revision | None, upload: Upload, form: PredictionForm
 ) -> Prediction:
     asked = {
-        name: form.cleaned_data[name] for name in ("mapping", "format", "scores", "k") if name in form.cleaned_data
+        name: form.cleaned_data[name]
+        for name in ("mapping", "format", "scores", "k", "variant")
+        if name in form.cleaned_data
     }
     return actions.create_prediction(actor=request.user, model=model, upload=upload, revision=revision, **asked)
 

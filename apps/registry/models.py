@@ -3,8 +3,10 @@
 from typing import Any, ClassVar
 
 from django.db import models
+from django.utils.translation import gettext as _
 
 from apps.core.ids import IdField
+from workers.contracts.errors import UserError
 
 
 class ModelVersion(models.Model):
@@ -46,6 +48,15 @@ class ModelVersion(models.Model):
     def variant(self, name: str) -> dict[str, Any] | None:
         """What its bundle's certificate says of a variant (workers.contracts.manifest.Variant); None without one."""
         return next((one for one in self.manifest.get("variants", []) if one["name"] == name), None)
+
+    def require_variant(self, name: str) -> None:
+        """That it has passed; the model itself is "". Raises UserError `certificate_missing`."""
+        if not name or name in self.deployable_variants:
+            return
+        found = self.variant(name)
+        reason = found["reason"] if found else _("Its bundle holds none.")
+        message = _("The model has no %(variant)s variant that has passed.") % {"variant": name}
+        raise UserError("certificate_missing", f"{message} {reason}")
 
     @property
     def deployable_variants(self) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, cast
 
 from workers.batch.run import answer_file
 from workers.batch.sources import open_source
+from workers.batch.staging import Staging
 from workers.contracts.job import BatchSpec, JobSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.kinds import KINDS, DatasetKind
@@ -71,7 +72,7 @@ def main(arguments: list[str]) -> None:
         predictor = open_bundle(first.inputs / "bundle.zip").predictor
         spec, size = first.spec().batch, KINDS[kind].max_inputs
         assert spec is not None
-        with closing(open_source(first, spec, predictor.manifest)) as opened:
+        with Staging(first, spec) as staging, closing(open_source(staging, spec, predictor.manifest)) as opened:
             inputs = [raw for block in opened.blocks(size, 0) for raw in block.inputs if raw is not None]
         loops, jobs = [], []
         for number in range(rounds):

@@ -1,6 +1,7 @@
 """What comes out: the same rows in the same order, answers beside them, errors where there is no answer."""
 
 import csv
+import gzip
 import io
 import json
 import zipfile
@@ -11,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.batch.predicting import finish, job, output
+from tests.batch.predicting import events, finish, job, output
+from tests.serving import bundles
 from tests.serving.bundles import png
 from workers.batch.questions import question
 from workers.contracts.errors import JobError
+from workers.contracts.events import Log
 from workers.contracts.job import BatchSpec
 
 Made = dict[str, Path]
@@ -153,6 +156,52 @@ def test_columns_of_a_table_are_found_by_name() -> None:
         question(asked(), manifest, ["a", "b"], [])
     with pytest.raises(JobError, match="column_missing"):
         question(asked(found="gone"), manifest, columns, [])
+
+
+TABLE = b"id,text\n1,good film\n2,bad film\n"
+
+
+def archive(**files: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as packed:
+        for name, content in files.items():
+            packed.writestr(name.replace("__", "."), content)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ids"),
+    [
+        ("rows.csv.gz", gzip.compress(TABLE), ["1", "2"]),
+        ("rows.csv.zst", pa.compress(TABLE, "zstd", asbytes=True), ["1", "2"]),
+        ("rows.zip", archive(rows__csv=TABLE, notes__md=b"# Notes"), ["1", "2"]),
+        (
+            "rows.zip",
+            archive(a__csv=TABLE, b__csv=TABLE.replace(b"1,", b"3,"), other__csv=b"x\n1\n"),
+            ["1", "2", "3", "2"],
+        ),
+    ],
+)
+def test_packed_tables_are_answered_as_they_are(
+    made: Made, tmp_path: Path, name: str, content: bytes, ids: list[str]
+) -> None:
+    job_dir = job(tmp_path, made["text"], content, "text", filename=name)
+    finish(job_dir)
+    rows = rows_of(output(job_dir))
+    assert [row["id"] for row in rows] == ids and {row["label"] for row in rows} == {"positive", "negative"}
+    said = " ".join(event.message for event in events(job_dir, Log))
+    assert ("notes.md" in said or "other.csv" in said) == name.endswith(".zip")
+    assert not list(job_dir.root.glob(".staging-*"))
+
+
+def test_a_variant_of_the_model_answers_where_it_is_chosen(tmp_path: Path) -> None:
+    bundle = bundles.variant_bundle(tmp_path / "both.zip")
+    scores = []
+    for variant in ("", "int8"):
+        job_dir = job(tmp_path / f"job-{variant}", bundle, TABLE, "text", variant=variant)
+        finish(job_dir)
+        scores.append([float(row["score"]) for row in rows_of(output(job_dir))])
+    assert all(small < whole for whole, small in zip(*scores, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from workers.batch.answers import Answers, answers_for
 from workers.batch.course import Course
 from workers.batch.predicting import Answering
 from workers.batch.sources import Block, Source, open_source
+from workers.batch.staging import Staging
 from workers.batch.writers import WRITERS, cells_of
 from workers.contracts.errors import JobError
 from workers.contracts.events import UsageBlock
@@ -29,7 +30,8 @@ _SHOWN_ROWS, _SHOWN_COLUMNS, _SHOWN_CHARS = 10, 12, 200
 def run(job_dir: JobDir) -> BatchResult:
     """Answer `inputs/source` with `inputs/bundle.zip` into `output/predictions.*`. Raises JobError."""
     job_dir.progress(0.0, "Loading the model")
-    return answer_file(job_dir, open_bundle(job_dir.inputs / "bundle.zip").predictor)
+    spec = job_dir.spec().batch
+    return answer_file(job_dir, open_bundle(job_dir.inputs / "bundle.zip", spec.variant if spec else "").predictor)
 
 
 def answer_file(job_dir: JobDir, predictor: Predictor) -> BatchResult:
@@ -38,7 +40,7 @@ def answer_file(job_dir: JobDir, predictor: Predictor) -> BatchResult:
     if spec is None:
         raise ValueError("the spec is not one of a batch prediction")
     progress, manifest = ProgressMeter(job_dir), predictor.manifest
-    with closing(open_source(job_dir, spec, manifest)) as source:
+    with Staging(job_dir, spec) as staging, closing(open_source(staging, spec, manifest)) as source:
         if source.missing:
             listed = ", ".join(source.missing[:20])
             job_dir.log(f"The file lacks columns of the model, which are taken as missing values: {listed}", "warning")

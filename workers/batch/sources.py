@@ -10,14 +10,13 @@ import orjson
 import pyarrow as pa
 
 from workers.batch.questions import Question, question
+from workers.batch.staging import Staging
 from workers.contracts.job import BatchSpec, TableFormat
-from workers.contracts.jobdir import JobDir
 from workers.inference.core import InputError
-from workers.ingest import sniff
+from workers.ingest import sniff, unpack
 from workers.ingest.archives import open_archive
 from workers.ingest.archives.entries import Archive, Entry
 from workers.ingest.cells import cell_text
-from workers.ingest.readers import open_table
 from workers.ingest.readers.json_lines import JsonLinesTable
 from workers.ingest.readers.json_objects import flat
 from workers.ingest.readers.parquet import ParquetTable
@@ -62,13 +61,12 @@ class Source(ABC):
         """Let go of the file."""
 
 
-def open_source(job_dir: JobDir, spec: BatchSpec, manifest: dict[str, Any]) -> Source:
-    """`inputs/source` as rows for the model of this manifest. Raises JobError."""
-    path = job_dir.inputs / "source"
-    format = sniff.sniff(path, spec.filename)
+def open_source(staging: Staging, spec: BatchSpec, manifest: dict[str, Any]) -> Source:
+    """`inputs/source` as rows for the model of this manifest; packed tables are unpacked. Raises JobError."""
+    format = sniff.sniff(staging.source, staging.filename)
     if spec.kind == "image" and format in sniff.ARCHIVES:
-        return ArchiveSource(open_archive(path, format, spec.limits), spec)
-    table = open_table(path, format, spec.filename, spec.limits)  # an archive is refused there, as no table
+        return ArchiveSource(open_archive(staging.source, format, spec.limits), spec)
+    table = unpack.open_file(staging, unpack.unpacked(staging))
     try:
         asked = question(spec, manifest, table.columns, table.head)
     except BaseException:

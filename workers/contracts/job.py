@@ -139,6 +139,8 @@ class BatchSpec(Contract):
     endpoint: str = ""
     revision: str | None = None
     model: str
+    # Of the model, which answers in its place; empty: the model itself.
+    variant: str = ""
     kind: DatasetKind
     filename: str
     mapping: dict[str, str] = Field(default_factory=dict)

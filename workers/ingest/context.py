@@ -26,6 +26,7 @@ class Import:
         self.spec = spec
         self.limits: IngestLimits = spec.limits
         self.source: Path = job_dir.inputs / "source"
+        self.filename = spec.filename
         self.issues = Issues(spec.limits.max_examples_per_issue)
         self.findings = Findings()
         self.progress = ProgressMeter(job_dir)
@@ -57,6 +58,10 @@ class Import:
     def data(self) -> Path:
         """The result."""
         return self.job_dir.output / "data.parquet"
+
+    def leave_out(self, name: str, line: int = 1) -> None:
+        """A file of an archive is not part of the data: told among the issues."""
+        self.issues.add("file_left_out", "warning", line=line, value=name)
 
     def open_rejects(self, columns: list[str]) -> None:
         """Start errors.csv with the original columns."""

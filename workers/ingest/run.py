@@ -18,8 +18,6 @@ from workers.ingest.edits import Edited, EditedImages, EditedTable, write_lineag
 from workers.ingest.image_lists import Lists
 from workers.ingest.kinds import images, interactions, table, text
 from workers.ingest.label_sets import OPTION
-from workers.ingest.readers import open_table
-from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.records import Table
 from workers.ingest.unpack import File
 from workers.ingest.version import Version
@@ -74,7 +72,7 @@ def _beside(ctx: Import, name: str) -> Path | None:
 def _import(ctx: Import, spec: IngestSpec) -> IngestResult:
     if KINDS[spec.kind].archive:
         return _import_images(ctx, File(ctx.source, spec.filename, sniff.sniff(ctx.source, spec.filename)))
-    with closing(_table(ctx, unpack.unpacked(ctx))) as source:
+    with closing(unpack.open_file(ctx, unpack.unpacked(ctx))) as source:
         for name in source.facts.get("left_out", ()):
             ctx.issues.add("file_left_out", "warning", line=1, value=name)
         return _TABLES[spec.kind](ctx, source)
@@ -93,18 +91,3 @@ def _import_images(ctx: Import, file: File) -> IngestResult:
             return images.run(ctx, rows, "parquet", lists)
     with open_archive(file.path, file.format, ctx.limits) as archive:
         return images.run(ctx, archive, file.format)
-
-
-def _table(ctx: Import, file: File) -> Table:
-    """The table that a file is, or that the tables in an archive are together. Raises JobError."""
-    if file.format not in sniff.ARCHIVES:
-        return open_table(file.path, file.format, file.name, ctx.limits)
-    named = [(one.name, open_table(one.path, one.format, one.name, ctx.limits)) for one in unpack.tables(ctx, file)]
-    # A file beside the data, a sample submission for example, has other columns.
-    first = max(named, key=lambda one: len(one[1].columns) * len(one[1].head))[1]
-    alike = [one for one in named if set(one[1].columns) == set(first.columns)]
-    for name, other in named:
-        if set(other.columns) != set(first.columns):
-            ctx.issues.add("file_left_out", "warning", line=1, value=f"{name} has other columns")
-            other.close()
-    return alike[0][1] if len(alike) == 1 else JoinedTables(alike)

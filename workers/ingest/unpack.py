@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from workers.contracts.errors import JobError
+from workers.contracts.job import IngestLimits
 from workers.ingest import compression, sniff
 from workers.ingest.archives import open_archive
 from workers.ingest.archives.entries import Archive, Entry, Ledger
-from workers.ingest.context import Import
-from workers.ingest.records import Problem, printable
+from workers.ingest.context import ProgressMeter
+from workers.ingest.readers import open_table
+from workers.ingest.readers.joined import JoinedTables
+from workers.ingest.records import Problem, Table, printable
 
 _CHUNK = 1 << 18
 # What an archive's files are read as tables by; others are told and left out.
@@ -20,6 +23,33 @@ _PAPERS = (".md", ".json", ".txt", ".gitattributes", ".yaml", ".yml")
 _MAX_TABLES = 100
 
 
+class Packed(Protocol):
+    """A job whose file may be packed: an import, a batch prediction."""
+
+    @property
+    def source(self) -> Path:
+        """The file."""
+
+    @property
+    def filename(self) -> str:
+        """What its owner calls it."""
+
+    @property
+    def staging(self) -> Path:
+        """A folder that is gone at the end."""
+
+    @property
+    def limits(self) -> IngestLimits:
+        """What it may hold."""
+
+    @property
+    def progress(self) -> ProgressMeter:
+        """Who hears how far unpacking is."""
+
+    def leave_out(self, name: str, line: int = 1) -> None:
+        """A file of an archive is no table."""
+
+
 class File(NamedTuple):
     """A file to import: where it is, what its owner calls it, its format."""
 
@@ -28,9 +58,9 @@ class File(NamedTuple):
     format: sniff.Format
 
 
-def unpacked(ctx: Import) -> File:
+def unpacked(ctx: Packed) -> File:
     """The file to import; where it came compressed, what it holds. Raises JobError."""
-    file = File(ctx.source, ctx.spec.filename, sniff.sniff(ctx.source, ctx.spec.filename))
+    file = File(ctx.source, ctx.filename, sniff.sniff(ctx.source, ctx.filename))
     if file.format != "compressed":
         return file
     target = ctx.staging / "unpacked"
@@ -42,7 +72,7 @@ def unpacked(ctx: Import) -> File:
     return File(target, name, inner)
 
 
-def _decompress(ctx: Import, source: Path, target: Path) -> None:
+def _decompress(ctx: Packed, source: Path, target: Path) -> None:
     ledger = Ledger(ctx.limits)
     with open(source, "rb") as raw, open(target, "wb") as out:
         stream = compression.unpacking(raw)
@@ -59,7 +89,7 @@ def _decompress(ctx: Import, source: Path, target: Path) -> None:
             ctx.progress.report(0.0, "Unpacking the file")
 
 
-def tables(ctx: Import, archive: File) -> Iterator[File]:
+def tables(ctx: Packed, archive: File) -> Iterator[File]:
     """The tables of an archive, staged, in the archive's order. What is no table is told among the issues.
 
     Raises JobError where there is none, or where one cannot be unpacked.
@@ -84,7 +114,22 @@ def tables(ctx: Import, archive: File) -> Iterator[File]:
         raise JobError("format_unknown", "The archive has no table in it.", hint=hint)
 
 
-def holds_parquet(ctx: Import, archive: File) -> bool:
+def open_file(ctx: Packed, file: File) -> Table:
+    """The table that a file is, or that the tables in an archive are together. Raises JobError."""
+    if file.format not in sniff.ARCHIVES:
+        return open_table(file.path, file.format, file.name, ctx.limits)
+    named = [(one.name, open_table(one.path, one.format, one.name, ctx.limits)) for one in tables(ctx, file)]
+    # A file beside the data, a sample submission for example, has other columns.
+    first = max(named, key=lambda one: len(one[1].columns) * len(one[1].head))[1]
+    alike = [one for one in named if set(one[1].columns) == set(first.columns)]
+    for name, other in named:
+        if set(other.columns) != set(first.columns):
+            ctx.leave_out(f"{name} has other columns")
+            other.close()
+    return alike[0][1] if len(alike) == 1 else JoinedTables(alike)
+
+
+def holds_parquet(ctx: Packed, archive: File) -> bool:
     """Whether the first file of an archive that is no junk, or documents one, is Parquet: a folder of datasets."""
     with open_archive(archive.path, archive.format, ctx.limits) as opened:
         files = (entry.name.lower() for entry in opened if not entry.is_junk)
@@ -98,10 +143,10 @@ def begins_with_table(head: bytes) -> bool:
     return name.decode("utf-8", "replace").lower().endswith(_TABLES + _SHEETS)
 
 
-def _files(ctx: Import, archive: Archive) -> Iterator[Entry]:
+def _files(ctx: Packed, archive: Archive) -> Iterator[Entry]:
     for entry in archive:
         if isinstance(entry.problem, Problem) or not entry.name.lower().endswith(_TABLES + _SHEETS):
             if not entry.is_junk:
-                ctx.issues.add("file_left_out", "warning", line=entry.number, value=entry.name)
+                ctx.leave_out(entry.name, entry.number)
         elif not entry.is_junk:
             yield entry
