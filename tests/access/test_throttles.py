@@ -24,7 +24,11 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 def bodies(cast: Cast) -> dict[str, dict[str, Any]]:
     project, team = cast.ours.project.pk, cast.ours.team.pk
     return {
-        "/api/v1/jobs": {"project": project, "version": cast.ours.version.pk, "template": cast.ours.model.template},
+        "/api/v1/jobs": {
+            "project": project,
+            "dataset_version": cast.ours.version.pk,
+            "template": cast.ours.model.template,
+        },
         "/api/v1/datasets": {"project": project, "name": "again", "kind": "text", "upload": "upl_" + "a" * 24},
         "/api/v1/keys": {"team": team, "name": "again"},
         f"/api/v1/teams/{team}/invitations": {"email": "new@example.com", "role": "viewer"},
@@ -53,6 +57,7 @@ def test_a_form_says_it_in_words(cast: Cast, browser_of: Callable[[Any], Client]
     assert replies[2].status_code == 422 and "Too many requests." in replies[2].content.decode()
 
 
+@pytest.mark.django_db
 def test_signing_in_is_bounded_and_says_when_to_come_again(client: Client) -> None:
     form = {"login": "nobody@example.com", "password": "not the one"}
     replies = [client.post("/accounts/login/", form) for _ in range(31)]
