@@ -22,13 +22,9 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def bodies(cast: Cast) -> dict[str, dict[str, Any]]:
-    project, team = cast.ours.project.pk, cast.ours.team.pk
+    project, team, dataset = cast.ours.project.pk, cast.ours.team.pk, cast.ours.dataset.pk
     return {
-        "/api/v1/jobs": {
-            "project": project,
-            "dataset_version": cast.ours.version.pk,
-            "template": cast.ours.model.template,
-        },
+        "/api/v1/jobs": {"project": project, "dataset": dataset, "template": cast.ours.model.template},
         "/api/v1/datasets": {"project": project, "name": "again", "kind": "text", "upload": "upl_" + "a" * 24},
         "/api/v1/keys": {"team": team, "name": "again"},
         f"/api/v1/teams/{team}/invitations": {"email": "new@example.com", "role": "viewer"},

@@ -117,3 +117,4 @@ def test_the_budget_is_a_size_or_refused(text: str, size: int | None) -> None:
             Config.read(environ)
     else:
         assert Config.read(environ).memory == size
+        assert Config.read({**environ, "SLIPWAY_SERVERS": "4"}).memory == size // 4

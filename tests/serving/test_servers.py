@@ -40,24 +40,39 @@ def pair(
         yield stage, other
 
 
-def asked(stage: Stage, key: str) -> int:
+def publish(stage: Stage) -> None:
+    """Publish, and wait until both know."""
+    version, client = stage.control.publish(), stage.control.client
+
+    def known() -> bool:
+        told = [client.get(key) for key in client.keys(names.SERVING_PATTERN)]
+        return [ServingStatus.model_validate_json(text).version for text in told if text] == [version] * 2
+
+    until(known)
+    until(lambda: ready(stage) == 2)
+
+
+def asked(stage: Stage, key: str, slug: str = "reviews") -> int:
     """The status of one request on a connection of its own: either process may get it."""
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", stage.serving.port, timeout=20)) as connection:
-        connection.request("POST", "/v1/endpoints/reviews/predict", b'{"inputs": ["good"]}', headers)
+        connection.request("POST", f"/v1/endpoints/{slug}/predict", b'{"inputs": ["good"]}', headers)
         return connection.getresponse().status
 
 
-def test_a_rate_holds_over_both(pair: tuple[Stage, Serving]) -> None:
+@pytest.mark.parametrize("limited", ["key", "endpoint"])
+def test_a_rate_holds_over_both(pair: tuple[Stage, Serving], bundle_folder: Path, limited: str) -> None:
     stage, _ = pair
-    key = stage.control.add_key(rate_limit=RATE)
-    stage.control.publish()
+    slug, key = f"rate-of-{limited}", stage.control.add_key(rate_limit=RATE if limited == "key" else None)
+    rate = RATE if limited == "endpoint" else None
+    stage.control.add_route(slug, bundle_folder / "text.zip", rate_limit=rate)
+    publish(stage)
     statuses: Counter[int] = Counter()
     started = time.monotonic()
 
     def ask() -> None:
         while time.monotonic() < started + 4:
-            statuses[asked(stage, key)] += 1
+            statuses[asked(stage, key, slug)] += 1
 
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
@@ -74,6 +89,22 @@ def test_one_goes_and_the_other_answers(pair: tuple[Stage, Serving]) -> None:
     stage, other = pair
     assert other.stop() == 0
     assert [asked(stage, stage.key) for _ in range(10)] == [200] * 10
+
+
+@pytest.mark.parametrize("limited", ["endpoint", "key"])
+def test_a_quota_of_an_endpoint_or_a_key_holds_over_both(
+    pair: tuple[Stage, Serving], bundle_folder: Path, limited: str
+) -> None:
+    stage, _ = pair
+    control, slug, name = stage.control, f"quota-of-{limited}", new_id("key")
+    key = control.add_key(key=name)
+    route = control.add_route(slug, bundle_folder / "text.zip")
+    control.requests_left = {route.endpoint if limited == "endpoint" else name: 40}
+    publish(stage)
+    assert [asked(stage, key, slug) for _ in range(40)] == [200] * 40
+    # Neither has counted 40: each has heard of the other's.
+    until(lambda: [asked(stage, key, slug) for _ in range(8)] == [429] * 8, 5)
+    assert asked(stage, stage.key) == 200, "others are not held up by it"
 
 
 def test_a_quota_holds_over_two_addresses(tmp_path: Path, redis_server: str, bundle_folder: Path) -> None:

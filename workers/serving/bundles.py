@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import re
 import tempfile
 import time
@@ -23,7 +22,7 @@ from workers.contracts.manifest import Manifest, Variant
 from workers.contracts.snapshot import RouteRevision
 from workers.inference import runtime
 from workers.inference.core import CPU, MODEL, Predictor
-from workers.serving import devices
+from workers.serving import devices, threads
 from workers.serving.batcher import LOOP_BUDGET_S, Batcher, Predict, Prepare
 from workers.serving.config import MAX_BATCH
 from workers.serving.graph import check_model
@@ -95,11 +94,12 @@ def prepare() -> None:
     import tokenizers  # noqa: F401
 
 
-def open_bundle(path: Path, variant: str = "", before: Speed | None = None) -> Loaded:
+def open_bundle(path: Path, variant: str = "", before: Speed | None = None, cores: int = 0) -> Loaded:
     """Check, unpack, load and try a bundle's model, or a variant of it. Raises UserError `bundle_invalid` or
     `certificate_missing`: a variant has a certificate of its own.
 
-    `before`: the very file has been opened by this process already, and was that fast; it is only loaded.
+    `before`: the very file has been opened by this process already, and was that fast; it is only loaded. `cores`: how
+    many a run may use; 0 is all that the process may.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="open-") as name:
         folder = Path(name)
@@ -112,7 +112,7 @@ def open_bundle(path: Path, variant: str = "", before: Speed | None = None) -> L
             check_model((folder / model).read_bytes())
         references = References.read(folder, model, chosen)
         # The predictor keeps in memory what it needs: the folder may go.
-        return _load(folder, manifest, references, before)
+        return _load(folder, manifest, references, before, cores or threads.cores())
 
 
 def _variant(manifest: Manifest, name: str) -> Variant:
@@ -214,11 +214,11 @@ class References:
         return predictor, Speed(threads, single_s, full_s, providers)
 
 
-def _load(folder: Path, manifest: Manifest, references: References, before: Speed | None) -> Loaded:
+def _load(folder: Path, manifest: Manifest, references: References, before: Speed | None, cores: int) -> Loaded:
     predictor, speed = references.run(folder, *((before.threads, before.providers) if before else (1,)))
     # A cheap model is fastest on one thread; a dear one may gain from all, and from a GPU.
     if before is None and speed.batch_s > LOOP_BUDGET_S:
-        for threads, providers in _others():
+        for threads, providers in _others(cores):
             try:
                 other, other_speed = references.run(folder, threads, providers)
             except UserError as error:
@@ -231,9 +231,9 @@ def _load(folder: Path, manifest: Manifest, references: References, before: Spee
     return Loaded(predictor, manifest, speed, references.cases[0], file_bytes)
 
 
-def _others() -> Iterator[tuple[int, tuple[str, ...]]]:
+def _others(cores: int) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Threads and providers that are worth a trial beside one thread of the processor."""
-    if (cores := _cores()) > 1:
+    if cores > 1:
         yield cores, CPU
     if providers := devices.gpu():
         yield 1, providers
@@ -242,11 +242,6 @@ def _others() -> Iterator[tuple[int, tuple[str, ...]]]:
 def _prepare_of(predictor: Predictor) -> Prepare | None:
     """What makes items of raw inputs in the turn of their batch: decoding an image takes as long as many models."""
     return predictor.parse if predictor.manifest["kind"] == "image" else None
-
-
-def _cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _fastest_s(work: Predict, inputs: Sequence[Any], clock: Callable[[], float]) -> float:

@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from workers.contracts.kinds import KINDS
-from workers.serving import memory, spool
+from workers.serving import memory, spool, threads
 
 # Bytes of a request's body, by kind of endpoint.
 MAX_BODY: Final[dict[str, int]] = {name: kind.max_body for name, kind in KINDS.items()}
@@ -61,7 +61,8 @@ class Config:
     traces: bool  # whether an OpenTelemetry exporter is configured, by its own variables
     metrics_token: str  # who reads the metrics from elsewhere sends it; "" is nobody
     published: bool  # whether others than this machine know the address: something stands in front of it
-    memory: int  # bytes that the loaded models may take together
+    memory: int  # bytes that the loaded models of this process may take together
+    cores: int  # that one run of a model may use
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -70,12 +71,13 @@ class Config:
         home = Path(env.get("SLIPWAY_HOME") or "var").expanduser().resolve()
         host = env.get("SLIPWAY_SERVING_HOST") or "127.0.0.1"
         hosts = {*_LOOPBACK, f"[{host}]" if ":" in host else host}
+        servers = _number(env, "SLIPWAY_SERVERS", "1", 1, 64)
         if public := urlsplit(env.get("SLIPWAY_PREDICT_URL") or "").hostname:
             hosts.add(public.lower())
         return cls(
             host=host,
             port=_number(env, "SLIPWAY_PREDICT_PORT", "8001", 1, 65535),
-            servers=_number(env, "SLIPWAY_SERVERS", "1", 1, 64),
+            servers=servers,
             hosts=frozenset(hosts),
             redis_url=_needed(env, "REDIS_URL"),
             storage=env.get("SLIPWAY_STORAGE") or str(home / "storage"),
@@ -92,7 +94,9 @@ class Config:
             connections=_number(env, "SLIPWAY_SERVING_CONNECTIONS", "20000", 10, 1_000_000),
             body_timeout_s=_number(env, "SLIPWAY_SERVING_BODY_TIMEOUT_MS", "30000", 100, 600_000) / 1000,
             drain_s=_number(env, "SLIPWAY_SERVING_DRAIN_MS", "1000", 0, 60_000) / 1000,
-            memory=_size(env, "SLIPWAY_SERVING_MEMORY") or memory.default_budget(),
+            # Each has its part of both.
+            memory=(_size(env, "SLIPWAY_SERVING_MEMORY") or memory.default_budget()) // servers,
+            cores=max(1, threads.cores() // servers),
         )
 
 

@@ -85,14 +85,16 @@ class Entry:
 
 
 class Models:
-    """Entries by bundle and variant. `budget` is how many bytes the loaded ones may take together."""
+    """Entries by bundle and variant. `budget` is how many bytes the loaded ones may take together, `cores` how many a
+    run may use."""
 
-    def __init__(self, storage: Storage, cache: Path, budget: int, trial: Trial) -> None:
+    def __init__(self, storage: Storage, cache: Path, budget: int, trial: Trial, cores: int) -> None:
         self._storage = storage
         self._cache = cache
         self._trial = trial
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.budget = budget
+        self._cores = cores
         self._entries: dict[tuple[str, str], Entry] = {}
         self._of: dict[str, Entry] = {}  # by revision
         self._asked: deque[Entry] = deque()
@@ -260,7 +262,7 @@ class Models:
         path = bundles.fetch(self._storage, revision, self._cache)
         self._trial.check(path, revision.variant)
         before = memory.resident()
-        loaded = bundles.open_bundle(path, revision.variant, speed)
+        loaded = bundles.open_bundle(path, revision.variant, speed, self._cores)
         return loaded, memory.resident() - before
 
     def _install(self, entry: Entry, loaded: Loaded, grown: int) -> None:

@@ -55,7 +55,7 @@ class Process:
         self._sharing = Sharing(self.redis, self.limits, self.name)
         spool = Spool(config.spool, self.name, max_bytes=config.spool_bytes, fsync=config.spool_fsync)
         self.meter = Meter(config.redis_url, spool, Counts(self.name))
-        self.models = Models(open_storage(config.storage), config.cache, config.memory, trial)
+        self.models = Models(open_storage(config.storage), config.cache, config.memory, trial, config.cores)
         self.shadows = Shadows(self.name, self.meter, self._predictor_of)
         self.observer = Observer(AccessLog(config.access_log), _tracer(config, self.name))
         self.bodies = Budget()

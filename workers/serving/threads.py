@@ -10,6 +10,12 @@ from typing import Final
 _BEHIND: Final = 3
 
 
+def cores() -> int:
+    """Cores of the processor that this process may use."""
+    # Only Linux binds a process to some of them.
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def pool(count: int, name: str, behind: int = _BEHIND) -> ThreadPoolExecutor:
     """So many threads at most, all of which stand behind the event loop, by so many steps."""
     return ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_step_back, initargs=(behind,))
