@@ -26,8 +26,9 @@ from benchmarks.serving.servers import (
     measure,
     median,
     request_of,
+    serving_quietly,
 )
-from tests.serving.running import serving, until
+from tests.serving.running import until
 from workers.contracts import names
 
 PROCESSES = (1, 2)
@@ -45,8 +46,7 @@ def running(count: int) -> Iterator[tuple[dict[str, Server], Any]]:
         key, port = control.add_key(), None
         control.publish()
         for _ in range(count):
-            with contextlib.redirect_stdout(None):
-                one = stack.enter_context(serving(home, redis_url, port=port, SLIPWAY_SERVERS="2"))
+            one = stack.enter_context(serving_quietly(home, redis_url, port, SLIPWAY_SERVERS="2"))
             port = one.port
         until(lambda: len(control.client.keys(names.SERVING_PATTERN)) == count)
         asked = {"texts": (json_of(models.TEXT), "application/json"), "pictures": (models.jpeg(), "image/jpeg")}

@@ -108,9 +108,9 @@ def home_and_control() -> Iterator[tuple[Path, Control, str]]:
 
 
 @contextlib.contextmanager
-def serving_quietly(home: Path, redis_url: str) -> Iterator[Serving]:
+def serving_quietly(home: Path, redis_url: str, port: int | None = None, **variables: str) -> Iterator[Serving]:
     """A serving process whose log is only shown when something fails."""
-    context = serving(home, redis_url, wait=False)
+    context = serving(home, redis_url, wait=False, port=port, **variables)
     with contextlib.ExitStack() as stack:
 
         def leave(kind: Any, error: Any, trace: Any) -> "bool | None":

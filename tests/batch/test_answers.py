@@ -211,7 +211,7 @@ def test_a_variant_of_the_model_answers_where_it_is_chosen(tmp_path: Path) -> No
         ("text", b"text\n", "no_rows"),
         ("text", b"", "file_empty"),
         ("image", b"text\ngood\n", "format_unknown"),
-        ("text", b"PK\x03\x04" + b"\0" * 60, "format_unknown"),
+        ("text", b"PK\x03\x04" + b"\0" * 60, "archive_unreadable"),
     ],
 )
 def test_a_file_that_cannot_be_asked_about_is_refused(
