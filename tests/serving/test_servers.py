@@ -85,12 +85,6 @@ def test_a_rate_holds_over_both(pair: tuple[Stage, Serving], bundle_folder: Path
     assert statuses[200] <= RATE * (elapsed + 2), (statuses, elapsed)
 
 
-def test_one_goes_and_the_other_answers(pair: tuple[Stage, Serving]) -> None:
-    stage, other = pair
-    assert other.stop() == 0
-    assert [asked(stage, stage.key) for _ in range(10)] == [200] * 10
-
-
 @pytest.mark.parametrize("limited", ["endpoint", "key"])
 def test_a_quota_of_an_endpoint_or_a_key_holds_over_both(
     pair: tuple[Stage, Serving], bundle_folder: Path, limited: str
@@ -105,6 +99,12 @@ def test_a_quota_of_an_endpoint_or_a_key_holds_over_both(
     # Neither has counted 40: each has heard of the other's.
     until(lambda: [asked(stage, key, slug) for _ in range(8)] == [429] * 8, 5)
     assert asked(stage, stage.key) == 200, "others are not held up by it"
+
+
+def test_one_goes_and_the_other_answers(pair: tuple[Stage, Serving]) -> None:
+    stage, other = pair
+    assert other.stop() == 0
+    assert [asked(stage, stage.key) for _ in range(10)] == [200] * 10
 
 
 def test_a_quota_holds_over_two_addresses(tmp_path: Path, redis_server: str, bundle_folder: Path) -> None:
