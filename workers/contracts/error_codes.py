@@ -182,6 +182,26 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "The same item is in more than one split of the file.",
                 "Remove it from the test split: scores come out too high.",
             ),
+            "near_duplicate": (
+                422,
+                "Some items are nearly the same: copies with small changes.",
+                "Usually fine: Slipway keeps them in one split. Drop them if they are the same by mistake.",
+            ),
+            "near_duplicate_conflict": (
+                422,
+                "Items that are nearly the same have different labels.",
+                "Look whether the small difference explains it; otherwise decide which label is right.",
+            ),
+            "near_duplicate_across_splits": (
+                422,
+                "Items that are nearly the same are in more than one split.",
+                "Remove them from the later split: scores come out too high.",
+            ),
+            "near_duplicates_partly": (
+                422,
+                "Only a part of the items was looked at for near-duplicates.",
+                "Nothing to do; the others may hold near-duplicates, too.",
+            ),
             "class_similar": (
                 422,
                 "Labels differ only in case, spaces, dashes or the width of letters.",

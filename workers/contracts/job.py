@@ -40,6 +40,8 @@ class IngestLimits(Contract):
     max_image_bytes: int = 32 * 2**20
     max_image_pixels: int = 50_000_000
     max_examples_per_issue: int = 5
+    # So many different items are compared for being nearly the same; 0: none.
+    max_compared: int = 1_000_000
 
 
 class IngestSpec(Contract):

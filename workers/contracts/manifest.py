@@ -182,6 +182,7 @@ class IngestResult(_Part):
     table's own cells as written, each field with the metadata {"type": number, date, category or ignored, "format"}.
     Where texts or images have several labels each (profile["multi_label"]), `labels` list of strings, sorted, stands
     beside `label`, which is the same list as JSON; `classes` counts each label.
+    Where some rows are nearly the same, `group` string: those of equal group are, of other rows it is null.
     """
 
     rows: int

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workers.ingest.parquet_out import OURS
 from workers.ingest.rejects import EXPORTED, neutralise
 
 Source = str | Path | BinaryIO
@@ -29,7 +30,7 @@ def csv_of(source: Source) -> Iterator[bytes]:
     """The rows of a version's data.parquet that holds no images, as UTF-8 CSV with \\r\\n."""
     with pq.ParquetFile(source, pre_buffer=False) as file:
         # A set of labels stands in `label` as JSON.
-        names = [name for name in file.schema_arrow.names if name not in ("row", "hash", "values", "labels")]
+        names = [name for name in file.schema_arrow.names if name not in (*OURS, "values", "labels")]
         values = _values(file.schema_arrow)
         yield _lines([[EXPORTED, *names, *values]])
         for batch in file.iter_batches(_BATCH_ROWS, use_threads=False):

@@ -14,7 +14,8 @@ from workers.ingest import findings
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.hashing import ContentHash
 from workers.ingest.label_sets import LabelSet
-from workers.ingest.parquet_out import GroupWriter, groups
+from workers.ingest.parquet_out import GROUP, GroupWriter
+from workers.ingest.parquet_out import groups as row_groups
 from workers.ingest.splits import Codes, Ints
 
 Mask = npt.NDArray[np.bool_]
@@ -44,18 +45,22 @@ def write(
     source: Path | None = None,
     keep: Mask | None = None,
     labels: Labels | None = None,
+    groups: pa.Array | None = None,
     what: str = "rows",
 ) -> Written:
     """Write the staged rows (or those of `source`) that are kept, in order, and tell how far it is.
 
-    `codes` and `labels` are those of the kept rows. One row group is in memory at a time.
+    `codes`, `labels` and `groups` (of rows that are nearly the same, where there are any) are those of the kept rows.
+    One row group is in memory at a time.
     """
     source = source or ctx.staged
+    if groups is not None:
+        schema = schema.append(GROUP)
     rows = pq.read_metadata(source).num_rows
     content = ContentHash()
     read = row = 0
     with GroupWriter(ctx.data, schema) as writer:
-        for group in groups(source):
+        for group in row_groups(source):
             here = slice(read, read + group.num_rows)
             read += group.num_rows
             if keep is not None:
@@ -69,6 +74,8 @@ def write(
                 group = _set(group, "label", pa.array(labels.names, pa.string()).take(places))
                 if labels.sets is not None:
                     group = _set(group, "labels", pa.array(labels.sets, pa.list_(pa.string())).take(places))
+            if groups is not None:
+                group = _set(group, GROUP.name, groups[row:until].cast(pa.string()))
             writer.add_group(group)
             content.add(group["hash"].to_pylist(), split.to_pylist(), _values(group))
             row = until

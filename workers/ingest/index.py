@@ -62,7 +62,7 @@ def _values(file: pq.ParquetFile, column: str) -> Any:
 
 def shown_columns(schema: pa.Schema) -> list[str]:
     """The columns of a data.parquet that people see in the row browser."""
-    return [name for name in schema.names if name not in ("image", "hash")]
+    return [name for name in schema.names if name not in ("image", "hash", "group")]
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from workers.contracts.errors import CATALOGUE, JobError
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
-from workers.ingest import duplicates, finish, label_names, label_sets, splits
+from workers.ingest import duplicates, finish, label_names, label_sets, near, splits
 from workers.ingest.coding import LineNumbers, Places
 from workers.ingest.context import Import
 from workers.ingest.hashing import Hashes
@@ -170,15 +170,20 @@ def write(
     mapping: dict[str, str],
     profile: dict[str, Any],
     keep: finish.Mask | None = None,
+    first: Ints | None = None,
     what: str = "rows",
 ) -> IngestResult:
-    """Examine the staged items (see `examine`), decide their splits and write them. `keep`: which of the staged rows
-    the items are, where not all. Raises JobError."""
-    codes, facts = _decide(ctx, items, shown, None if keep is None else np.flatnonzero(keep))
+    """Examine the staged items (see `examine`), decide their splits and write them. Raises JobError.
+
+    `keep`: which of the staged rows the items are, where not all. `first`: of each the first item that is nearly the
+    same, where that was looked for.
+    """
+    codes, facts = _decide(ctx, items, shown, None if keep is None else np.flatnonzero(keep), first)
     if items.sets is not None:
         schema, columns = with_labels(schema, columns)
     labels = finish.Labels(items.names, items.labels, items.sets)
-    written = finish.write(ctx, schema, codes, keep=keep, labels=labels, what=what)
+    groups = None if first is None else near.column(near.kept_together(first, items.hashes), items.hashes)
+    written = finish.write(ctx, schema, codes, keep=keep, labels=labels, groups=groups, what=what)
     profile = {"rows_in_file": written.rows + ctx.rejected, **facts, **about_labels(items), **profile}
     return finish.result(ctx, written, columns=columns, mapping=mapping, classes=items.classes(), profile=profile)
 
@@ -193,10 +198,19 @@ def about_labels(items: Items) -> dict[str, Any]:
     return {"multi_label": True, "labels_per_row": per_row}
 
 
-def _decide(ctx: Import, items: Items, column: str, places: Ints | None) -> tuple[Codes, dict[str, Any]]:
+def _decide(
+    ctx: Import, items: Items, column: str, places: Ints | None, first: Ints | None
+) -> tuple[Codes, dict[str, Any]]:
     found = examine(ctx, items, ctx.staged, column, places)
-    given = items.given
-    codes = splits.by_content(items.hashes, items.members()[1], given, found.conflicts, ctx.spec.seed)
+    given, hashes, conflicts = items.given, items.hashes, found.conflicts
+    if first is not None:
+        # Rows of a group go where its first one goes.
+        hashes = hashes[near.kept_together(first, hashes)]
+        conflicts = duplicates.find(hashes, items.labels, None, 0).conflicts
+    codes = splits.by_content(hashes, items.members()[1], given, conflicts, ctx.spec.seed)
+    if first is not None:
+        rows = near.Rows(items.hashes, items.labels, codes, items.lines, items.names)
+        near.tell(ctx, rows, first, ctx.staged, column, places)
     carved = [] if given is None else [SPLITS[code] for code in splits.missing(given)]
     by = "hash" if given is None else "file"
     return codes, {"split": {"by": by, "carved": carved}, "duplicates": len(found.repeated)}

@@ -27,6 +27,10 @@ IMAGE_SCHEMA = pa.schema(
         ("format", pa.string()),
     ]
 )
+# Beside the columns of a kind, where some rows are nearly the same: those with equal groups are, others have null.
+GROUP = pa.field("group", pa.string())
+# What is not the rows' own: numbers and names that an import gave them.
+OURS = ("row", "hash", "group")
 
 _LABELS = pa.field("labels", pa.list_(pa.string()))
 
@@ -75,7 +79,7 @@ class GroupWriter:
         self._schema = schema
         # Encoded images do not compress; a page per few of them lets one be read without its whole row group.
         packing: Any = {_path(field): "none" if field.type == pa.binary() else "zstd" for field in schema}
-        repeated = ("split", "label", "labels", "user", "item", "format")
+        repeated = ("split", "label", "labels", "user", "item", "format", "group")
         dictionary: Any = [_path(field) for field in schema if field.name in repeated]
         if "values" in schema.names:
             # Cells of a table repeat, and compress.
