@@ -50,6 +50,18 @@ def a_dataset() -> list[tuple[str, str, str]]:
     return [rows[place] for place in random.permutation(len(rows))]
 
 
+def test_a_group_that_is_nearly_the_same_is_never_on_both_sides(tmp_path: Path) -> None:
+    run = run_on(tmp_path, a_dataset())
+    table = pyarrow.parquet.read_table(run.data_path)
+    names = [f"g{row % 50}" if row % 3 == 0 else None for row in range(len(table))]
+    pyarrow.parquet.write_table(table.append_column("group", pyarrow.array(names)), run.data_path)
+    home: dict[str, int] = {}
+    for name, fold in zip(names, deal(run, 5).tolist(), strict=True):
+        if name and fold >= 0:
+            assert home.setdefault(name, fold) == fold
+    assert len(set(home.values())) == 5
+
+
 def test_equal_content_is_never_on_both_sides_and_labels_are_spread(tmp_path: Path) -> None:
     rows = a_dataset()
     run = run_on(tmp_path, rows)

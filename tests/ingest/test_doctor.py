@@ -44,7 +44,7 @@ def test_a_text_in_train_and_test_is_told(tmp_path: Path) -> None:
     rows = [(*row, "train") for row in reviews()] + [(*row, "test") for row in reviews(3)]
     done = import_file(tmp_path, as_csv(rows, header=("text", "label", "split")))
     assert done.issue("duplicate_across_splits")["count"] == 3
-    assert done.findings["duplicate_across_splits"] == [40, 41, 42]
+    assert done.findings["duplicate_across_splits"] == [0, 1, 2]
 
 
 def test_small_uneven_and_similar_classes_are_told(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "duplicate_across_splits": (
                 422,
                 "The same item is in more than one split of the file.",
-                "Remove it from the test split: scores come out too high.",
+                "Take its copies out of training; until then scores come out too high.",
             ),
             "near_duplicate": (
                 422,
@@ -195,7 +195,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "near_duplicate_across_splits": (
                 422,
                 "Items that are nearly the same are in more than one split.",
-                "Remove them from the later split: scores come out too high.",
+                "Take their like out of training; until then scores come out too high.",
             ),
             "near_duplicates_partly": (
                 422,

@@ -22,14 +22,19 @@ _TIMES_A_FOLD = 2.5
 def deal(run: Run, folds: int, splits: Sequence[str] = ("train", "validation")) -> np.ndarray:
     """int64 [rows of the file]: the fold of each row of these splits, -1 for the others.
 
-    Rows of equal content (column `hash`) are dealt together; each label's rows are spread evenly, by the run's seed.
+    Rows of equal content (column `hash`) are dealt together, as are those of a group that are nearly the same (`group`,
+    if there is one); each label's rows are spread evenly, by the run's seed.
     Raises JobError where a fold would be empty.
     """
+    import pyarrow.compute
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(run.data_path, columns=["split", "hash", "label"], memory_map=True)
+    known = set(pyarrow.parquet.read_schema(run.data_path).names)
+    columns = [name for name in ("split", "hash", "label", "group") if name in known]
+    table = pyarrow.parquet.read_table(run.data_path, columns=columns, memory_map=True)
     inside = _codes(table["split"], list(splits)) >= 0
-    contents = _codes(table["hash"])[inside]
+    whole = pyarrow.compute.coalesce(table["group"], table["hash"]) if "group" in known else table["hash"]
+    contents = _codes(whole)[inside]
     labels = _codes(table["label"])[inside]
     # One entry per content, with the label of its first row and its number of rows.
     unique, first, content_of_row, sizes = np.unique(

@@ -12,7 +12,7 @@ class Duplicates(NamedTuple):
     """Rows by their place in the dataset, sorted. Each list holds examples: (an earlier occurrence, a later one).
 
     `repeated`: beyond each item's first; `conflicting`: of items with more than one label, whose hashes are
-    `conflicts`; `straddling`: in a later split than another row of the same item.
+    `conflicts`; `straddling`: in an earlier split than another row of the same item, by which that one is no test.
     """
 
     repeated: Ints
@@ -35,7 +35,7 @@ def find(hashes: Hashes, labels: Ints, given: Codes | None, max_examples: int) -
     crossing = straddling = same[:0]
     if given is not None:
         crossing = same[given[order[same]] != given[order[same + 1]]]
-        straddling = _later(order, ordered, given)
+        straddling = _earlier(order, ordered, given) if len(order) else same
     return Duplicates(
         repeated=np.sort(order[same + 1]),
         repeated_examples=_examples(order, same, max_examples),
@@ -47,11 +47,11 @@ def find(hashes: Hashes, labels: Ints, given: Codes | None, max_examples: int) -
     )
 
 
-def _later(order: Ints, ordered: Hashes, splits: Codes) -> Ints:
-    """Rows in a later split than another row of the same item."""
+def _earlier(order: Ints, ordered: Hashes, splits: Codes) -> Ints:
+    """Rows in an earlier split than another row of the same item."""
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-    first = np.minimum.reduceat(splits[order], starts)
-    return np.sort(order[splits[order] > np.repeat(first, np.diff(np.append(starts, len(order))))])
+    last = np.maximum.reduceat(splits[order], starts)
+    return np.sort(order[splits[order] < np.repeat(last, np.diff(np.append(starts, len(order))))])
 
 
 def _examples(order: Ints, places: Ints, limit: int) -> list[tuple[int, int]]:

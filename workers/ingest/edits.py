@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from workers.ingest.archives.entries import Archive, Entry
 from workers.ingest.context import Import
 from workers.ingest.image_lists import Lists
+from workers.ingest.parquet_out import OURS
 from workers.ingest.records import HEAD_RECORDS, Problem, Record, Table
 from workers.ingest.splits import Ints
 from workers.ingest.version import Mask, Version
@@ -107,7 +108,7 @@ class EditedTable(Table):
     def __init__(self, edited: Edited, schema: pa.Schema, mapping: Mapping[str, str]) -> None:
         self.facts = {}
         self._edited = edited
-        self._roles = [name for name in schema.names if name not in ("row", "hash", "values", "labels")]
+        self._roles = [name for name in schema.names if name not in (*OURS, "values", "labels")]
         self._values = [one.name for one in schema.field("values").type] if "values" in schema.names else []
         self.mapping = _names(self._roles, self._values, mapping)
         self.columns = [*self.mapping.values(), *self._values]

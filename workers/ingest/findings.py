@@ -1,9 +1,9 @@
 """Which rows of a version the data doctor found something in: findings.parquet, beside data.parquet.
 
 Columns: `row` (int32, the row's number in the version) and `code` (dictionary of strings), sorted by row, each row once
-per code. Of items that occur together, a finding is on the rows that a repair takes away: of equal items those after
-the first (`duplicate_rows`) and those in a later split than another (`duplicate_across_splits`, train < validation <
-test); only where somebody has to decide, on all of them (`duplicate_conflict`).
+per code. Of items that are equal, or nearly, a finding is on the rows that a repair takes away: those that come after
+the first (`duplicate_rows`, `near_duplicate`), and those in an earlier split than another (`…_across_splits`: what is
+tested must not have been learned); only where somebody has to decide, on all of them (`…_conflict`).
 """
 
 from array import array

@@ -111,7 +111,7 @@ def _examples(ctx: Import, code: str, found: Ints, rows: Rows, first: Ints) -> l
         differs = {
             "near_duplicate": rows.hashes != rows.hashes[row],
             "near_duplicate_conflict": rows.labels != rows.labels[row],
-            "near_duplicate_across_splits": rows.splits < rows.splits[row],
+            "near_duplicate_across_splits": rows.splits > rows.splits[row],
         }[code]
         others = np.flatnonzero((first == first[row]) & differs)
         if len(others) and (others[0] < row or code == "near_duplicate_across_splits"):

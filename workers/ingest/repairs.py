@@ -194,6 +194,27 @@ REPAIRS: Final = (
         _without_leaks,
     ),
     Repair(
+        "near_duplicate",
+        "drop-near-repeats",
+        "Keep one of each",
+        "Of rows that are nearly the same the first stays and the others go.",
+        partial(_without_found, "near_duplicate"),
+    ),
+    Repair(
+        "near_duplicate_conflict",
+        "drop-near-conflicts",
+        "Drop these items",
+        "Rows that are nearly the same and have different labels go, all of them.",
+        partial(_without_found, "near_duplicate_conflict"),
+    ),
+    Repair(
+        "near_duplicate_across_splits",
+        "drop-near-leaks",
+        "Take out of training what is tested",
+        "Rows in training that are nearly the same as one in test or validation go, and so those in validation.",
+        partial(_without_found, "near_duplicate_across_splits"),
+    ),
+    Repair(
         "class_small",
         "drop-small-classes",
         "Drop small classes",
