@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from workers.contracts.job import SPLITS
 from workers.ingest import duplicates, near_texts
+from workers.ingest.coding import LineNumbers
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.hashing import Hashes
 from workers.ingest.issues import Severity
@@ -25,7 +26,7 @@ class Rows(NamedTuple):
     hashes: Hashes
     labels: Ints
     splits: Codes
-    lines: Ints
+    lines: LineNumbers
     names: list[str]
 
 
