@@ -8,8 +8,17 @@ from workers.contracts.errors import UserError
 
 
 def dataset_for(actor: User, dataset_id: str, *, need: Need = "read") -> Dataset:
-    """A dataset by id. Raises UserError `not_found` or `not_allowed`."""
-    found = Dataset.objects.select_related("project__team").filter(pk=dataset_id).first()
+    """A dataset by id. Raises UserError `not_found` or `not_allowed`, and `conflict` where one in the trash is to be
+    changed."""
+    found = any_dataset_for(actor, dataset_id, need=need)
+    if need != "read" and found.trashed:
+        raise UserError("conflict", "The dataset is in the trash.", hint="Take it back first.")
+    return found
+
+
+def any_dataset_for(actor: User, dataset_id: str, *, need: Need = "read") -> Dataset:
+    """A dataset by id, also to change one in the trash. Raises UserError `not_found` or `not_allowed`."""
+    found = Dataset.every.select_related("project__team").filter(pk=dataset_id).first()
     if found is None:
         raise UserError("not_found")
     require(actor, found.project.team_id, need)

@@ -8,6 +8,7 @@ from apps.core import audit
 from apps.core.throttle import throttled
 from apps.datasets.edits import MAX_LABEL_CHARS, correct_rows, repair_version, restore_version
 from apps.datasets.models import Dataset, DatasetVersion, Upload
+from apps.datasets.trash import rename_dataset, trash_dataset, untrash_dataset
 from apps.datasets.uploads import begin_upload, cancel_upload, ensure_stored, store_upload
 from apps.projects.models import Project
 from apps.teams.access import require
@@ -28,9 +29,12 @@ __all__ = [
     "create_dataset",
     "fail_import",
     "finish_import",
+    "rename_dataset",
     "repair_version",
     "restore_version",
     "store_upload",
+    "trash_dataset",
+    "untrash_dataset",
 ]
 
 ROLES: Final[dict[str, frozenset[str]]] = {

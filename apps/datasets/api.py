@@ -17,7 +17,7 @@ from apps.core.parsers import JsonParser
 from apps.core.schema import paged
 from apps.datasets import actions, browse, conditions, differences, edits
 from apps.datasets import serializers as s
-from apps.datasets.access import dataset_for, upload_for, version_for
+from apps.datasets.access import any_dataset_for, dataset_for, upload_for, version_for
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.projects.access import project_for
 from apps.projects.models import Project
@@ -31,7 +31,11 @@ VERSION = OpenApiParameter("version", int, description="Default: the newest.")
 
 @extend_schema(
     methods=["GET"],
-    parameters=[OpenApiParameter("project"), OpenApiParameter("page", int)],
+    parameters=[
+        OpenApiParameter("project"),
+        OpenApiParameter("trash", enum=["true"], description="Those in the trash instead."),
+        OpenApiParameter("page", int),
+    ],
     responses=paged(s.DatasetRowOut),
     summary="Datasets, newest first",
 )
@@ -47,8 +51,9 @@ def datasets(request: Request) -> Response:
     actor = actor_of(request)
     if request.method == "POST":
         return _create(request)
-    query = api.read_query(request, {"project", "page"})
-    rows = Dataset.objects.visible_to(actor).prefetch_related("versions")
+    query = api.read_query(request, {"project", "trash", "page"})
+    chosen = Dataset.every.in_trash() if query.get("trash") == "true" else Dataset.objects.all()
+    rows = chosen.visible_to(actor).prefetch_related("versions")
     if "project" in query:
         rows = rows.filter(project=project_for(actor, query["project"]))
     return api.page(request, rows, _row)
@@ -72,11 +77,31 @@ def _store(request: Request, project: Project, file: Any) -> Upload:
     )
 
 
-@extend_schema(parameters=[VERSION], responses=s.DatasetOut, summary="A dataset, in its newest or another version")
-@api_view(["GET"])
+@extend_schema(
+    methods=["GET"], parameters=[VERSION], responses=s.DatasetOut, summary="A dataset, in its newest or another version"
+)
+@extend_schema(methods=["PATCH"], request=s.NameIn, responses=s.DatasetOut, summary="Rename a dataset")
+@extend_schema(methods=["DELETE"], responses={204: None}, summary="Put a dataset into the trash, for 30 days")
+@api_view(["GET", "PATCH", "DELETE"])
 def dataset(request: Request, dataset_id: str) -> Response:
+    actor = actor_of(request)
+    if request.method == "PATCH":
+        found = dataset_for(actor, dataset_id, need="write")
+        actions.rename_dataset(actor=actor, dataset=found, name=api.read(s.NameIn, request)["name"])
+        return Response(_detail(found.latest))
+    if request.method == "DELETE":
+        actions.trash_dataset(actor=actor, dataset=any_dataset_for(actor, dataset_id, need="write"))
+        return Response(status=204)
     query = api.read_query(request, {"version"})
     return Response(_detail(version_for(actor_of(request), dataset_id, query.get("version"))))
+
+
+@extend_schema(request=None, responses=s.DatasetOut, summary="Take a dataset out of the trash")
+@api_view(["POST"])
+def untrash(request: Request, dataset_id: str) -> Response:
+    actor = actor_of(request)
+    found = any_dataset_for(actor, dataset_id, need="write")
+    return Response(_detail(actions.untrash_dataset(actor=actor, dataset=found).latest))
 
 
 @extend_schema(request=s.VersionIn, responses={201: s.NewVersionOut}, summary="Make an earlier version the newest")
@@ -258,6 +283,7 @@ def _row(dataset: Dataset) -> dict[str, Any]:
         "state": version.state,
         "rows": version.rows,
         "created": dataset.created,
+        "trashed": dataset.trashed,
     }
 
 

@@ -121,7 +121,7 @@ def restore_version(*, actor: User, version: DatasetVersion) -> DatasetVersion:
     require(actor, project.team_id, "write")
     if version.state != State.READY:
         raise UserError("dataset_not_ready")
-    dataset = Dataset.objects.select_for_update().get(pk=version.dataset_id)
+    dataset = Dataset.every.select_for_update().get(pk=version.dataset_id)
     newest = dataset.latest
     if newest.pk == version.pk:
         raise UserError("conflict", "This is the newest version already.")
@@ -158,7 +158,7 @@ def _child(actor: User, parent: DatasetVersion, origin: str) -> DatasetVersion:
 
 def _queued(actor: User, version: DatasetVersion, event: str, **data: Any) -> DatasetVersion:
     """Number and queue an edited version. Two at once: the second would undo the first, so it is told to look again."""
-    dataset = Dataset.objects.select_for_update().get(pk=version.dataset_id)
+    dataset = Dataset.every.select_for_update().get(pk=version.dataset_id)
     if dataset.latest.pk != version.parent_id:
         raise UserError("conflict", "The dataset has a newer version now.")
     version.number = _next_number(dataset)

@@ -45,6 +45,18 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         """Those of the user's teams."""
         return self.filter(project__team__memberships__user=user)
 
+    def in_trash(self) -> "DatasetQuerySet":
+        """Those that can still be taken back."""
+        return self.filter(trashed__isnull=False, removed=None)
+
+
+class KeptDatasets(models.Manager["Dataset"]):
+    """Those that are not in the trash, also as `project.datasets`."""
+
+    def get_queryset(self) -> DatasetQuerySet:
+        """Without those in the trash."""
+        return DatasetQuerySet(self.model, using=self._db).filter(trashed=None)
+
 
 class Dataset(models.Model):
     """A named line of dataset versions."""
@@ -56,7 +68,12 @@ class Dataset(models.Model):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+")
     created = models.DateTimeField(auto_now_add=True)
 
-    objects = DatasetQuerySet.as_manager()
+    trashed = models.DateTimeField(null=True)
+    # Since when its data is gone for good; what was trained on it still names it.
+    removed = models.DateTimeField(null=True)
+
+    objects = KeptDatasets.from_queryset(DatasetQuerySet)()
+    every = DatasetQuerySet.as_manager()
 
     class Meta:
         ordering: ClassVar = ["-created"]

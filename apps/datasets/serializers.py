@@ -73,6 +73,10 @@ class ChangesIn(serializers.Serializer[Any]):
     changes = ChangeIn(many=True, allow_empty=False)
 
 
+class NameIn(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=120)
+
+
 class VersionIn(serializers.Serializer[Any]):
     version = serializers.IntegerField(min_value=1, max_value=2**31 - 1)
 
@@ -132,6 +136,7 @@ class DatasetOut(NewVersionOut):
     error = serializers.DictField(allow_null=True)
     job = serializers.CharField(allow_null=True, help_text="The import.")
     created = serializers.DateTimeField()
+    trashed = serializers.DateTimeField(allow_null=True, help_text="Since when it is in the trash.")
 
 
 class DatasetRowOut(serializers.Serializer[Any]):
@@ -143,6 +148,7 @@ class DatasetRowOut(serializers.Serializer[Any]):
     state = serializers.ChoiceField(choices=DatasetVersion.State.choices)
     rows = serializers.IntegerField()
     created = serializers.DateTimeField()
+    trashed = serializers.DateTimeField(allow_null=True)
 
 
 class RowsOut(serializers.Serializer[Any]):

@@ -2,10 +2,16 @@
 
 from celery import shared_task
 
-from apps.datasets import uploads
+from apps.datasets import trash, uploads
 
 
 @shared_task(name="datasets.forget_uploads")
 def forget_uploads() -> None:
     """Delete uploads that nobody finished or used in time."""
     uploads.forget_expired()
+
+
+@shared_task(name="datasets.remove_trashed")
+def remove_trashed() -> None:
+    """Remove what has been in the trash for 30 days."""
+    trash.remove_trashed()

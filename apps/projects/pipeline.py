@@ -64,7 +64,7 @@ def is_moving(found: list[Step]) -> bool:
 
 
 def _data(project: Project, step: Step) -> None:
-    versions = DatasetVersion.objects.filter(dataset__project=project)
+    versions = DatasetVersion.objects.filter(dataset__project=project, dataset__trashed=None)
     ready = project.datasets.filter(versions__state="ready").distinct().count()
     latest = versions.order_by("-created").select_related("dataset").first()
     if ready:

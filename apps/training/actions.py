@@ -87,6 +87,8 @@ def create_training(
     if preset not in PRESETS or priority not in dispatch.PRIORITIES:
         raise UserError("invalid", "The preset or the priority is not known.")
     devices = getattr(task.resolve(preset, parameters or {}), "devices", 1)
+    if version.dataset.trashed:
+        raise UserError("conflict", "The dataset is in the trash.", hint="Take it back first.")
     if version.state != DatasetVersion.State.READY:
         raise UserError("dataset_not_ready")
     queue = training_queue(devices)

@@ -250,6 +250,7 @@ CELERY_BEAT_SCHEDULE = {
     "judge candidates": {"task": "endpoints.judge_candidates", "schedule": 2.0},
     "publish routes and keys": {"task": "endpoints.publish_snapshot", "schedule": 5.0},
     "forget expired uploads": {"task": "datasets.forget_uploads", "schedule": crontab(minute="41")},
+    "remove what was long in the trash": {"task": "datasets.remove_trashed", "schedule": crontab(minute="29")},
     "ask serving processes for their counts": {"task": "usage.count_gateways", "schedule": 5.0},
     "warn of used up quotas": {"task": "usage.warn", "schedule": 30.0},
     "export the ledger": {"task": "usage.export", "schedule": crontab(minute="7")},

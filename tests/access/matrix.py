@@ -172,6 +172,9 @@ API: Final = [
         lambda s: {"project": s.cast.ours.project.pk, "name": "New", "kind": "text", "upload": s.upload.pk},
     ),
     Line("GET", V1 + "datasets/<str:dataset_id>", readers()),
+    Line("PATCH", V1 + "datasets/<str:dataset_id>", writers(200), just(name="Renamed")),
+    Line("DELETE", V1 + "datasets/<str:dataset_id>", writers(204)),
+    Line("POST", V1 + "datasets/<str:dataset_id>/untrash", writers(409)),  # it is not in the trash
     Line("GET", V1 + "datasets/<str:dataset_id>/errors.csv", readers()),
     Line("GET", V1 + "datasets/<str:dataset_id>/data", readers()),
     Line("POST", V1 + "datasets/<str:dataset_id>/restore", writers(409), just(version=1)),  # there is no newer one

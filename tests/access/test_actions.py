@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(ROOT.glob("apps/*/actions.py"))
-FILES = [*MODULES, ROOT / "apps/datasets/edits.py", ROOT / "apps/datasets/uploads.py"]
+FILES = [*MODULES, *(ROOT / f"apps/datasets/{name}.py" for name in ("edits", "trash", "uploads"))]
 
 
 def functions(path: Path) -> dict[str, ast.FunctionDef]:

@@ -1,0 +1,101 @@
+"""Datasets get other names, go into the trash, come back out of it, and are gone for good 30 days later."""
+
+from datetime import timedelta
+from typing import Final
+
+from django.db import transaction
+from django.utils import timezone
+
+from apps.core import audit
+from apps.core.artifacts import storage
+from apps.datasets.models import Dataset, DatasetVersion
+from apps.teams.access import require
+from apps.teams.models import User
+from workers.contracts.errors import JobError, UserError
+
+KEPT: Final = timedelta(days=30)
+_FILES: Final = ("data_key", "errors_key", "findings_key", "suspects_key", "lineage_key")
+
+
+@transaction.atomic
+def rename_dataset(*, actor: User, dataset: Dataset, name: str) -> Dataset:
+    """Give a dataset another name. Models and endpoints keep the name that they were trained under."""
+    require(actor, dataset.project.team_id, "write")
+    dataset.name = name.strip()
+    dataset.save(update_fields=["name"])
+    _record(actor, dataset, "dataset.renamed")
+    return dataset
+
+
+@transaction.atomic
+def trash_dataset(*, actor: User, dataset: Dataset) -> Dataset:
+    """Put a dataset into the trash. What was trained from it stays, and its jobs go on.
+
+    Raises UserError `conflict` where it is there already.
+    """
+    require(actor, dataset.project.team_id, "write")
+    return _set_trashed(actor, dataset, "dataset.trashed", trashed=True)
+
+
+@transaction.atomic
+def untrash_dataset(*, actor: User, dataset: Dataset) -> Dataset:
+    """Take a dataset out of the trash. Raises UserError `conflict` where it is not there, or its data is gone."""
+    require(actor, dataset.project.team_id, "write")
+    return _set_trashed(actor, dataset, "dataset.untrashed", trashed=False)
+
+
+def _set_trashed(actor: User, dataset: Dataset, event: str, *, trashed: bool) -> Dataset:
+    moment = timezone.now() if trashed else None
+    there = Dataset.every.filter(pk=dataset.pk, trashed__isnull=trashed, removed=None)
+    if not there.update(trashed=moment):
+        raise UserError("conflict", "It is in the trash already." if trashed else "It is not in the trash.")
+    dataset.trashed = moment
+    _record(actor, dataset, event)
+    return dataset
+
+
+def _record(actor: User | None, dataset: Dataset, event: str) -> None:
+    project = dataset.project
+    audit.record(actor=actor, team=project.team, project=project, event=event, noun=dataset)
+
+
+def remove_trashed() -> int:
+    """Remove what has been in the trash for 30 days; how many datasets that were."""
+    due = Dataset.every.filter(trashed__lt=timezone.now() - KEPT, removed=None).select_related("project__team")
+    for dataset in due:
+        _remove(dataset)
+    return len(due)
+
+
+@transaction.atomic
+def _remove(dataset: Dataset) -> None:
+    """Delete a dataset with its files, but for versions that a model was trained on: those are part of the model's
+    record, and its examples come from them. Versions that something else was tried on stay as entries without data."""
+    versions = list(dataset.versions.select_for_update())
+    learned = {version.pk for version in versions if version.model_versions.exists()}
+    # A restored version has the files of the one that it restores.
+    needed = {getattr(version, name) for version in versions if version.pk in learned for name in _FILES}
+    files = {getattr(version, name) for version in versions for name in _FILES} - needed - {""}
+    files |= {version.source_key for version in versions if version.origin == DatasetVersion.Origin.CORRECTION}
+    _record(None, dataset, "dataset.removed")
+    gone = JobError("artifact_missing", "The dataset was in the trash for 30 days, and its data is removed.").card()
+    for version in versions:
+        if version.pk in learned:
+            continue
+        if version.jobs.exclude(kind="ingest").exists():
+            blank = dict.fromkeys(_FILES, "")
+            DatasetVersion.objects.filter(pk=version.pk).update(
+                **blank, state=DatasetVersion.State.FAILED, error=gone.model_dump()
+            )
+        else:
+            version.delete()
+    if dataset.versions.exists():
+        Dataset.every.filter(pk=dataset.pk).update(removed=timezone.now())
+    else:
+        dataset.delete()
+    transaction.on_commit(lambda: _delete(files), robust=True)
+
+
+def _delete(keys: set[str]) -> None:
+    for key in sorted(keys):
+        storage().delete(key)
