@@ -157,6 +157,7 @@ def _classification(
         "reliability": charts.reliability(part.calibration) if part.calibration else None,
         "sureness": charts.sureness(part.calibration) if part.calibration else None,
         "slices": _by_group(part.slices),
+        "suspected": report.suspected_labels,
     }
 
 

@@ -10,9 +10,11 @@ import pytest
 from tests.journey.client import Client, Predictor
 from tests.stack import Stack
 
+MISLABELLED = range(7, 600, 40)
+
 
 def plants(path: Path) -> Path:
-    """Rows whose class follows from a number, a category and a date; with an id, gaps and a comment."""
+    """Rows whose class follows from a number, a category and a date; with an id, gaps and some wrong labels."""
     draw = random.Random(5)
     with open(path, "w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
@@ -22,6 +24,8 @@ def plants(path: Path) -> Path:
             found = date(2024, 1, 1) + timedelta(draw.randrange(366))
             kind = "moss" if found.month in (1, 2, 12) else "tree" if height > 50 else "flower"
             kind = "grass" if kind == "flower" and colour != "red" else kind
+            if number in MISLABELLED:
+                kind = "grass" if kind == "tree" else "tree"
             gap = kind == "moss" and draw.random() < 0.3
             writer.writerow(
                 [7000 + 3 * number, "" if gap else f"{height:.1f}", colour, found.strftime("%d.%m.%Y"), kind]
@@ -50,6 +54,13 @@ def test_a_table_becomes_an_endpoint_that_takes_its_rows(stack: Stack, tmp_path:
     model = client.get(f"/models/{job['model']}")
     assert model["certificate"]["passed"] and model["metrics"]["test"]["accuracy"] >= 0.85
     assert model["report"]["compared"][0]["test"]["accuracy"] > 0.8
+
+    suspected = model["report"]["suspected_labels"]
+    asked = {"suspects": "1", "sort": "suspicion"}
+    page = client.get(f"/datasets/{dataset}/rows", **asked)
+    assert page["total"] == suspected["suspected"] and suspected["rows"] == 600
+    found = {(int(row["values"]["plant_id"]) - 7000) // 3 for row in page["results"]}
+    assert len(found & set(MISLABELLED)) > 0.6 * max(len(found), len(MISLABELLED))
 
     endpoint = client.deploy(project, "Plants", job["model"])
     key = client.key(team, "garden", endpoints=[endpoint["id"]])["key"]

@@ -22,6 +22,7 @@ from workers.contracts.report import (
     RecommendationReport,
     ReliabilityBin,
     Slice,
+    SuspectedLabels,
     Temperature,
     UserGroup,
 )
@@ -70,6 +71,21 @@ def shown(browser_of: Browser, cast: Cast, report: dict[str, Any], metrics: dict
     reply = browser_of(cast.victor).get(f"/models/{model.pk}")
     assert reply.status_code == 200
     return reply.content.decode()
+
+
+def test_labels_that_look_wrong_are_told_and_lead_to_their_rows(browser_of: Browser, cast: Cast) -> None:
+    report = classified()
+    pairs = [Confusion(label="<b>bad</b>", predicted="good", rows=20)]
+    report.suspected_labels = SuspectedLabels(
+        rows=190, of_rows=200, suspected=23, pairs=pairs, others=3, method="a model"
+    )
+    page = shown(browser_of, cast, report.model_dump(mode="json"), {"test": report.splits["test"].metrics})
+    version = cast.ours.model.dataset_version
+    assert "23 labels of the data look wrong." in page and "190 of 200 rows were checked" in page
+    rows = f"/datasets/{version.dataset_id}/rows?version={version.number}&amp;suspects=1&amp;sort=suspicion"
+    assert f'href="{rows}"' in page and f'href="{rows}&amp;label=%3Cb%3Ebad%3C%2Fb%3E"' in page
+    report.suspected_labels = None
+    assert "suspects=1" not in shown(browser_of, cast, report.model_dump(mode="json"), {"test": {"accuracy": 0.9}})
 
 
 def test_a_classifiers_page_tells_what_was_measured(browser_of: Browser, cast: Cast) -> None:

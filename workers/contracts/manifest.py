@@ -128,10 +128,9 @@ class TrainResult(_Part):
     """result.json of a train job (with `files` added by JobDir.write_result). output/ holds bundle.zip and, of
     classifiers that had enough rows for it, suspects.parquet.
 
-    suspects.parquet has a row for each of the version's: `row` int32 (the version's), `predicted` string (the answer of
-    a model that did not learn from this row), `label_probability` float32 (which it gives the row's own label),
-    `suspicion` float32 (0 to 1, higher: likelier a wrong label), `suspect` bool. Where there is no such answer, or none
-    from a model that knows the label, the first two are null, `suspicion` is 0.
+    suspects.parquet tells of the version's rows, as far as a model that knows the row's label did not learn from it:
+    `row` int32 (the version's), `predicted` string (that model's answer), `label_probability` float32 (which it gives
+    the row's own label), `suspicion` float32 (0 to 1, higher: likelier a wrong label), `suspect` bool.
 
     `metrics`: {"validation": {name: value}, "test": {...}}, also in the report; for recommendation each split also
     holds "popularity": {...}.

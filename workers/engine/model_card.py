@@ -44,6 +44,7 @@ def model_card(
         *_baseline(report, metrics, template.main_metric),
         *_calibration(report),
         *_classes(report),
+        *_suspected(report),
         *notes,
         "## Parity certificate",
         f"{certificate.compared} examples went through `predict.py` and the trained PyTorch "
@@ -120,6 +121,21 @@ def _calibration(report: ClassificationReport | RecommendationReport) -> list[st
         f"Scores before softmax are divided by {temperature.value:g}, fitted on {temperature.rows:,} validation rows: "
         f"their log loss went from {temperature.log_loss_before:.4f} to {temperature.log_loss:.4f}."
     ]
+
+
+def _suspected(report: ClassificationReport | RecommendationReport) -> list[str]:
+    if not isinstance(report, ClassificationReport) or report.suspected_labels is None:
+        return []
+    found = report.suspected_labels
+    said = (
+        f"Of {found.rows:,} labels that were checked (of {found.of_rows:,}), {found.suspected:,} look wrong: confident "
+        f"learning, on answers of models that had not learned from the row ({escape(found.method)})."
+    )
+    if not found.pairs:
+        return [said]
+    lines = ["| given label | looks like | rows |", "| --- | --- | ---: |"]
+    lines += [f"| {escape(pair.label)} | {escape(pair.predicted)} | {pair.rows} |" for pair in found.pairs]
+    return [said, "\n".join(lines)]
 
 
 def _classes(report: ClassificationReport | RecommendationReport) -> list[str]:

@@ -62,6 +62,9 @@ def find_suspects(run: Run, trained: Trained, folds: list[HeldOut]) -> Suspected
     """
     if not isinstance(run.params, NetworkParams) or not run.params.check_labels or run.rows < _FEWEST_ROWS:
         return None
+    # Confident learning is about one label per row.
+    if "labels" in pq.read_schema(run.data_path).names:
+        return None
     if run.seconds_left() < _LEAST_TIME_LEFT * run.spec.time_limit_s:
         run.note("The time limit left no time to look for wrong labels.")
         return None
@@ -128,22 +131,18 @@ def _gathered(parts: list[HeldOut], labels: list[str], given: np.ndarray, method
     return _Answers(probabilities, judged, method)
 
 
-def _judge(given: np.ndarray, answers: _Answers, labels: list[str]) -> tuple[pa.Table, SuspectedLabels]:
+def _judge(every: np.ndarray, answers: _Answers, labels: list[str]) -> tuple[pa.Table, SuspectedLabels]:
     """The rows of suspects.parquet, and what the report says of them."""
-    probabilities, judged, method = answers
-    found = judge(given[judged], probabilities[judged])
-    rows = len(given)
-    suspect, suspicion = np.zeros(rows, dtype=bool), np.zeros(rows, dtype=np.float32)
-    suspect[judged], suspicion[judged] = found.suspect, found.suspicion
-    predicted = probabilities.argmax(axis=1)
-    names = pa.DictionaryArray.from_arrays(pa.array(predicted.astype(np.int32), mask=~judged), pa.array(labels))
-    confidence = probabilities[np.arange(rows), given].astype(np.float32)
+    rows = np.flatnonzero(answers.judged)
+    given, probabilities = every[rows], answers.probabilities[rows]
+    found = judge(given, probabilities)
+    predicted, suspect = found.answers, found.suspect
     table = pa.table(
         {
-            "row": pa.array(np.arange(rows, dtype=np.int32)),
-            "predicted": names,
-            "label_probability": pa.array(confidence, mask=~judged),
-            "suspicion": pa.array(suspicion),
+            "row": pa.array(rows.astype(np.int32)),
+            "predicted": pa.DictionaryArray.from_arrays(pa.array(predicted.astype(np.int32)), pa.array(labels)),
+            "label_probability": pa.array(probabilities[np.arange(len(rows)), given].astype(np.float32)),
+            "suspicion": pa.array(found.suspicion),
             "suspect": pa.array(suspect),
         }
     )
@@ -151,12 +150,12 @@ def _judge(given: np.ndarray, answers: _Answers, labels: list[str]) -> tuple[pa.
     shown = [Confusion(label=labels[i], predicted=labels[j], rows=count) for (i, j), count in pairs[:_MOST_PAIRS]]
     others = sum(count for _pair, count in pairs[_MOST_PAIRS:])
     return table, SuspectedLabels(
-        rows=int(judged.sum()),
-        of_rows=rows,
+        rows=len(rows),
+        of_rows=len(every),
         suspected=int(suspect.sum()),
         pairs=shown,
         others=others,
-        method=method,
+        method=answers.method,
     )
 
 
