@@ -26,6 +26,7 @@ def apply(entries: Sequence[tuple[str, Mapping[bytes, bytes]]]) -> None:
             request_id=record.request_id,
             index=record.index,
             label=record.label,
+            labels=record.labels,
             key=record.key,
             time=datetime.fromtimestamp(record.time, UTC),
         )
@@ -36,5 +37,5 @@ def apply(entries: Sequence[tuple[str, Mapping[bytes, bytes]]]) -> None:
         kept.values(),
         update_conflicts=True,
         unique_fields=["endpoint", "request_id", "index"],
-        update_fields=["label", "key", "time"],
+        update_fields=["label", "labels", "key", "time"],
     )

@@ -156,6 +156,8 @@ class Feedback(models.Model):
     request_id = models.CharField(max_length=64)
     index = models.PositiveIntegerField()
     label = models.CharField(max_length=400)
+    # All right ones, where an input may have several or none; else None.
+    labels = models.JSONField(null=True)
     key = models.CharField(max_length=32)
     time = models.DateTimeField()
 
@@ -168,4 +170,4 @@ class Feedback(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.request_id}[{self.index}] = {self.label}"
+        return f"{self.request_id}[{self.index}] = {self.label if self.labels is None else self.labels}"

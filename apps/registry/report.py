@@ -22,6 +22,10 @@ from workers.contracts.report import (
 )
 
 _NAMES: dict[str, tuple[str | Promise, str | Promise]] = {
+    "micro_f1": (
+        gettext_lazy("Micro F1"),
+        gettext_lazy("Balance of precision and recall over all labels of all examples together."),
+    ),
     "accuracy": (gettext_lazy("Accuracy"), gettext_lazy("Share of examples that got the right label.")),
     "macro_f1": (
         gettext_lazy("Macro F1"),
@@ -36,6 +40,22 @@ _NAMES: dict[str, tuple[str | Promise, str | Promise]] = {
         gettext_lazy("Of what deserved a label, how much got it; every class counted alike."),
     ),
     "weighted_f1": (gettext_lazy("Weighted F1"), gettext_lazy("As macro F1, but frequent classes count more.")),
+    "micro_precision": (
+        gettext_lazy("Micro precision"),
+        gettext_lazy("Of all labels that were given, how many were deserved."),
+    ),
+    "micro_recall": (
+        gettext_lazy("Micro recall"),
+        gettext_lazy("Of all labels that were deserved, how many were given."),
+    ),
+    "mean_average_precision": (
+        gettext_lazy("Mean average precision"),
+        gettext_lazy("Precision over all levels of recall; mean over labels. Needs no threshold."),
+    ),
+    "hamming_loss": (
+        gettext_lazy("Hamming loss"),
+        gettext_lazy("Share of all single decisions, label by label, that are wrong; smaller is better."),
+    ),
     "roc_auc": (
         gettext_lazy("ROC-AUC"),
         gettext_lazy("How well scores part a class from the others: 0.5 is chance, 1 perfect; mean over classes."),
@@ -51,6 +71,12 @@ _NAMES: dict[str, tuple[str | Promise, str | Promise]] = {
     "calibration_error": (
         gettext_lazy("Calibration error"),
         gettext_lazy("By how much scores promise too much or too little, on average; smaller is better."),
+    ),
+}
+_WHOLE_SETS: dict[str, tuple[str | Promise, str | Promise]] = {
+    "accuracy": (
+        gettext_lazy("Exact match"),
+        gettext_lazy("Share of examples whose labels are all right: none is missing, none too many."),
     ),
 }
 _RANKED = {
@@ -98,10 +124,15 @@ class Figure(NamedTuple):
 
 def headline(model: ModelVersion) -> dict[str, Any]:
     """The one figure by which models of a kind are compared, on the test split (validation where there is none)."""
-    name = "recall@20" if model.kind == "recommendation" else "accuracy"
+    name = "recall@20" if model.kind == "recommendation" else main_figure(model.metrics)
     split = "test" if name in model.metrics.get("test", {}) else "validation"
     shown = "Recall@20" if model.kind == "recommendation" else _NAMES[name][0]
     return {"name": shown, "value": model.metrics.get(split, {}).get(name), "split": split}
+
+
+def main_figure(metrics: dict[str, Any]) -> str:
+    """The main metric of a classifier: of several labels the F1 of all of them, else accuracy."""
+    return "micro_f1" if any("micro_f1" in values for values in metrics.values()) else "accuracy"
 
 
 def context(model: ModelVersion) -> dict[str, Any]:
@@ -128,6 +159,7 @@ def _classification(
 ) -> dict[str, Any]:
     part = report.splits.get(split) or ClassificationSplit(labels=report.labels)
     beside = _beside(report, split)
+    names = _NAMES | (_WHOLE_SETS if report.multi_label else {})
     figures = [
         Figure(
             key=key,
@@ -139,17 +171,20 @@ def _classification(
             beside=[values.get(key) for _name, values in beside],
             undefined=part.undefined.get(key),
         )
-        for key, (name, explained) in _NAMES.items()
+        for key, (name, explained) in names.items()
         if key in values or key in validation or key in part.undefined
     ]
+    lead = "micro_f1" if report.multi_label else "accuracy"
+    others = ("accuracy", "macro_f1") if report.multi_label else ("macro_f1", "roc_auc")
     matrix = part.confusion if part.confusion and len(part.labels) <= _MATRIX_CLASSES else None
     return {
         "part": part,
         "figures": figures,
-        "lead": next((figure for figure in figures if figure.key == "accuracy"), None),
-        "others": [figure for figure in figures if figure.key in ("macro_f1", "roc_auc", "calibration_error")],
+        "lead": next((figure for figure in figures if figure.key == lead), None),
+        "others": [figure for figure in figures if figure.key in (*others, "calibration_error")],
         "beside_names": [name for name, _values in beside],
         "per_class": part.per_class,
+        "has_thresholds": report.multi_label,
         "has_areas": any(row.roc_auc is not None for row in part.per_class),
         "mistakes": [(mistake, _searchable(mistake.input)) for mistake in part.mistakes[:_SHOWN_MISTAKES]],
         "confusion": charts.confusion(part.labels, matrix) if matrix else None,

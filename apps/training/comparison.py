@@ -10,12 +10,12 @@ from apps.training.series import series
 
 MOST: Final = 6
 # The curves that people compare, the first that any of the jobs has.
-_QUALITY: Final = ("validation/accuracy", "validation/recall@20")
+_QUALITY: Final = ("validation/accuracy", "validation/mean_average_precision", "validation/recall@20")
 _LOSS: Final = "train/loss"
 _POINTS: Final = 150
 # What to look at first, in this order; other metrics are shown on request.
 _FIRST: Final = (
-    *("accuracy", "macro_f1", "log_loss", "roc_auc", "calibration_error"),
+    *("accuracy", "micro_f1", "macro_f1", "mean_average_precision", "log_loss", "roc_auc", "calibration_error"),
     *("recall@20", "ndcg@20", "recall@10", "ndcg@10", "coverage@10"),
 )
 # Of these, less is better.

@@ -54,7 +54,7 @@ def as_json(job: Job) -> dict[str, Any]:
 def metric_of(job: Job) -> str:
     """The name of the metric that the trials are compared by."""
     task = TEMPLATES.get(job.template)
-    return task.main_metric if task else ""
+    return task.metric_for(job.dataset_version.is_multi_label) if task else ""
 
 
 def importance(trials: Sequence[Trial]) -> dict[str, float]:

@@ -126,6 +126,7 @@ def job(request: SignedInRequest, job_id: str) -> HttpResponse:
 
 _HEADLINES = {
     "validation/accuracy": _("Validation accuracy"),
+    "validation/mean_average_precision": _("Validation mean average precision"),
     "validation/recall@20": _("Validation recall@20"),
     "train/loss": _("Training loss"),
     "validation/loss": _("Validation loss"),

@@ -33,7 +33,11 @@ TOY: dict[str, dict[str, Any]] = {
     "tabular-classification": {"epochs": 25, "width": 32, "depth": 1, "int8": True},
     "recommendation": {"algorithm": "als", "factors": 2, "iterations": 40, "trials": 1},
 }
-REACHED = {"accuracy": 0.9, "recall@10": 0.9}
+REACHED = {"accuracy": 0.9, "micro_f1": 0.9, "recall@10": 0.9}
+# Templates whose rows may have several labels each, and who writes such a toy.
+SEVERAL = {"text-classification": toy.write_toy_text_sets, "image-classification": toy.write_toy_image_sets}
+WITH_SEVERAL = " with several labels"
+CASES = [*sorted(TEMPLATES), *(key + WITH_SEVERAL for key in SEVERAL)]
 # What a client sends for a row of the toy data, and whether an explanation names what the toy was made to turn on.
 RAW: dict[str, Callable[[dict[str, Any]], Any]] = {
     "text": lambda row: row["text"],
@@ -44,7 +48,7 @@ RAW: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def names_the_word(row: dict[str, Any], found: dict[str, Any]) -> bool:
-    return max(found["words"], key=lambda word: word["weight"])["text"] in toy._WORDS[row["label"]]
+    return max(found["words"], key=lambda word: word["weight"])["text"] in toy._WORDS[found["label"]]
 
 
 def names_the_blob(row: dict[str, Any], found: dict[str, Any]) -> bool:
@@ -52,7 +56,7 @@ def names_the_blob(row: dict[str, Any], found: dict[str, Any]) -> bool:
     pixels = np.asarray(Image.open(io.BytesIO(row["image"])).convert("RGB")).astype(int)
     y, x = np.unravel_index(np.argmax(found["weights"]), found["grid"])
     place = pixels[int((y + 0.5) * 24 / found["grid"][0]), int((x + 0.5) * 24 / found["grid"][1])]
-    return bool(np.abs(place - toy._COLOURS[row["label"]]).max() < 30)
+    return bool(np.abs(place - toy._COLOURS[found["label"]]).max() < 30)
 
 
 def names_the_taste(row: dict[str, Any], found: dict[str, Any]) -> bool:
@@ -76,15 +80,24 @@ DECIDES = {
 ABSENT = ["torch", "workers", "django", "pyarrow", "pydantic", "onnx", "scipy", "sklearn", "polars", "safetensors"]
 
 
-def toy_job(key: str, folder: Path, **parameters: Any) -> Job:
+def toy_job(case: str, folder: Path, **parameters: Any) -> Job:
     """A short job whose names are Markdown."""
+    key = case.removesuffix(WITH_SEVERAL)
     names = {"data_name": "Toy *data*", "model_name": "# Toy"}
-    job = Job.create(folder, make_spec(key, seed=3, parameters=TOY[key] | parameters, **names))
-    TEMPLATES[key].toy_data(job.inputs / "data.parquet")
+    longer = {"epochs": 16} if key != case and key.startswith("image") else {}
+    job = Job.create(folder, make_spec(key, seed=3, parameters=TOY[key] | longer | parameters, **names))
+    if key == case:
+        TEMPLATES[key].toy_data(job.inputs / "data.parquet")
+    else:
+        SEVERAL[key](job.inputs / "data.parquet", 0)
     return job
 
 
-@pytest.fixture(scope="module", params=sorted(TEMPLATES))
+def has_several(job: Job) -> bool:
+    return "labels" in pyarrow.parquet.read_schema(job.inputs / "data.parquet").names
+
+
+@pytest.fixture(scope="module", params=CASES)
 def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Job:
     return run(toy_job(request.param, tmp_path_factory.mktemp("job")))
 
@@ -108,7 +121,7 @@ def test_bad_parameters_are_refused_by_name(key: str) -> None:
 
 
 def test_it_learns_its_toy_data(done: Job) -> None:
-    metric = TEMPLATES[done.key].main_metric
+    metric = TEMPLATES[done.key].metric_for(has_several(done))
     reached = done.result["metrics"]["test"][metric]
     assert reached >= next((bar for name, bar in REACHED.items() if name == metric), 0.5)
 
@@ -127,15 +140,20 @@ def test_its_report_is_one_document_in_the_result_and_in_the_bundle(done: Job) -
     report = read_report(done.result["report"])
     assert json.loads((done.bundle / "report.json").read_text()) == done.result["report"]
     assert report.model_dump(mode="json") == done.result["report"]
-    metric = TEMPLATES[done.key].main_metric
+    metric = TEMPLATES[done.key].metric_for(has_several(done))
     for split in ("test", "validation"):
         assert report.splits[split].metrics[metric] == pytest.approx(done.result["metrics"][split][metric], abs=1e-5)
     if isinstance(report, ClassificationReport):
         test = report.splits["test"]
-        assert test.rows == sum(row.support for row in test.per_class) == sum(map(sum, test.confusion))
+        assert report.multi_label == has_several(done)
+        if not report.multi_label:
+            assert test.rows == sum(row.support for row in test.per_class) == sum(map(sum, test.confusion))
         assert report.baseline and report.baseline.test and report.baseline.test[metric] < test.metrics[metric]
-        assert test.intervals[metric].low <= test.metrics[metric] <= test.intervals[metric].high
-        assert test.calibration and sum(part.rows for part in test.calibration.bins) == test.rows
+        # Where every answer is right, only the share of right rows has an interval.
+        name = metric if metric in test.intervals else "accuracy"
+        assert test.intervals[name].low <= test.metrics[name] <= test.intervals[name].high
+        answers = test.rows * (len(test.labels) if report.multi_label else 1)
+        assert test.calibration and sum(part.rows for part in test.calibration.bins) == answers
     else:
         ours = report.splits["test"].metrics
         assert any(report.splits["test"].baselines["popularity"][name] < ours[name] for name in ours)
@@ -195,7 +213,8 @@ def test_the_bundle_answers_alone_what_it_said_it_would(done: Job, tmp_path: Pat
 
 def test_its_answers_are_explained_by_what_decides_them(done: Job) -> None:
     rows = pyarrow.parquet.read_table(done.inputs / "data.parquet")
-    rows = rows.filter(pyarrow.compute.equal(rows["split"], "test")).slice(0, 8).to_pylist()
+    rows = rows.filter(pyarrow.compute.equal(rows["split"], "test")).to_pylist()
+    rows = [row for row in rows if row.get("labels") != []][:8]
     predictor = runtime.load(done.bundle)
     kind = TEMPLATES[done.key].kind
     items = predictor.parse([RAW[kind](row) for row in rows])
@@ -222,7 +241,7 @@ def test_predict_py_takes_what_people_have(done: Job, tmp_path: Path) -> None:
 
 
 def test_a_killed_job_goes_on_from_its_checkpoint_to_the_very_same_model(done: Job, tmp_path: Path) -> None:
-    job = toy_job(done.key, tmp_path)
+    job = toy_job(done.key + (WITH_SEVERAL if has_several(done) else ""), tmp_path)
     before = kill_when(job, is_checkpoint)
     run(job)
     steps = [event["step"] for event in job.events[before:] if event["type"] == "progress" and "steps" in event]
@@ -231,6 +250,34 @@ def test_a_killed_job_goes_on_from_its_checkpoint_to_the_very_same_model(done: J
     assert weights
     for name in weights:
         assert job.result["manifest"]["files"][name] == done.result["manifest"]["files"][name]
+
+
+def test_each_of_several_labels_is_answered_from_its_threshold_on(done: Job) -> None:
+    if not has_several(done):
+        return
+    rows = pyarrow.parquet.read_table(done.inputs / "data.parquet")
+    rows = rows.filter(pyarrow.compute.equal(rows["split"], "test")).to_pylist()
+    predictor = runtime.load(done.bundle)
+    kind = TEMPLATES[done.key].kind
+    answers = predictor.predict(predictor.parse([RAW[kind](row) for row in rows]))
+    manifest = done.result["manifest"]
+    thresholds = dict(zip(manifest["labels"], manifest["thresholds"], strict=True))
+    for answer in answers:
+        applying = {label for label, score in answer["scores"].items() if score >= thresholds[label]}
+        assert set(answer["labels"]) == applying
+        assert answer["score"] == max(answer["scores"].values()) == answer["scores"][answer["label"]]
+        assert answer["labels"] == sorted(answer["labels"], key=lambda label: -answer["scores"][label])
+    assert {len(answer["labels"]) for answer in answers} >= {0, 1, 2}
+    # What the report says is what is served.
+    report = read_report(done.result["report"])
+    assert isinstance(report, ClassificationReport)
+    given = [set(row["labels"]) for row in rows]
+    right = sum(set(answer["labels"]) == labels for answer, labels in zip(answers, given, strict=True))
+    assert report.splits["test"].metrics["accuracy"] == pytest.approx(right / len(rows), abs=1e-6)
+    for row in report.splits["test"].per_class:
+        assert row.support == sum(row.label in labels for labels in given)
+        assert row.threshold == thresholds[row.label]
+    assert not (done.output / "suspects.parquet").exists()
 
 
 def predict(bundle: Path, *arguments: str) -> Any:

@@ -11,13 +11,14 @@ ERROR = "error"
 class Answers(NamedTuple):
     """The columns that are added: their names in the file, `error` last, and their types.
 
-    `cells` makes a row's values of a prediction, without the error; `label` is what is counted of it.
+    `cells` makes a row's values of a prediction, without the error; `counted` is what is counted of it: its label, or
+    all that apply.
     """
 
     names: list[str]
     types: list[pa.DataType]
     cells: Callable[[dict[str, Any]], list[Any]]
-    label: Callable[[dict[str, Any]], str | None]
+    counted: Callable[[dict[str, Any]], list[str]]
 
     def row(self, prediction: dict[str, Any] | None, error: str) -> list[Any]:
         """The cells beside one row; None where there is nothing to say."""
@@ -32,14 +33,25 @@ def answers_for(manifest: dict[str, Any], *, scores: bool, taken: Sequence[str])
     labels: list[str] = manifest["labels"]
     if labels:
         wanted = labels if scores else []
-        names, types = ["label", "score", *(f"score_{label}" for label in wanted)], [text, real, *[real] * len(wanted)]
+        several = ["labels"] if manifest.get("thresholds") else []
+        names = [*several, "label", "score", *(f"score_{label}" for label in wanted)]
+        types = [*(pa.list_(text) for _ in several), text, real, *[real] * len(wanted)]
 
         def cells(prediction: dict[str, Any]) -> list[Any]:
-            return [prediction["label"], prediction["score"], *[prediction["scores"][label] for label in wanted]]
+            found = [prediction[name] for name in (*several, "label", "score")]
+            return [*found, *[prediction["scores"][label] for label in wanted]]
 
-        return Answers(_free([*names, ERROR], taken), [*types, text], cells, lambda prediction: prediction["label"])
+        def counted(prediction: dict[str, Any]) -> list[str]:
+            return list(prediction["labels"]) if several else [prediction["label"]]
+
+        return Answers(_free([*names, ERROR], taken), [*types, text], cells, counted)
     names, types = ["items", "scores", "fallback", ERROR], [pa.list_(text), pa.list_(real), text, text]
-    return Answers(_free(names, taken), types, _ranked, lambda prediction: prediction.get("fallback"))
+    return Answers(_free(names, taken), types, _ranked, _fallback)
+
+
+def _fallback(prediction: dict[str, Any]) -> list[str]:
+    found = prediction.get("fallback")
+    return [found] if found else []
 
 
 def _ranked(prediction: dict[str, Any]) -> list[Any]:

@@ -63,11 +63,11 @@ class Course:
             self._writer.open(self._part, first=not self.state.parts)
         self._writer.add(block, answers)
 
-    def add(self, usage: UsageBlock, rows: int, labels: Sequence[str | None]) -> None:
+    def add(self, usage: UsageBlock, rows: int, labels: Sequence[str]) -> None:
         """Count a block that was written."""
         self.state.rows += rows
         self.state.failed += rows - usage.items
-        self._labels.update(label for label in labels if label is not None)
+        self._labels.update(labels)
         self._blocks.append(usage)
         if time.monotonic() - self._told > _USAGE_S:
             self.tell_usage()

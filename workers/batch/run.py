@@ -99,7 +99,9 @@ class _Run:
         course.write(block, rows)
         if len(course.state.preview.rows) < _SHOWN_ROWS:
             course.state.preview = self._shown(block, rows)
-        course.add(usage, len(rows), [answers.label(one) for one in predictions if one is not None])
+        course.add(
+            usage, len(rows), [label for one in predictions if one is not None for label in answers.counted(one)]
+        )
         fraction = (1 - _JOIN_SHARE) * self._source.fraction()
         self._progress.report(fraction, f"{course.state.rows:,} rows predicted")
         course.save_if_due()

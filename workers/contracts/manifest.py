@@ -116,6 +116,8 @@ class Manifest(_Part):
     output_schema: dict[str, Any]
     preprocessing: dict[str, Any]
     labels: list[str] = Field(default_factory=list)
+    # Where an input may have several labels, or none: from which probability on each is answered, in their order.
+    thresholds: list[float] = Field(default_factory=list)
     metrics: dict[str, Any]
     certificate: Certificate
     provenance: Provenance

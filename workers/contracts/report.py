@@ -46,6 +46,8 @@ class ClassScores(_Part):
     train_rows: int | None = None
     roc_auc: float | None = None
     pr_auc: float | None = None
+    # Of several labels per row: from which probability on it is answered.
+    threshold: float | None = None
 
 
 class Confusion(_Part):
@@ -57,12 +59,15 @@ class Confusion(_Part):
 
 
 class Mistake(_Part):
-    """A wrong answer. `row` is the dataset version's; `input` the beginning of the text, or the file's name."""
+    """A wrong answer. `row` is the dataset version's; `input` the beginning of the text, or the file's name. Where rows
+    have several labels: `labels` are the row's, `answered` the model's, and `score` is that of its strongest."""
 
     row: int
     input: str
     label: str
     predicted: str
+    labels: list[str] = []
+    answered: list[str] = []
     score: float
 
 
@@ -157,11 +162,12 @@ class SuspectedLabels(_Part):
 
 
 class ClassificationReport(_Part):
-    """The report of a classifier."""
+    """The report of a classifier; `multi_label`: each row has several labels, or none."""
 
     version: Literal[1] = REPORT_VERSION
     kind: Literal["classification"] = "classification"
     labels: list[str]
+    multi_label: bool = False
     splits: dict[str, ClassificationSplit]
     baseline: Baseline | None = None
     # Other methods, trained on the same rows.

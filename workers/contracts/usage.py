@@ -49,13 +49,15 @@ class UsageRecord(BaseModel):
 
 
 class FeedbackRecord(BaseModel):
-    """The right answer for a prediction that was given, as the client learned it later."""
+    """The right answer for a prediction that was given, as the client learned it later: `label`, or `labels` where it
+    is not None."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     request_id: str
     index: int = 0
     label: str
+    labels: list[str] | None = None
     team: str
     endpoint: str
     key: str

@@ -17,7 +17,7 @@ from workers.engine.run import Run, Trained
 from workers.engine.variants import INT8
 from workers.inference import runtime
 from workers.inference.script import predict_script
-from workers.task_templates.base import TaskTemplate
+from workers.task_templates.base import SEVERAL_LABELS, TaskTemplate
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -38,9 +38,10 @@ def export_bundle(
         "kind": template.kind,
         "predictor": template.predictor,
         "input_schema": trained.input_schema() or template.input_schema,
-        "output_schema": template.output_schema,
+        "output_schema": template.output_schema if trained.thresholds is None else SEVERAL_LABELS,
         "preprocessing": preprocessing,
         "labels": trained.labels,
+        "thresholds": [] if trained.thresholds is None else trained.thresholds.tolist(),
     }
     # What the predictor reads is there already; certificate and provenance follow.
     _write_json(folder / "manifest.json", core)

@@ -9,10 +9,13 @@ from typing import Final
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 from torch import nn
 
 from workers.contracts.report import Temperature
+from workers.engine.examples import known_rows
 from workers.engine.metrics import losses
+from workers.engine.several_labels import several_losses
 
 LEAST_ROWS: Final = 100
 # Scores that it is fitted on: more would sharpen one number by nothing that anybody could see.
@@ -36,13 +39,17 @@ class Tempered(nn.Module):
         return scores
 
 
-def tempered(scores: np.ndarray, temperature: float) -> np.ndarray:
+def tempered(scores: np.ndarray, temperature: float, multi_label: bool = False) -> np.ndarray:
     """Probabilities as `Tempered` gives them, float32 [rows, labels], from those without it.
 
     The softmax of log-probabilities is that of the scores before softmax: both differ by a constant per row.
     """
     if temperature == 1.0:
         return scores
+    if multi_label:
+        several = np.clip(scores.astype(np.float64), 1e-12, 1 - 2.0**-24)
+        odds: np.ndarray = expit(logit(several) / temperature).astype(np.float32)
+        return odds
     logits = np.log(np.maximum(scores.astype(np.float64), np.finfo(np.float32).tiny)) / temperature
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: np.ndarray = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -52,10 +59,11 @@ def tempered(scores: np.ndarray, temperature: float) -> np.ndarray:
 def fit_temperature(truth: np.ndarray, scores: np.ndarray) -> Temperature:
     """The temperature with the least log loss on validation rows; 1 with a reason where it cannot be trusted.
 
-    truth: int64 [rows], -1 for labels the model does not know, which say nothing about it; scores: probabilities. It is
-    trusted where temperatures fitted on four fifths of the rows lower the log loss of the fifth.
+    truth: int64 [rows], -1 for labels the model does not know, which say nothing about it, or uint8 [rows, labels] of
+    several; scores: probabilities. It is trusted where temperatures fitted on four fifths of the rows lower the log
+    loss of the fifth.
     """
-    known = np.flatnonzero(truth >= 0)
+    known = known_rows(truth)
     most = max(10 * LEAST_ROWS, _MOST_SCORES // scores.shape[1])
     if len(known) > most:
         known = known[np.linspace(0, len(known) - 1, most).astype(np.int64)]
@@ -63,18 +71,22 @@ def fit_temperature(truth: np.ndarray, scores: np.ndarray) -> Temperature:
     rows = len(truth)
     if rows < LEAST_ROWS:
         return Temperature(rows=rows, reason=f"It needs {LEAST_ROWS} validation rows; there are {rows}.")
-    before = float(losses(truth, scores).mean())
+    before = float(_losses(truth, scores).mean())
     fold = np.arange(rows) % _FOLDS
     held = np.empty(rows)
     for number in range(_FOLDS):
         inside = fold == number
         value = _best(truth[~inside], scores[~inside])
-        held[inside] = losses(truth[inside], tempered(scores[inside], value))
+        held[inside] = _losses(truth[inside], tempered(scores[inside], value, truth.ndim == 2))
     if held.mean() >= before:
         return Temperature(rows=rows, log_loss_before=before, log_loss=before, reason="It did not lower the log loss.")
     value = round(_best(truth, scores), 4)
-    after = float(losses(truth, tempered(scores, value)).mean())
+    after = float(_losses(truth, tempered(scores, value, truth.ndim == 2)).mean())
     return Temperature(value=value, rows=rows, log_loss_before=before, log_loss=after)
+
+
+def _losses(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return several_losses(truth, scores) if truth.ndim == 2 else losses(truth, scores)
 
 
 def _best(truth: np.ndarray, scores: np.ndarray) -> float:
@@ -83,14 +95,17 @@ def _best(truth: np.ndarray, scores: np.ndarray) -> float:
     Where every answer is right, the likelihood would have it fall without end. As Platt (1999) does, the rows are
     counted as two more, one of them wrong: the right label weighs (n + 1) / (n + 2), the strongest other one the rest.
     """
-    rows = len(truth)
-    others = scores.copy()
-    others[np.arange(rows), truth] = -1.0
-    rival = others.argmax(axis=1)
+    rows, several = len(truth), truth.ndim == 2
+    if several:
+        rival = 1 - truth
+    else:
+        others = scores.copy()
+        others[np.arange(rows), truth] = -1.0
+        rival = others.argmax(axis=1)
 
     def loss(log_temperature: float) -> float:
-        answers = tempered(scores, math.exp(log_temperature))
-        right, wrong = losses(truth, answers).mean(), losses(rival, answers).mean()
+        answers = tempered(scores, math.exp(log_temperature), several)
+        right, wrong = _losses(truth, answers).mean(), _losses(rival, answers).mean()
         return float(((rows + 1) * right + wrong) / (rows + 2))
 
     low, high = math.log(_BOUNDS[0]), math.log(_BOUNDS[1])

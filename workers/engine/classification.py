@@ -3,6 +3,7 @@
 import copy
 import tempfile
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -21,9 +22,21 @@ from workers.engine.edge_cases import EdgeCase
 from workers.engine.evaluation import Rows, evaluate_rows, majority_metrics, mistake, worst_mistakes
 from workers.engine.examples import Examples
 from workers.engine.export import export_onnx
+from workers.engine.links import probabilities
 from workers.engine.loop import predict
 from workers.engine.metrics import calibration_error
 from workers.engine.run import HeldOut, Run, Trained, UnlikeError
+from workers.engine.several_labels import (
+    DECIMALS,
+    SetRows,
+    baseline_metrics,
+    decided,
+    evaluate_sets,
+    fit_thresholds,
+    indicator,
+    worst_sets,
+    wrong_set,
+)
 from workers.engine.slices import Parts, image_sizes, scripts, sliced, text_lengths
 from workers.engine.variants import certify_int8, quantize_dynamic
 from workers.inference.core import MODEL, InputError, Predictor
@@ -50,13 +63,28 @@ class TrainedClassifier(Trained):
         value = self.temperature.value
         # Folded into what is exported: the scores that are judged here are those that will be served.
         self.model = model if value == 1.0 else Tempered(model, value)
-        self._scores = {name: tempered(scores, value) for name, scores in self._untempered.items()}
+        self._scores = {name: tempered(scores, value, run.multi_label) for name, scores in self._untempered.items()}
+        # From which probability on each of several labels is answered; None where a row has one label.
+        self.thresholds = self._fit_thresholds() if run.multi_label else None
+
+    def _fit_thresholds(self) -> np.ndarray:
+        if "validation" not in self._scores:
+            self.run.log("There are no validation rows: each label is answered from a probability of 0.5 on.")
+            return np.full(len(self.labels), 0.5)
+        return fit_thresholds(self.evaluation["validation"].labels, self._scores["validation"])
+
+    def answers_to(self, scores: np.ndarray) -> np.ndarray:
+        """What probabilities, float [rows, labels], answer: bool [rows, labels], one or several of each row."""
+        if self.thresholds is not None:
+            return decided(scores, self.thresholds)
+        answers: np.ndarray = np.arange(scores.shape[1]) == scores.argmax(axis=1)[:, None]
+        return answers
 
     def _fit_temperature(self) -> Temperature:
         if "validation" not in self._untempered:
             return Temperature(reason="There are no validation rows.")
         fitted = fit_temperature(self.evaluation["validation"].labels, self._untempered["validation"])
-        for scores in self._untempered.values():
+        for scores in () if self.run.multi_label else self._untempered.values():
             # Scores that differ in their last digit may become equal, and the first of equals is the answer.
             if np.any(tempered(scores, fitted.value).argmax(axis=1) != scores.argmax(axis=1)):
                 return Temperature(rows=fitted.rows, reason="It would have made two scores equal.")
@@ -64,7 +92,7 @@ class TrainedClassifier(Trained):
 
     def validation_score(self, metric: str) -> float | None:
         """See Trained. Accuracy needs no report."""
-        if metric != "accuracy" or "validation" not in self._scores:
+        if metric != "accuracy" or "validation" not in self._scores or self.run.multi_label:
             return super().validation_score(metric)
         return float((self._scores["validation"].argmax(axis=1) == self.evaluation["validation"].labels).mean())
 
@@ -75,9 +103,13 @@ class TrainedClassifier(Trained):
         networks = [self.model, *(other.model for other in others if isinstance(other, TrainedClassifier))]
         mean = copy.copy(self)
         mean.run = run
-        mean.model = MeanOfNetworks(networks).to(run.device).eval()
+        mean.model = MeanOfNetworks(networks, run.multi_label).to(run.device).eval()
         mean.evaluation = {"test": self.evaluation["test"]}
         mean.temperature = Temperature(reason="Each fold's model has its own.")
+        if self.thresholds is not None:
+            # Each fold's were chosen on rows that its own model had not seen.
+            several = [model.thresholds for model in (self, *others) if model.thresholds is not None]
+            mean.thresholds = np.mean(several, axis=0).round(DECIMALS)
         mean._untempered = mean._scores = {"test": predict(mean.model, mean.evaluation["test"], run.device)}
         return mean
 
@@ -121,6 +153,8 @@ class TrainedClassifier(Trained):
 
     def evaluate(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Metrics and report of the validation and test rows, with the majority class as the baseline."""
+        if self.run.multi_label:
+            return self._evaluate_sets()
         found, counts = np.unique(self.run.split("train", ["label"])["label"].to_pylist(), return_counts=True)
         training = dict(zip(found.tolist(), counts.tolist(), strict=True))
         majority = max(training, key=lambda label: training[label])
@@ -149,6 +183,53 @@ class TrainedClassifier(Trained):
             notes=list(self.notes),
         )
         return {name: part.metrics for name, part in splits.items()}, report.model_dump(mode="json")
+
+    def _evaluate_sets(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As `evaluate`, of several labels; the baseline always answers the labels that most training rows have, or the
+        most frequent one."""
+        assert self.thresholds is not None
+        training = label_sets(self.run, "train")
+        counts = Counter(label for labels in training for label in labels)
+        usual = [label for label in self.labels if 2 * counts[label] > len(training)]
+        usual = usual or [max(self.labels, key=lambda label: counts[label])]
+        splits: dict[str, ClassificationSplit] = {}
+        always: dict[str, Metrics] = {}
+        for split, scores in self._scores.items():
+            sets = label_sets(self.run, split)
+            names = self.labels + sorted({label for labels in sets for label in labels} - set(self.labels))
+            more = len(names) - len(self.labels)
+            if more:
+                unseen = ", ".join(names[len(self.labels) :][:5])
+                self.run.log(f"The {split} rows have labels that no training row has, never found: {unseen}", "warning")
+            rows = SetRows(
+                truth=indicator(sets, names),
+                scores=np.pad(scores, ((0, 0), (0, more))),
+                labels=names,
+                thresholds=np.pad(self.thresholds, (0, more), constant_values=1.0),
+                training_rows=np.array([counts[name] for name in names]),
+            )
+            splits[split] = self._report_sets(split, rows)
+            always[split] = baseline_metrics(rows.truth, np.isin(names, usual))
+        report = ClassificationReport(
+            labels=self.labels,
+            multi_label=True,
+            splits=splits,
+            baseline=Baseline(name="most frequent labels", label=", ".join(usual), **always),
+            temperature=self.temperature,
+            notes=list(self.notes),
+        )
+        return {name: part.metrics for name, part in splits.items()}, report.model_dump(mode="json")
+
+    def _report_sets(self, split: str, rows: SetRows) -> ClassificationSplit:
+        report = evaluate_sets(rows, self.run.seed)
+        wrong = worst_sets(rows)
+        numbers = self.run.split(split, ["row"])["row"].take(wrong).to_pylist()
+        shown = zip(wrong.tolist(), numbers, self.shown(split, wrong), strict=True)
+        report.mistakes = [wrong_set(rows, place, number, text) for place, number, text in shown]
+        right = (rows.answers == (rows.truth > 0)).all(axis=1)
+        for group, parts in self.slices(split).items():
+            report.slices += sliced(group, parts, right)
+        return report
 
     def _split_report(self, split: str, rows: Rows) -> ClassificationSplit:
         report = evaluate_rows(rows, self.run.seed)
@@ -182,7 +263,8 @@ class TrainedClassifier(Trained):
 
     def export(self, folder: Path) -> dict[str, Any]:
         """Write model.onnx and what `export_side_files` adds."""
-        export_onnx(self.model, self.example_input(), self.input_name, self.dynamic_axes(), folder / MODEL)
+        example, axes = self.example_input(), self.dynamic_axes()
+        export_onnx(self.model, example, self.input_name, axes, folder / MODEL, multi_label=self.run.multi_label)
         return self.export_side_files(folder)
 
     @abstractmethod
@@ -219,15 +301,24 @@ class TrainedClassifier(Trained):
                 continue
             with torch.inference_mode():
                 inputs = self.encode([case.raw]).to(self.run.device)
-                ours = torch.softmax(self.model.to(self.run.device).eval()(inputs).float(), dim=1)[0].cpu().numpy()
+                scores = self.model.to(self.run.device).eval()(inputs).float()
+                ours = probabilities(scores, self.run.multi_label)[0].cpu().numpy()
             served = np.array([answer["scores"][label] for label in self.labels])
             difference = float(np.abs(served - ours).max())
             largest = max(largest, difference)
-            # Of two scores that are equal to the last digits either may come first.
-            same = answer["label"] == self.labels[int(ours.argmax())] or ours.max() - served.max() <= TOLERANCE
+            same = self._same(answer, served, ours)
             cases[case.name] = "same" if same and difference <= TOLERANCE else "differs"
         flips = sum(outcome == "differs" for outcome in cases.values())
         return EdgeCases(examples=len(cases), label_flips=flips, max_abs_difference=largest, cases=cases)
+
+    def _same(self, answer: dict[str, Any], served: np.ndarray, ours: np.ndarray) -> bool:
+        """Whether a served answer is PyTorch's, whose probabilities are `ours`, both float [labels]. Of two scores that
+        are equal to the last digits either may come first, or lie on either side of a threshold."""
+        if self.thresholds is None:
+            return bool(answer["label"] == self.labels[int(ours.argmax())] or ours.max() - served.max() <= TOLERANCE)
+        differing = set(answer["labels"]) ^ {self.labels[k] for k in np.flatnonzero(self.answers_to(ours[None])[0])}
+        close = np.abs(ours - self.thresholds) <= TOLERANCE
+        return all(close[self.labels.index(label)] for label in differing)
 
     def quantize(self, folder: Path) -> str:
         """Write the int8 variant beside model.onnx; how it was made. Trained networks of convolutions override it."""
@@ -236,10 +327,29 @@ class TrainedClassifier(Trained):
     def int8_variant(self, folder: Path) -> Variant:
         """Make and measure the int8 variant of an exported bundle."""
         split = self.certified_split()
-        truth = self.true_labels(split)[0]
+        if self.run.multi_label:
+            truth = indicator(label_sets(self.run, split), self.labels) > 0
+        else:
+            truth = self.true_labels(split)[0][:, None] == np.arange(len(self.labels))
         return certify_int8(
-            folder, self.quantize(folder), lambda: self.raw_inputs(split), self._scores[split], truth, split
+            folder,
+            self.quantize(folder),
+            lambda: self.raw_inputs(split),
+            self._scores[split],
+            truth,
+            split,
+            self.answers_to,
         )
+
+    def _flips(self, answers: list[dict[str, Any]], ours: np.ndarray) -> int:
+        """How many served answers are not PyTorch's, whose probabilities are float [rows, labels]; of several labels a
+        row counts once, however many of them differ, but not for scores that are equal to a threshold as shown."""
+        if self.thresholds is None:
+            tops = ours.argmax(axis=1).tolist()
+            return sum(answer["label"] != self.labels[top] for answer, top in zip(answers, tops, strict=True))
+        served = indicator([answer["labels"] for answer in answers], self.labels) > 0
+        close = np.abs(ours - self.thresholds) <= 2 * 10.0**-DECIMALS
+        return int(((served != self.answers_to(ours)) & ~close).any(axis=1).sum())
 
     def certify(self, predictor: Predictor) -> Certificate:
         """Raw inputs through the served path, in batches, against PyTorch's probabilities; flips counted strictly."""
@@ -250,10 +360,7 @@ class TrainedClassifier(Trained):
             answers = predictor.predict([predictor.prepare(raw, index) for index, raw in enumerate(batch)])
             served = np.array([[answer["scores"][label] for label in self.labels] for answer in answers])
             ours = expected[start : start + len(batch)]
-            flips += sum(
-                answer["label"] != self.labels[top]
-                for answer, top in zip(answers, ours.argmax(axis=1).tolist(), strict=True)
-            )
+            flips += self._flips(answers, ours)
             difference = max(difference, float(np.abs(served - ours).max()))
             start += len(batch)
         if start != len(expected):
@@ -270,21 +377,40 @@ class TrainedClassifier(Trained):
         )
 
 
+def label_sets(run: Run, split: str) -> list[list[str]]:
+    """The labels of each row of a split, where rows have several."""
+    found: list[list[str]] = run.split(split, ["labels"])["labels"].to_pylist()
+    return found
+
+
 def label_indices(run: Run, split: str, labels: list[str]) -> np.ndarray:
-    """int64 [rows]: the labels of a split as indices; -1 for those that no training row has."""
+    """int64 [rows]: the labels of a split as indices; -1 for those that no training row has. Where rows have several
+    labels uint8 [rows, labels]."""
+    if run.multi_label:
+        return indicator(label_sets(run, split), labels)
     index = {name: position for position, name in enumerate(labels)}
     names = run.split(split, ["label"])["label"].to_pylist()
     return np.array([index.get(name, -1) for name in names], dtype=np.int64)
 
 
 def training_labels(run: Run) -> list[str]:
-    """The labels of the training rows, sorted. Raises JobError where there are fewer than two."""
+    """The labels of the training rows, sorted. Raises JobError where there is nothing to tell apart."""
+    if run.multi_label:
+        return _labels_of_sets(label_sets(run, "train"))
     labels = sorted(set(run.split("train", ["label"])["label"].to_pylist()))
     if not labels:
         raise JobError("too_few_rows", evidence="There is no training row.")
     if len(labels) < 2:
         raise JobError("one_class_only", evidence=f"Every training row has the label “{labels[0][:80]}”.")
     return labels
+
+
+def _labels_of_sets(sets: list[list[str]]) -> list[str]:
+    if not sets:
+        raise JobError("too_few_rows", evidence="There is no training row.")
+    if len(set(map(tuple, sets))) < 2:
+        raise JobError("one_class_only", evidence=f"Every training row has the labels {', '.join(sets[0])[:80]}.")
+    return sorted({label for labels in sets for label in labels})
 
 
 def _batched(items: Iterator[Any], size: int) -> Iterator[list[Any]]:

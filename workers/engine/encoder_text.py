@@ -28,9 +28,11 @@ from workers.engine.encoder import (
 )
 from workers.engine.encoder_head import Head, train_head
 from workers.engine.examples import Examples
+from workers.engine.links import probabilities, scores_of
 from workers.engine.loop import fit
 from workers.engine.run import Run
 from workers.engine.settings import Settings
+from workers.engine.several_labels import mean_average_precision, several_losses
 from workers.engine.stages import Stage
 from workers.engine.text import TextExamples, TrainedText
 from workers.inference.text import TokenReader
@@ -92,15 +94,18 @@ class Together(nn.Module):
     Token ids, int64 [batch, 2, length]: the first's and the second's → scores, float32 [batch, labels].
     """
 
-    def __init__(self, scratch: nn.Module, encoder: nn.Module, pad_id: int) -> None:
+    def __init__(self, scratch: nn.Module, encoder: nn.Module, pad_id: int, multi_label: bool = False) -> None:
         super().__init__()
+        self.multi_label = multi_label
         self.scratch = scratch
         self.encoder = encoder
         self.pad_id = pad_id
 
     def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """Scores before softmax."""
-        return torch.softmax(self.both(token_ids), dim=2).mean(dim=0).clamp(min=1e-12).log()
+        """Scores of the mean probability."""
+        scratch, encoder = self.both(token_ids)
+        answers = [probabilities(scores, self.multi_label) for scores in (scratch, encoder)]
+        return scores_of(torch.stack(answers).mean(dim=0), self.multi_label)
 
     def both(self, token_ids: torch.Tensor) -> torch.Tensor:
         """The scores of each, float32 [2, batch, labels]."""
@@ -159,17 +164,19 @@ def _best_of(run: Run, scratch: TrainedText, learned: Learned, labels: list[str]
     encoder: nn.Module = learned.network
     winner, note = "both", f"The encoder {learned.source.name} and a network from scratch answer together."
     # Folds whose models are to answer together have to be alike.
+    several = validation.multi_label
     if len(validation) and run.preparation is run:
-        ours, theirs = _both_scores(Together(scratch.model, encoder, learned.reader.pad_id), validation, run)
+        ours, theirs = _both_scores(Together(scratch.model, encoder, learned.reader.pad_id, several), validation, run)
         # Each as sure as it may be: the mean of one that is too sure and one that is not would follow the first.
         temperature = fit_temperature(validation.labels, theirs).value
-        theirs, encoder = tempered(theirs, temperature), Tempered(encoder, temperature)
+        theirs, encoder = tempered(theirs, temperature, several), Tempered(encoder, temperature)
         found = {"scratch": ours, "encoder": theirs, "both": (ours + theirs) / 2}
         measured = {name: _measured(scores, validation.labels) for name, scores in found.items()}
         winner = max(measured, key=lambda name: measured[name])
         said = {"scratch": "from scratch", "encoder": learned.source.name, "both": "both together"}
         accuracies = ", ".join(f"{said[name]} {accuracy:.1%}" for name, (accuracy, _) in measured.items())
-        note = f"Accuracy on the validation rows: {accuracies}. Chosen: {said[winner]}."
+        what = "Mean average precision" if several else "Accuracy"
+        note = f"{what} on the validation rows: {accuracies}. Chosen: {said[winner]}."
     run.log(note)
     run.choose(encoder="none" if winner == "scratch" else learned.source.name, answers=winner)
     if winner == "scratch":
@@ -177,7 +184,7 @@ def _best_of(run: Run, scratch: TrainedText, learned: Learned, labels: list[str]
         return scratch
     if winner == "encoder":
         return _trained(run, learned.network, labels, [learned.reader], learned.max_chars, note)
-    together = Together(scratch.model, encoder, learned.reader.pad_id)
+    together = Together(scratch.model, encoder, learned.reader.pad_id, several)
     return _trained(run, together, labels, readers, max_chars, note)
 
 
@@ -200,13 +207,18 @@ def _both_scores(together: Together, examples: TextExamples, run: Run) -> tuple[
     parts = []
     for start in range(0, len(examples), 256):
         rows = np.arange(start, min(start + 256, len(examples)))
-        parts.append(torch.softmax(together.both(examples.batch(rows).to(run.device)), dim=2).cpu().numpy())
+        both = together.both(examples.batch(rows).to(run.device))
+        answers = [probabilities(scores, examples.multi_label) for scores in both]
+        parts.append(torch.stack(answers).cpu().numpy())
     scores = np.concatenate(parts, axis=1)
     return scores[0], scores[1]
 
 
 def _measured(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Accuracy, and the mean log probability of the right label where it is one that the model knows."""
+    """Accuracy, and the mean log probability of the right label where it is one that the model knows; of several labels
+    the mean average precision and the mean log probability of the whole set."""
+    if labels.ndim == 2:
+        return mean_average_precision(labels, scores), -float(several_losses(labels, scores).mean())
     known = labels >= 0
     right = scores[known, labels[known]] if known.any() else np.ones(1)
     return float((scores.argmax(axis=1) == labels).mean()), float(np.log(np.clip(right, 1e-12, 1)).mean())
@@ -314,7 +326,9 @@ def plan(run: Run, params: TextParams, lengths: np.ndarray, weights: int, longes
 
 
 def sample(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:
-    """So many rows, drawn at random, but of each class at least a few; sorted."""
+    """So many rows, drawn at random, but of each class (of several labels, each set) at least a few; sorted."""
+    if labels.ndim == 2:
+        labels = np.unique(labels, axis=0, return_inverse=True)[1].ravel()
     order = np.random.default_rng([seed, 77]).permutation(len(labels))
     place = np.empty(len(order), dtype=np.int64)
     for label in np.unique(labels):

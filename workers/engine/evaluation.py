@@ -14,7 +14,6 @@ from workers.contracts.report import (
     Interval,
     Metrics,
     Mistake,
-    ReliabilityBin,
 )
 from workers.engine import metrics
 from workers.engine.slices import class_sizes, sliced
@@ -126,18 +125,7 @@ def _confusions(matrix: np.ndarray, labels: list[str]) -> list[Confusion]:
 
 
 def _calibration(truth: np.ndarray, scores: np.ndarray, error: float) -> Calibration:
-    counts, confidence, accuracy = metrics.reliability(truth, scores)
-    bins = [
-        ReliabilityBin(
-            low=_round(index / metrics.BINS),
-            high=_round((index + 1) / metrics.BINS),
-            rows=int(count),
-            confidence=_round(confidence[index]),
-            accuracy=_round(accuracy[index]),
-        )
-        for index, count in enumerate(counts.tolist())
-        if count
-    ]
+    bins = metrics.reliability_bins(scores.max(axis=1), scores.argmax(axis=1) == truth)
     return Calibration(error_before=_round(error), error=_round(error), bins=bins)
 
 

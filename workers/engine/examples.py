@@ -17,7 +17,8 @@ _AHEAD = 2
 
 
 class Examples(ABC):
-    """Rows of one split. `labels`: int64 [rows], -1 where the label is none that the model knows."""
+    """Rows of one split. `labels`: int64 [rows], -1 where the label is none that the model knows; or, where rows have
+    several labels, uint8 [rows, labels]."""
 
     labels: np.ndarray
     mixes: bool = False
@@ -25,6 +26,11 @@ class Examples(ABC):
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a row has several labels, or none."""
+        return self.labels.ndim == 2
 
     @abstractmethod
     def batch(self, rows: np.ndarray) -> torch.Tensor:
@@ -37,7 +43,7 @@ class Examples(ABC):
     def mix(
         self, inputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mix augmented examples with each other (Mixup, CutMix). `targets`: float32 [batch, labels], rows sum to 1."""
+        """Mix augmented examples with each other (Mixup, CutMix). `targets`: float32 [batch, labels]."""
         return inputs, targets
 
     def batches(self, rows: np.ndarray, size: int, order: np.random.Generator) -> list[np.ndarray]:
@@ -45,8 +51,14 @@ class Examples(ABC):
         return list(np.array_split(rows, math.ceil(len(rows) / size)))
 
 
+def known_rows(labels: np.ndarray) -> np.ndarray:
+    """Places of the rows whose label is one that the model knows; sets of labels are what is known of them."""
+    return np.flatnonzero(labels >= 0) if labels.ndim == 1 else np.arange(len(labels))
+
+
 class Part(NamedTuple):
-    """A part of a batch that is computed at once. `targets`: int64 [batch], or float32 [batch, labels] where mixed."""
+    """A part of a batch that is computed at once. `targets`: int64 [batch], or float32 [batch, labels] where mixed or
+    of several labels."""
 
     inputs: torch.Tensor
     targets: torch.Tensor
@@ -83,6 +95,7 @@ class Feed:
         self._seed = seed
         self._share = share
         self._pinned = pinned
+        self.multi_label = examples.multi_label
         # float32 [labels]
         self.weights = class_weights(examples.labels, settings)
         self._weights = self.weights.double().numpy()
@@ -119,7 +132,9 @@ class Feed:
         rank, ranks = self._share
         mine = np.arange(len(rows)) if ranks == 1 else np.array_split(np.arange(len(rows)), ranks)[rank]
         parts = np.array_split(mine, math.ceil(len(mine) / size)) if len(mine) > size else [mine]
-        weight = float(self._weights[self._examples.labels[rows]].sum())
+        # Of several labels the weights are those of labels, not of rows.
+        several = self._examples.multi_label
+        weight = float(len(rows) if several else self._weights[self._examples.labels[rows]].sum())
         return Batch(
             [self._part(rows[part], part_seed(self._seed, step, int(part[0]))) for part in parts], len(rows), weight
         )
@@ -137,10 +152,12 @@ class Feed:
         generator = torch.Generator().manual_seed(seed)
         inputs = self._examples.augment(self._examples.batch(rows), generator)
         targets = torch.from_numpy(self._examples.labels[rows])
+        if self._examples.multi_label:
+            targets = targets.float()
+        elif self._examples.mixes:
+            targets = functional.one_hot(targets, len(self.weights)).float()
         if self._examples.mixes:
-            inputs, targets = self._examples.mix(
-                inputs, functional.one_hot(targets, len(self.weights)).float(), generator
-            )
+            inputs, targets = self._examples.mix(inputs, targets, generator)
         if self._pinned:
             inputs, targets = inputs.pin_memory(), targets.pin_memory()
         return Part(inputs, targets, seed)

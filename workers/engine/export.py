@@ -6,29 +6,34 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from workers.engine.links import probabilities
+
 OPSET = 18
 
 
-class WithSoftmax(nn.Module):
+class Answering(nn.Module):
     """A classifier that answers with probabilities."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, multi_label: bool) -> None:
         super().__init__()
         self.model = model
+        self.multi_label = multi_label
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """float32 [batch, labels], rows sum to 1."""
-        return torch.softmax(self.model(inputs), dim=1)
+        """float32 [batch, labels], of one label each rows sum to 1."""
+        return probabilities(self.model(inputs), self.multi_label)
 
 
-def export_onnx(model: nn.Module, example: torch.Tensor, name: str, axes: dict[int, str], path: Path) -> None:
+def export_onnx(
+    model: nn.Module, example: torch.Tensor, name: str, axes: dict[int, str], path: Path, *, multi_label: bool = False
+) -> None:
     """Write a classifier as `path`: input `name`, output `scores`. Checked by onnx.checker; no data beside the file.
 
     The TorchScript exporter is used: these networks are straight-line, and it takes a second where the other takes ten.
     """
     import onnx
 
-    served = WithSoftmax(model).cpu().eval()
+    served = Answering(model, multi_label).cpu().eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -150,8 +150,10 @@ def _note(run: Run, template: TaskTemplate, ledger: Ledger, part: Part, trained:
     else:
         ledger.announce()
         part.discard()
-    score = measured[template.main_metric]
-    run.log(f"Fold {len(ledger.folds)} of {count}: {template.main_metric} {score:.4f} on its held-out rows.")
+    score = measured[template.metric_for(run.multi_label)]
+    run.log(
+        f"Fold {len(ledger.folds)} of {count}: {template.metric_for(run.multi_label)} {score:.4f} on its held-out rows."
+    )
 
 
 def _span(window: Span, fold: int, count: int) -> Span:

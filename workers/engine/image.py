@@ -13,7 +13,7 @@ from torch import nn
 from workers.engine.augment import Augmentation
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
 from workers.engine.edge_cases import EdgeCase, image_cases
-from workers.engine.examples import Examples
+from workers.engine.examples import Examples, known_rows
 from workers.engine.image_network import ImageNetwork
 from workers.engine.loop import fit
 from workers.engine.mirroring import survives_mirroring
@@ -65,6 +65,7 @@ def train_image(run: Run) -> "TrainedImages":
         width=params.width,
         depth=params.depth,
         dropout=params.dropout,
+        multi_label=train.multi_label,
     )
     settings = _settings(run, params, len(train), network.body_size)
     run.log(
@@ -96,9 +97,9 @@ def choose_augmentation(run: Run, params: ImageParams, train: "ImageExamples") -
     flip = params.flip == "on"
     if params.flip == "auto":
         run.progress(0.045, "Looking whether images may be mirrored")
-        rows = np.flatnonzero(train.labels >= 0)
+        rows = known_rows(train.labels)
         rows = np.sort(np.random.default_rng(run.seed).permutation(rows)[:3000])
-        flip = survives_mirroring(train.read(rows), train.labels[rows], run.seed)
+        flip = survives_mirroring(train.read(rows), _classes(train.labels[rows]), run.seed)
         if not flip:
             run.log("Mirrored images are not recognised: left and right matter here, so training does not mirror.")
     run.choose(flip=flip)
@@ -110,6 +111,11 @@ def choose_augmentation(run: Run, params: ImageParams, train: "ImageExamples") -
         mixup=params.mixup,
         cutmix=params.cutmix,
     )
+
+
+def _classes(labels: np.ndarray) -> np.ndarray:
+    """int64 [rows]: the labels; of several each, which of the different sets it is."""
+    return labels if labels.ndim == 1 else np.unique(labels, axis=0, return_inverse=True)[1].ravel()
 
 
 def _settings(run: Run, params: ImageParams, rows: int, body_size: int) -> Settings:

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from workers.engine.links import probabilities, scores_of
+
 # Where the body starts: larger images are halved by strided layers until they fit.
 _BODY = 48
 
@@ -28,9 +30,11 @@ class ImageNetwork(nn.Module):
         width: int = 32,
         depth: int = 1,
         dropout: float = 0.0,
+        multi_label: bool = False,
     ) -> None:
         super().__init__()
         self.mirror = False
+        self.multi_label = multi_label
         self.register_buffer("scale", (1 / (255 * std)).reshape(1, 3, 1, 1))
         self.register_buffer("shift", (-mean / std).reshape(1, 3, 1, 1))
         self.scale: torch.Tensor
@@ -56,9 +60,8 @@ class ImageNetwork(nn.Module):
         pixels = images.permute(0, 3, 1, 2).float() * self.scale + self.shift
         scores = self._scores(pixels)
         if self.mirror and not self.training:
-            both = torch.softmax(scores, dim=1) + torch.softmax(self._scores(pixels.flip(3)), dim=1)
-            # Scores whose softmax is the mean of the two answers; far from where a logarithm has no value.
-            scores = (both / 2).clamp_min(1e-12).log()
+            both = [probabilities(one, self.multi_label) for one in (scores, self._scores(pixels.flip(3)))]
+            scores = scores_of(torch.stack(both).mean(dim=0), self.multi_label)
         return scores
 
     def _scores(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,5 @@
-"""Multinomial logistic regression on sparse rows: convex, deterministic, stopped where more would change little."""
+"""Logistic regression on sparse rows, multinomial or of each label by itself: convex, deterministic, stopped where more
+would change little."""
 
 from collections.abc import Callable
 
@@ -20,12 +21,13 @@ class Logistic:
     """
 
     def __init__(self, rows: scipy.sparse.csr_matrix, truth: np.ndarray, importance: np.ndarray, labels: int) -> None:
-        """Rows float32 CSR [rows, features], truth int64 [rows], importance of the rows float32 [rows]."""
+        """Rows float32 CSR [rows, features]; truth int64 [rows] with the importance of the rows, float32 [rows]; or, of
+        several labels each, uint8 [rows, labels] with that of the labels, float32 [labels]."""
         self.rows = rows
         self.labels = labels
         self._columns = rows.T.tocsr()
         self._truth = truth
-        self._importance = importance[:, None].astype(np.float32)
+        self._importance = (importance if truth.ndim == 2 else importance[:, None]).astype(np.float32)
         self._inside = np.arange(len(truth))
         self._at = np.zeros((2, (len(truth) + 1) * labels), dtype=np.float32)
 
@@ -59,6 +61,11 @@ class Logistic:
         """The loss at a point, and its derivative by the scores, float32 [rows, labels]."""
         count = self.labels
         scores = at[1, :-count].reshape(-1, count) + at[1, -count:]
+        if self._truth.ndim == 2:
+            each = np.logaddexp(np.float32(0), scores) - self._truth * scores
+            lost = float((self._importance * each).sum(dtype=np.float64))
+            residual = (scipy.special.expit(scores) - self._truth) * (self._importance * np.float32(strength))
+            return strength * lost + 0.5 * float(at[0, :-count] @ at[1, :-count]), residual
         scores -= scores.max(axis=1, keepdims=True)
         right = scores[self._inside, self._truth]
         np.exp(scores, out=scores)
@@ -125,17 +132,26 @@ def log_probabilities(scores: np.ndarray) -> np.ndarray:
     return found
 
 
+def losses_of(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """float [rows]: the log loss of scores [rows, labels]; truth int64 [rows], or uint8 [rows, labels] of several."""
+    if truth.ndim == 2:
+        several: np.ndarray = (np.logaddexp(0, scores) - truth * scores).sum(axis=1)
+        return several
+    found: np.ndarray = -log_probabilities(scores)[np.arange(len(truth)), truth]
+    return found
+
+
 def weigh(scores: list[np.ndarray], truth: np.ndarray, start: list[float]) -> list[float]:
-    """How much each of several models' log probabilities, float [rows, labels], counts in their sum: lowest log loss.
+    """How much each of several models' log probabilities (of several labels: log-odds), float [rows, labels], counts in
+    their sum: lowest log loss. truth as in `losses_of`.
 
     Few rows say little: the weights are drawn towards `start` as if a few rows more had spoken for it.
     """
     stacked = np.stack(scores).astype(np.float64)
-    inside = np.arange(len(truth))
 
     def loss(logs: np.ndarray) -> float:
-        found = log_probabilities(np.tensordot(np.exp(logs), stacked, axes=1))
-        return float(3.0 * ((logs - np.log(start)) ** 2).sum() - found[inside, truth].sum())
+        lost = losses_of(np.tensordot(np.exp(logs), stacked, axes=1), truth).sum()
+        return float(3.0 * ((logs - np.log(start)) ** 2).sum() + lost)
 
     found = scipy.optimize.minimize(loss, np.log(start), method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-3})
     return [round(float(weight), 4) for weight in np.exp(found.x)]

@@ -15,17 +15,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from workers.contracts.errors import JobError
 from workers.engine import threads
 from workers.engine.checkpoints import Loaded
 from workers.engine.devices import MICRO_BATCH
 from workers.engine.examples import Examples, Feed
+from workers.engine.links import probabilities, summed_loss
 from workers.engine.optimizing import Average, Group, default_groups, make_optimizer, set_rate, shrink
 from workers.engine.progress import Reporter
 from workers.engine.run import Run
 from workers.engine.settings import Settings
+from workers.engine.several_labels import mean_average_precision, several_losses
 from workers.engine.training import Position, Training, copied, resume, save, snapshot
 
 # The tests set 0: after every step.
@@ -155,6 +156,7 @@ def _begin(run: Run, model: nn.Module, feed: Feed, settings: Settings, groups: S
         scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
         average=average,
         weights=feed.weights.to(device),
+        multi_label=feed.multi_label,
         at=Position(micro_batch=_micro_batch(run, feed, settings), threads=_threads(run, settings)),
         best=copied(model),
     )
@@ -216,7 +218,9 @@ def _step(now: Training, feed: Feed, reserve: float) -> tuple[float, int, bool]:
                 with world.quiet(now.network) if index + 1 < len(batch.parts) else nullcontext():
                     with now.precision:
                         scores = now.called(inputs)
-                    part_loss = _loss(scores.float(), targets, weights, now.settings.label_smoothing)
+                    part_loss = summed_loss(
+                        scores.float(), targets, weights, now.settings.label_smoothing, now.multi_label
+                    )
                     now.scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
                 total += part_loss.detach()
             late = world.rank == 0 and now.run.seconds_left() < reserve
@@ -257,15 +261,6 @@ def _update(now: Training, sums: torch.Tensor) -> list[float]:
     now.scaler.update()
     shrink(now.optimizer, now.settings.l1)
     return values
-
-
-def _loss(scores: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Summed cross entropy. Scores [batch, labels, networks] come from several networks: their mean loss."""
-    if scores.ndim == 3:
-        networks = scores.shape[2]
-        targets = targets.unsqueeze(-1).expand(*targets.shape, networks)
-        weights = weights / networks
-    return functional.cross_entropy(scores, targets, weight=weights, reduction="sum", label_smoothing=smoothing)
 
 
 def _halved(now: Training, micro_batch: int) -> int:
@@ -319,7 +314,7 @@ def _judge(now: Training, validation: Examples, epoch: int, report: Reporter) ->
         if better:
             at.best_accuracy, at.best_loss, at.best_epoch = accuracy, loss, epoch
             now.best = copied(model)
-        report.validation(at.step, epoch, settings.epochs, accuracy, loss, better)
+        report.validation(at.step, epoch, settings.epochs, accuracy, loss, better, validation.multi_label)
         if not run.judged(epoch, settings.epochs, accuracy):
             at.ended = "search"
         elif epoch - at.best_epoch >= settings.patience and epoch + 1 < settings.epochs:
@@ -329,12 +324,16 @@ def _judge(now: Training, validation: Examples, epoch: int, report: Reporter) ->
 
 
 def _measure(model: nn.Module, validation: Examples, device: torch.device, settings: Settings) -> tuple[float, float]:
-    """Accuracy over all rows, and the mean log loss over those whose label the model knows.
+    """Accuracy over all rows, and the mean log loss over those whose label the model knows; of several labels the mean
+    average precision, which needs no threshold, and the mean log loss of their sum.
 
     Computed as training is: weights are chosen by this, nothing is reported from it but the curve.
     """
     with _precision(settings.dtype(device), device):
         scores = predict(model, validation, device)
+    if validation.multi_label:
+        truth = validation.labels
+        return mean_average_precision(truth, scores), float(several_losses(truth, scores).mean())
     known = validation.labels >= 0
     right = scores[known, validation.labels[known]] if known.any() else np.ones(1)
     accuracy = float((scores.argmax(axis=1) == validation.labels).mean())
@@ -348,7 +347,7 @@ def predict(model: nn.Module, examples: Examples, device: torch.device, batch_si
     parts = [np.zeros((0, 0), dtype=np.float32)]
     for start in range(0, len(examples), batch_size):
         rows = np.arange(start, min(start + batch_size, len(examples)))
-        scores = torch.softmax(model(examples.batch(rows).to(device)).float(), dim=1)
+        scores = probabilities(model(examples.batch(rows).to(device)).float(), examples.multi_label)
         parts.append(scores.cpu().numpy())
     return np.concatenate(parts[1:]) if len(parts) > 1 else parts[0]
 

@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 
+from workers.contracts.report import ReliabilityBin
+
 RESAMPLES: Final = 1000
 BINS: Final = 15
 # Numbers that one step of a bootstrap holds at once.
@@ -73,11 +75,12 @@ def areas(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray
     labels = scores.shape[1]
     roc, precision_recall = np.full(labels, np.nan), np.full(labels, np.nan)
     for label in np.unique(truth).tolist():
-        roc[label], precision_recall[label] = _areas(truth == label, scores[:, label])
+        roc[label], precision_recall[label] = label_areas(truth == label, scores[:, label])
     return roc, precision_recall
 
 
-def _areas(positive: np.ndarray, score: np.ndarray) -> tuple[float, float]:
+def label_areas(positive: np.ndarray, score: np.ndarray) -> tuple[float, float]:
+    """The two areas of one label (see `areas`): bool [rows], some of them true, and its scores [rows]."""
     order = np.argsort(-score, kind="stable")
     # Rows of one score are told apart by no threshold: a curve has one point for all of them.
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
@@ -90,19 +93,43 @@ def _areas(positive: np.ndarray, score: np.ndarray) -> tuple[float, float]:
     return float(np.trapezoid(np.append(0.0, recall), np.append(0.0, misses / misses[-1]))), average
 
 
-def reliability(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, mean score of the answers and share of right answers, float64 [BINS] each, by bins (k/BINS, (k+1)/BINS]."""
-    sure = scores.max(axis=1).astype(np.float64)
+def binned(sure: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Answers, mean score and share of right ones, float64 [BINS] each, by bins (k/BINS, (k+1)/BINS].
+
+    sure: probabilities; right: whether what they promise is so, each [answers].
+    """
+    sure = sure.astype(np.float64)
     bins = np.clip(np.ceil(sure * BINS).astype(np.int64) - 1, 0, BINS - 1)
     rows = np.bincount(bins, minlength=BINS).astype(np.float64)
     confidence = np.bincount(bins, weights=sure, minlength=BINS) / np.maximum(rows, 1)
-    accuracy = np.bincount(bins, weights=scores.argmax(axis=1) == truth, minlength=BINS) / np.maximum(rows, 1)
+    accuracy = np.bincount(bins, weights=right, minlength=BINS) / np.maximum(rows, 1)
     return rows, confidence, accuracy
+
+
+def reliability_bins(sure: np.ndarray, right: np.ndarray) -> list[ReliabilityBin]:
+    """The bins of `binned` that hold an answer, for the report."""
+    found = zip(*binned(sure, right), strict=True)
+    return [
+        ReliabilityBin(
+            low=round(index / BINS, 6),
+            high=round((index + 1) / BINS, 6),
+            rows=int(count),
+            confidence=round(float(confidence), 6),
+            accuracy=round(float(accuracy), 6),
+        )
+        for index, (count, confidence, accuracy) in enumerate(found)
+        if count
+    ]
 
 
 def calibration_error(truth: np.ndarray, scores: np.ndarray) -> float:
     """Expected calibration error (Guo et al. 2017): the mean gap between score and accuracy, bins weighed by rows."""
-    rows, confidence, accuracy = reliability(truth, scores)
+    return calibration_error_of(scores.max(axis=1), scores.argmax(axis=1) == truth)
+
+
+def calibration_error_of(sure: np.ndarray, right: np.ndarray) -> float:
+    """As `calibration_error`, of any probabilities (see `binned`)."""
+    rows, confidence, accuracy = binned(sure, right)
     return float((rows * np.abs(confidence - accuracy)).sum() / max(1.0, rows.sum()))
 
 

@@ -41,7 +41,7 @@ def model_card(
         ),
         *_cross_validation(report),
         "In brackets: 95 % bootstrap intervals. `report.json` holds the whole evaluation.",
-        *_baseline(report, metrics, template.main_metric),
+        *_baseline(report, metrics, template.metric_for(getattr(report, "multi_label", False))),
         *_calibration(report),
         *_classes(report),
         *_suspected(report),

@@ -47,7 +47,7 @@ def learn(run: Run, template: TaskTemplate) -> Learned:
         best = search(run, template, ledger, tune, trials / whole)
         name, params = name_of(best), params_of(run, template, best)
         tried = [trial.model_dump(mode="json", exclude={"time", "type", "scores"}) for trial in ledger.trials]
-        report["search"] = {"metric": template.main_metric, "best": best.number, "trials": tried}
+        report["search"] = {"metric": template.metric_for(run.multi_label), "best": best.number, "trials": tried}
     span = Span((trials + folds) / whole, 1.0)
     final = Part(run, ledger, name=name, params=params, span=span, quiet=False)
     if folds:

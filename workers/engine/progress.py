@@ -51,8 +51,12 @@ class Reporter:
             step, {"train/loss": loss, "train/learning_rate": learning_rate, "train/examples_per_second": speed}
         )
 
-    def validation(self, step: int, epoch: int, epochs: int, accuracy: float, loss: float, better: bool) -> None:
-        """The end of an epoch."""
-        self._run.metric(step, {"validation/accuracy": accuracy, "validation/loss": loss})
+    def validation(
+        self, step: int, epoch: int, epochs: int, score: float, loss: float, better: bool, multi_label: bool
+    ) -> None:
+        """The end of an epoch. `score`: accuracy, or of several labels the mean average precision."""
+        name = "mean_average_precision" if multi_label else "accuracy"
+        self._run.metric(step, {f"validation/{name}": score, "validation/loss": loss})
         note = " – the best so far" if better else ""
-        self._run.log(f"Epoch {epoch + 1} of {epochs}: {accuracy:.1%} of the validation rows are right{note}.")
+        said = f"mean average precision {score:.4f}" if multi_label else f"{score:.1%} of the validation rows are right"
+        self._run.log(f"Epoch {epoch + 1} of {epochs}: {said}{note}.")

@@ -137,6 +137,13 @@ class Run:
         """The dataset version's data.parquet (columns: see IngestResult)."""
         return self.job_dir.inputs / "data.parquet"
 
+    @cached_property
+    def multi_label(self) -> bool:
+        """Whether rows have several labels each, or none: the column `labels` beside `label`."""
+        import pyarrow.parquet
+
+        return "labels" in pyarrow.parquet.read_schema(self.data_path).names
+
     @property
     def rows(self) -> int:
         """How many rows the file has."""
@@ -220,6 +227,8 @@ class Trained(ABC):
 
     labels: list[str]
     """The classes in the order of the scores; [] for recommendation."""
+    thresholds: "np.ndarray | None" = None
+    """float64 [labels]: from which probability on each is answered, where there may be several; else None."""
     notes: Sequence[str] = ()
     """What the reader of the metrics should know, for the model card."""
 

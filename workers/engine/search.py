@@ -196,7 +196,9 @@ class _Attempt:
         self._tell(now=True)
         try:
             # Not the best score along the way: what was trained may have become part of something better.
-            self._trial.score = self._template.train(part).validation_score(self._template.main_metric)
+            self._trial.score = self._template.train(part).validation_score(
+                self._template.metric_for(self._run.multi_label)
+            )
             self._end("complete" if self._trial.state == "running" else self._trial.state)
         except Pruned:
             self._end("pruned", "Worse than most trials were at this point.")
@@ -228,7 +230,11 @@ class _Attempt:
         elif before is not None:
             Part(self._run, ledger, name=name_of(before), params=self._run.params, span=Span(0, 0)).discard()
         told = ", ".join(f"{name} {_short(value)}" for name, value in trial.parameters.items())
-        score = f"{self._template.main_metric} {trial.score:.4f}" if trial.score is not None else trial.reason
+        score = (
+            f"{self._template.metric_for(self._run.multi_label)} {trial.score:.4f}"
+            if trial.score is not None
+            else trial.reason
+        )
         note = " – the best so far" if is_best else f" ({trial.state})" if trial.state != "complete" else ""
         self._run.log(f"Trial {trial.number}{self._budget.trials}: {told} → {score}{note}")
 

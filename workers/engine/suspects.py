@@ -63,7 +63,8 @@ def find_suspects(run: Run, trained: Trained, folds: list[HeldOut]) -> Suspected
     if not isinstance(run.params, NetworkParams) or not run.params.check_labels or run.rows < _FEWEST_ROWS:
         return None
     # Confident learning is about one label per row.
-    if "labels" in pq.read_schema(run.data_path).names:
+    if run.multi_label:
+        run.log("Wrong labels are looked for where rows have one label each.")
         return None
     if run.seconds_left() < _LEAST_TIME_LEFT * run.spec.time_limit_s:
         run.note("The time limit left no time to look for wrong labels.")

@@ -14,11 +14,13 @@ from torch import nn
 from workers.engine.balance import class_weights
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
 from workers.engine.edge_cases import EdgeCase, text_cases
-from workers.engine.examples import Examples
+from workers.engine.examples import Examples, known_rows
+from workers.engine.links import scores_of
 from workers.engine.logistic import weigh
 from workers.engine.loop import fit, predict
 from workers.engine.run import CrossFitted, Run
 from workers.engine.settings import Settings
+from workers.engine.several_labels import said_of
 from workers.engine.text_linear import LinearTrainer
 from workers.engine.text_network import TextEnsemble, TextNetwork, TextNetworks, phrase_table
 from workers.inference.text import TextLabels, TokenReader, clean_text, padded_length, stack_ids, stack_padded
@@ -107,7 +109,7 @@ def _train_model(
         )
         for _ in range(params.networks)
     ]
-    network = TextNetworks(networks) if len(networks) > 1 else networks[0]
+    network = TextNetworks(networks, train.multi_label) if len(networks) > 1 else networks[0]
     run.log(
         f"Learning {len(labels)} classes from {len(train):,} texts: {tokenizer.get_vocab_size():,} words "
         f"and word parts, {table.max():,} phrases, "
@@ -120,16 +122,17 @@ def _train_model(
 def _together(run: Run, linear: nn.Module, network: nn.Module, validation: "TextExamples") -> TextEnsemble:
     """Linear model and network, weighed by their log loss on the validation rows."""
     weights = _USUAL_WEIGHTS
-    known = validation.labels >= 0
-    if known.any():
+    known, multi_label = known_rows(validation.labels), validation.multi_label
+    if len(known):
         answers = [predict(model, validation, run.device)[known] for model in (linear, network)]
         truth = validation.labels[known]
-        weights = weigh([np.log(np.maximum(answer, 1e-12)) for answer in answers], truth, weights)
-        alone = " and ".join(f"{(answer.argmax(axis=1) == truth).mean():.1%}" for answer in answers)
-        run.log(f"The n-grams and the network alone answer {alone} of the validation rows right.")
+        logs = [scores_of(torch.from_numpy(answer), multi_label).numpy() for answer in answers]
+        weights = weigh(logs, truth, weights)
+        alone = " and ".join(said_of(truth, answer) for answer in answers)
+        run.log(f"The n-grams and the network alone on the validation rows: {alone}.")
     run.choose(linear_weight=weights[0], network_weight=weights[1])
     run.log(f"Their answers are weighed {weights[0]:.2f} to {weights[1]:.2f}.")
-    return TextEnsemble(linear, network, weights)
+    return TextEnsemble(linear, network, weights, multi_label)
 
 
 def train_tokenizer(texts: Callable[[], Iterator[str]], vocabulary: int, lowercase: bool) -> Tokenizer:

@@ -9,8 +9,10 @@ import scipy.sparse
 import torch
 from tokenizers import Tokenizer
 
-from workers.engine.logistic import Logistic, log_probabilities, weigh
+from workers.engine.examples import known_rows
+from workers.engine.logistic import Logistic, log_probabilities, losses_of, weigh
 from workers.engine.run import Run
+from workers.engine.several_labels import said_of
 from workers.engine.text_ngrams import LinearText, Ngrams
 
 # Known n-grams of each kind; weights are one number per n-gram and label.
@@ -32,7 +34,7 @@ LINEAR_START, LINEAR_END = 0.02, 0.05
 
 
 class Texts(Protocol):
-    """Texts as token ids: int64 labels [rows], -1 unknown; the number of all tokens."""
+    """Texts as token ids: labels as in Examples; the number of all tokens."""
 
     labels: np.ndarray
     tokens: int
@@ -118,8 +120,8 @@ class LinearTrainer:
         """`importance`: float32 [labels], of the labels' rows. The best of _STRENGTHS is taken."""
         rows, matrix, idf = self._learn_ngrams(train)
         truth = train.labels[rows]
-        problem = Logistic(matrix, truth, importance[truth], self._labels)
-        known = np.flatnonzero(validation.labels >= 0)
+        problem = Logistic(matrix, truth, importance if truth.ndim == 2 else importance[truth], self._labels)
+        known = known_rows(validation.labels)
         judged = None
         if len(known):
             found = self._find(validation, known, 0.5, 0.55)
@@ -199,11 +201,10 @@ class LinearTrainer:
         best, lowest = (np.zeros(0), np.zeros(0)), np.inf
         for strength in _STRENGTHS:
             weights, bias = problem.solve(strength, iterations, tell)
-            scores = log_probabilities(judged @ weights + bias)
+            scores = judged @ weights + bias
             (share,) = weigh([scores], truth, [1.0])
-            loss = float(-log_probabilities(share * scores)[np.arange(len(truth)), truth].mean())
-            right = float((scores.argmax(axis=1) == truth).mean())
-            self._run.log(f"N-grams, strength {strength:g}: {right:.1%} of the validation rows are right.")
+            loss = float(losses_of(share * scores, truth).mean())
+            self._run.log(f"N-grams, strength {strength:g}: {said_of(truth, scores)} on the validation rows.")
             if loss < lowest:
                 best, lowest = (weights, bias), loss
                 self._run.choose(ngram_strength=strength)

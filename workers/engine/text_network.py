@@ -5,6 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from workers.engine.links import probabilities, scores_of
+
 _MODULUS = 2_147_483_629
 _MULTIPLIER = 1_000_003
 
@@ -124,8 +126,9 @@ class TextNetworks(nn.Module):
     In training: scores [batch, labels, networks], each network to be judged on its own. Else scores [batch, labels].
     """
 
-    def __init__(self, networks: list[TextNetwork]) -> None:
+    def __init__(self, networks: list[TextNetwork], multi_label: bool = False) -> None:
         super().__init__()
+        self.multi_label = multi_label
         self.networks = nn.ModuleList(networks)
 
     def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
@@ -133,18 +136,22 @@ class TextNetworks(nn.Module):
         scores = torch.stack([network(token_ids) for network in self.networks], dim=2)
         if self.training:
             return scores
-        return torch.softmax(scores, dim=1).mean(dim=2).clamp(min=1e-12).log()
+        return scores_of(probabilities(scores, self.multi_label).mean(dim=2), self.multi_label)
 
 
 class TextEnsemble(nn.Module):
-    """The linear model and a network: their log probabilities, each with its weight, added up."""
+    """The linear model and a network: their log probabilities (of several labels, log-odds) weighed and added up."""
 
-    def __init__(self, linear: nn.Module, network: nn.Module, weights: list[float]) -> None:
+    def __init__(self, linear: nn.Module, network: nn.Module, weights: list[float], multi_label: bool = False) -> None:
         super().__init__()
+        self.multi_label = multi_label
         self.linear, self.network = linear, network
         self.weights = weights
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Scores before softmax, float32 [batch, labels]."""
+        """Scores, float32 [batch, labels]."""
+        if self.multi_label:
+            both: torch.Tensor = self.weights[0] * self.linear(tokens) + self.weights[1] * self.network(tokens)
+            return both
         linear = torch.log_softmax(self.linear(tokens), dim=1)
         return self.weights[0] * linear + self.weights[1] * torch.log_softmax(self.network(tokens), dim=1)

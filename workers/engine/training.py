@@ -55,6 +55,8 @@ class Training:
     average: Average | None
     # float32 [labels], of each class in the loss.
     weights: torch.Tensor
+    # Whether each label is asked about by itself.
+    multi_label: bool
     at: Position
     best: dict[str, torch.Tensor] = field(default_factory=dict)
 

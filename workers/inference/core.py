@@ -83,12 +83,16 @@ class Predictor(ABC):
 
 
 class LabelPredictor(Predictor):
-    """A classifier: model.onnx takes one array named `input_name` and gives `scores`, float32 [batch, labels]."""
+    """A classifier: model.onnx takes one array named `input_name` and gives `scores`, float32 [batch, labels].
+
+    With `thresholds` in the manifest an input has all labels whose probability reaches theirs, or none.
+    """
 
     input_name: ClassVar[str]
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__(bundle)
+        self.thresholds: list[float] = bundle.manifest.get("thresholds") or []
         self._session = bundle.session()
 
     @abstractmethod
@@ -96,21 +100,22 @@ class LabelPredictor(Predictor):
         """The model's input for some items, first axis the batch."""
 
     def scores(self, items: Sequence[Any]) -> np.ndarray:
-        """Probabilities, float32 [items, labels]; each row sums to 1."""
+        """Probabilities, float32 [items, labels]; without thresholds each row sums to 1."""
         scores: np.ndarray = self._session.run(["scores"], {self.input_name: self.batch(items)})[0]
         if len(scores) != len(items):
             raise RuntimeError(f"the model gave {len(scores)} answers to {len(items)} inputs")
         return scores
 
     def predict(self, items: Sequence[Any]) -> list[dict[str, Any]]:
-        """[{"label", "score", "scores": {label: probability}}], probabilities with six decimals."""
+        """[{"label", "score", "scores": {label: probability}}], probabilities with six decimals; with thresholds also
+        "labels", those that apply, the likeliest first. "label" is the likeliest, whether it applies or not."""
         if not items:
             return []
         scores = self.scores(items)
         best = scores.argmax(axis=1).tolist()
         rows = scores.astype(np.float64).round(6).tolist()
         labels = self.labels
-        return [
+        answers = [
             {
                 "label": labels[top],
                 "score": row[top],
@@ -118,6 +123,14 @@ class LabelPredictor(Predictor):
             }
             for top, row in zip(best, rows, strict=True)
         ]
+        if not self.thresholds:
+            return answers
+        # What is compared is what is shown: anybody can check it.
+        return [{"labels": self._applying(row), **answer} for row, answer in zip(rows, answers, strict=True)]
+
+    def _applying(self, row: list[float]) -> list[str]:
+        places = [place for place, score in enumerate(row) if score >= self.thresholds[place]]
+        return [self.labels[place] for place in sorted(places, key=lambda place: -row[place])]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

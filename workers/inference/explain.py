@@ -86,7 +86,10 @@ def _falls(model: _Model, whole: Any, changed: Iterable[Any], label: str) -> np.
 
     def log_odds(scores: np.ndarray) -> np.ndarray:
         # The others are summed, not subtracted from one: near one that would lose every digit.
-        others = np.delete(scores, place, axis=1).astype(np.float64).sum(axis=1)
+        if getattr(model.predictor, "thresholds", None):
+            others = 1 - scores[:, place].astype(np.float64)
+        else:
+            others = np.delete(scores, place, axis=1).astype(np.float64).sum(axis=1)
         odds: np.ndarray = np.log(np.maximum(scores[:, place].astype(np.float64), _LEAST) / np.maximum(others, _LEAST))
         return odds
 

@@ -3,11 +3,11 @@
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Annotated, Any, Final, Self
 
 import orjson
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from workers.contracts import names
 from workers.contracts.errors import InfraError, SlipwayError, UserError
@@ -49,14 +49,24 @@ class Request:
         send_body(self.cycle, status, orjson.dumps(value), self.request_id, headers)
 
 
+Label = Annotated[str, Field(min_length=1, max_length=400, pattern=r"^[^\x00]+$")]
+
+
 class Feedback(BaseModel):
-    """The body of a feedback request."""
+    """The body of a feedback request: the right `label`, or all right `labels` where there may be several."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     request_id: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
     index: int = Field(default=0, ge=0, lt=10_000)
-    label: str = Field(min_length=1, max_length=400, pattern=r"^[^\x00]+$")
+    label: Label | None = None
+    labels: list[Label] | None = Field(default=None, max_length=1000)
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.label is None) == (self.labels is None):
+            raise ValueError("send either label or labels")
+        return self
 
 
 class App:
@@ -174,7 +184,7 @@ class App:
         _, route = await self._allowed(request)
         _, served = await self._process.models.answering(route)
         versions = [revision.version for revision in route.revisions if revision.traffic]
-        await request.reply(oip.metadata(route.slug, route.kind, served.loaded.predictor.labels, versions))
+        await request.reply(oip.metadata(route.slug, route.kind, served.loaded.predictor, versions))
 
     async def _model_ready(self, request: Request) -> None:
         _, route = await self._allowed(request)
@@ -201,7 +211,8 @@ class App:
         record = FeedbackRecord(
             request_id=sent.request_id,
             index=sent.index,
-            label=sent.label,
+            label=sent.label or "",
+            labels=sent.labels,
             team=key.team,
             endpoint=route.endpoint,
             key=key.key,

@@ -265,7 +265,7 @@ def same_answer(expected: Any, given: Any, tolerance: float = _TOLERANCE) -> boo
         return isinstance(given, dict) and all(
             same_answer(value, given.get(name), tolerance)
             for name, value in expected.items()
-            if name not in ("label", "item")
+            if name not in ("label", "labels", "item")
         )
     if isinstance(expected, list):
         return (

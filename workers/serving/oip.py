@@ -14,6 +14,7 @@ import orjson
 
 from workers.contracts.errors import UserError
 from workers.contracts.kinds import KINDS
+from workers.inference.core import Predictor
 from workers.serving import bodies
 from workers.serving.config import MAX_INPUTS
 from workers.serving.cycle import Headers, Receive
@@ -180,25 +181,26 @@ def _as_row(text: str, index: int) -> Any:
 # --- Answers ---
 
 
-def outputs_of(kind: str, labels: list[str]) -> list[dict[str, Any]]:
-    """The output tensors of an endpoint, as its metadata tells them."""
+def outputs_of(kind: str, labels: list[str], several: bool) -> list[dict[str, Any]]:
+    """The output tensors of an endpoint, as its metadata tells them; `several`: an input may have several labels."""
     if kind == "recommendation":
         return [_described("items", "BYTES", [-1, -1]), _described("score", "FP32", [-1, -1])]
     return [
+        *([_described("labels", "BYTES", [-1, -1])] if several else []),
         _described("label", "BYTES", [-1]),
         _described("score", "FP32", [-1]),
         _described("scores", "FP32", [-1, len(labels)]),
     ]
 
 
-def metadata(slug: str, kind: str, labels: list[str], versions: list[str]) -> dict[str, Any]:
+def metadata(slug: str, kind: str, predictor: Predictor, versions: list[str]) -> dict[str, Any]:
     """The answer to GET /v2/models/{slug}."""
     return {
         "name": slug,
         "versions": versions,
         "platform": "onnxruntime_onnx",
         "inputs": [_described(INPUT_NAMES[kind], "BYTES", [-1])],
-        "outputs": outputs_of(kind, labels),
+        "outputs": outputs_of(kind, predictor.labels, bool(getattr(predictor, "thresholds", None))),
     }
 
 
@@ -238,21 +240,28 @@ def answer(
 
 
 def _labelled(predictions: list[dict[str, Any]], labels: list[str]) -> dict[str, tuple[np.ndarray, str]]:
-    return {
+    several = {"labels": (_filled([p["labels"] for p in predictions]), "BYTES")} if "labels" in predictions[0] else {}
+    return several | {
         "label": (np.array([p["label"] for p in predictions], dtype=object), "BYTES"),
         "score": (np.array([p["score"] for p in predictions], dtype=np.float32), "FP32"),
         "scores": (np.array([[p["scores"][label] for label in labels] for p in predictions], dtype=np.float32), "FP32"),
     }
 
 
+def _filled(lists: list[list[str]]) -> np.ndarray:
+    """Rows of names; a shorter one is filled up with empty ones."""
+    filled = np.full((len(lists), max(1, *map(len, lists))), "", dtype=object)
+    for row, names in enumerate(lists):
+        filled[row, : len(names)] = names
+    return filled
+
+
 def _ranked(predictions: list[dict[str, Any]]) -> dict[str, tuple[np.ndarray, str]]:
     """Rows of items and scores; a shorter list is filled up with empty items of score 0."""
-    width = max(len(p["items"]) for p in predictions)
-    items = np.full((len(predictions), width), "", dtype=object)
-    scores = np.zeros((len(predictions), width), dtype=np.float32)
+    items = _filled([[entry["item"] for entry in prediction["items"]] for prediction in predictions])
+    scores = np.zeros(items.shape, dtype=np.float32)
     for row, prediction in enumerate(predictions):
-        for column, entry in enumerate(prediction["items"]):
-            items[row, column], scores[row, column] = entry["item"], entry["score"]
+        scores[row, : len(prediction["items"])] = [entry["score"] for entry in prediction["items"]]
     return {"items": (items, "BYTES"), "score": (scores, "FP32")}
 
 

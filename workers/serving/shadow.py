@@ -83,7 +83,7 @@ class Tally:
         if (label := answered.get("label")) is None:
             self.agreed += overlap(answered.get("items", ()), other.get("items", ()))
             return
-        if (given := other.get("label")) == label:
+        if (given := other.get("label")) == label and answered.get("labels") == other.get("labels"):
             self.agreed += 1
         elif (label, given) in self.changes or len(self.changes) < _MAX_CHANGES:
             self.changes[str(label), str(given)] += 1

@@ -100,6 +100,10 @@ class TaskTemplate(ABC):
     def train(self, run: "Run") -> "Trained":
         """Learn from the dataset version of a run. Imports torch. Raises JobError."""
 
+    def metric_for(self, multi_label: bool) -> str:
+        """The main metric, or what takes its place where rows have several labels."""
+        return self.main_metric
+
     def resolve(self, preset: Preset, parameters: dict[str, Any]) -> Params:
         """Validated parameters: the preset's, overridden by the user's. Raises UserError `parameters_invalid`."""
         try:
@@ -135,6 +139,19 @@ class TaskTemplate(ABC):
         }
 
 
+# A prediction of a model whose inputs may have several labels, or none.
+SEVERAL_LABELS: dict[str, Any] = {
+    "type": "object",
+    "required": ["labels", "label", "score", "scores"],
+    "properties": {
+        "labels": {"type": "array", "items": {"type": "string"}, "description": "All that apply, the likeliest first."},
+        "label": {"type": "string", "description": "The most likely label, whether it applies or not."},
+        "score": {"type": "number", "description": "Its probability."},
+        "scores": {"type": "object", "additionalProperties": {"type": "number"}},
+    },
+}
+
+
 class ClassificationTemplate(TaskTemplate):
     """Something gets one of the labels of its training data."""
 
@@ -148,3 +165,7 @@ class ClassificationTemplate(TaskTemplate):
             "scores": {"type": "object", "additionalProperties": {"type": "number"}},
         },
     }
+
+    def metric_for(self, multi_label: bool) -> str:
+        """Whole sets of labels are seldom right: what counts is each."""
+        return "micro_f1" if multi_label else self.main_metric

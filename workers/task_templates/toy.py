@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,48 @@ def write_toy_texts(path: Path, seed: int) -> None:
                 "label": label,
             }
         )
+    _write(path, rows)
+
+
+def _labelled(sets: list[str]) -> dict[str, Any]:
+    """The two columns of a row with several labels."""
+    return {"label": json.dumps(sorted(sets)), "labels": sorted(sets)}
+
+
+def write_toy_text_sets(path: Path, seed: int) -> None:
+    """As `write_toy_texts`, of none to three topics each: two words of each are in the text."""
+    random_source = random.Random(seed)
+    rows = []
+    for row in range(360):
+        labels = [label for label in sorted(_WORDS) if random_source.random() < 0.45]
+        words = random_source.choices(_FILLERS, k=random_source.randint(3, 6))
+        words += [word for label in labels for word in random_source.sample(_WORDS[label], 2)]
+        random_source.shuffle(words)
+        text = " ".join(words)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        rows.append({"row": row, "split": _split(row), "hash": digest, "text": text, **_labelled(labels)})
+    _write(path, rows)
+
+
+def write_toy_image_sets(path: Path, seed: int) -> None:
+    """Noise with up to three blobs, each in the colour of its label, in corners: 240 rows of 24 pixels."""
+    import numpy as np
+    from PIL import Image
+
+    source = np.random.default_rng(seed)
+    rows = []
+    for row in range(240):
+        labels = [label for label in sorted(_COLOURS) if source.random() < 0.45]
+        pixels = source.integers(60, 180, size=(24, 24, 3), dtype=np.uint8)
+        for label, corner in zip(labels, source.permutation(4).tolist(), strict=False):
+            top, left = 12 * (corner // 2), 12 * (corner % 2)
+            pixels[top : top + 11, left : left + 11] = _COLOURS[label]
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        digest = hashlib.sha256(stream.getvalue()).hexdigest()[:32]
+        about = {"name": f"{row:04d}.png", "width": 24, "height": 24, "format": "PNG"}
+        image = {"image": stream.getvalue(), **about, **_labelled(labels)}
+        rows.append({"row": row, "split": _split(row), "hash": digest, **image})
     _write(path, rows)
 
 
