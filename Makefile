@@ -55,12 +55,26 @@ format: install
 	@$(BIN)/ruff format .
 
 # Serving needs nothing, and PEERS=1 installs other servers to stand beside it; the others run where the data is.
+# QUICK=1 goes through all of serving in some minutes, to see that it runs: its figures say little.
+SERVING := image steady fairness processes memory start swap rollout idle kills batch
+QUICK_run := --seconds 1 --rounds 1
+QUICK_image := --seconds 1 --rounds 1
+QUICK_steady := --seconds 2 --rounds 1
+QUICK_fairness := --seconds 1 --rounds 1
+QUICK_processes := --seconds 1 --rounds 1
+QUICK_memory := --requests 20000
+QUICK_start := --rounds 1
+QUICK_swap := --swaps 2
+QUICK_rollout := --swaps 2 --clients 20
+QUICK_idle := --connections 1000 --seconds 1 --rounds 1
+QUICK_kills := --kills 2
+QUICK_batch := --rounds 1 --rows 4000
 # Training beside its peers takes some hours, and SEEDS=1 a third of them.
 DATA ?= ../shared/data
 SEEDS ?= 3
 bench: install
-	@$(BIN)/python benchmarks/serving/run.py $(if $(PEERS),--peers)
-	@for name in image steady fairness memory start swap idle kills; do $(BIN)/python benchmarks/serving/$$name.py || exit 1; done
+	@$(BIN)/python benchmarks/serving/run.py $(if $(PEERS),--peers) $(if $(QUICK),$(QUICK_run))
+	@$(foreach name,$(SERVING),$(BIN)/python benchmarks/serving/$(name).py $(if $(QUICK),$(QUICK_$(name))) &&) true
 	@$(if $(wildcard $(DATA)/sms.csv),$(BIN)/python benchmarks/ingest/measure.py $(DATA)/sms.csv text,echo "No $(DATA)/sms.csv: ingest is not measured")
 
 bench-training: install

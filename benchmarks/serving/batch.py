@@ -1,22 +1,30 @@
 """Batch prediction against a loop over the same predictor, in rows per second.
 
-    python -m benchmarks.serving.batch BUNDLE FILE KIND [ROUNDS]
+    python benchmarks/serving/batch.py [BUNDLE FILE KIND] [--rounds 5] [--rows 40000]
 
 The loop holds all rows in memory and does nothing but `predictor.predict` on lists of 256 (32 of images); the batch
 prediction reads the file, predicts, keeps checkpoints and writes the answered file, as a runner's child does. Rounds
 alternate; what is printed are medians, and the ratio within each round. Loading the model counts for neither.
 """
 
+import argparse
+import gzip
+import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.serving import models
+from benchmarks.serving.servers import Table, machine
 from workers.batch.run import answer_file
 from workers.batch.sources import open_source
 from workers.batch.staging import Staging
@@ -63,30 +71,57 @@ def timed(work: Callable[[], object]) -> Times:
     return Times(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def main(arguments: list[str]) -> None:
-    """Measure and print."""
-    bundle, source, kind = Path(arguments[0]), Path(arguments[1]), cast(DatasetKind, arguments[2])
-    rounds = int(arguments[3]) if len(arguments) > 3 else 5
+def made(folder: Path, rows: int) -> Iterator[tuple[Path, Path, DatasetKind]]:
+    """The small models of the other benches, and a file for each: a table of texts, compressed; a zip of images."""
+    rng, words = random.Random(0), models.TEXT.split()
+    texts = folder / "texts.csv.gz"
+    with gzip.open(texts, "wt", encoding="utf-8", compresslevel=1) as out:
+        out.write("id,text\n")
+        out.writelines(f"{number},{' '.join(rng.choices(words, k=18))}\n" for number in range(rows))
+    yield models.text_bundle(folder / "text.zip"), texts, "text"
+    images = folder / "images.zip"
+    with zipfile.ZipFile(images, "w") as packed:
+        for number in range(rows // 20):
+            packed.writestr(f"{number}.jpg", models.jpeg())
+    yield models.image_bundle(folder / "image.zip"), images, "image"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("own", nargs="*", metavar="BUNDLE FILE KIND", help="instead of the small models of the others")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=40_000, help="of texts; images are a twentieth of that")
+    options = parser.parse_args()
+    print(machine())
     with tempfile.TemporaryDirectory() as folder:
-        first = job(Path(folder) / "first", bundle, source, kind)
-        predictor = open_bundle(first.inputs / "bundle.zip").predictor
-        spec, size = first.spec().batch, KINDS[kind].max_inputs
-        assert spec is not None
-        with Staging(first, spec) as staging, closing(open_source(staging, spec, predictor.manifest)) as opened:
-            inputs = [raw for block in opened.blocks(size, 0) for raw in block.inputs if raw is not None]
-        loops, jobs = [], []
-        for number in range(rounds):
-            job_dir = job(Path(folder) / f"round-{number}", bundle, source, kind)
-            loops.append(timed(lambda: loop(predictor, inputs, size)))
-            jobs.append(timed(partial(answer_file, job_dir, predictor)))
-    print(f"{len(inputs):,} rows, {rounds} rounds")
+        cases = (
+            [(Path(options.own[0]), Path(options.own[1]), cast(DatasetKind, options.own[2]))] if options.own else None
+        )
+        title = "Batch prediction against a loop over the same model (ratio: median, least and most of the rounds)"
+        table = Table(title, "kind", "rows", "clock", "loop rows/s", "job rows/s", "ratio", "least", "most")
+        for number, case in enumerate(own or made(Path(folder), options.rows)):
+            compare(Path(folder) / str(number), *case, options.rounds, table)
+
+
+def compare(folder: Path, bundle: Path, source: Path, kind: DatasetKind, rounds: int, table: Table) -> None:
+    """Measure and print."""
+    first = job(folder / "first", bundle, source, kind)
+    predictor = open_bundle(first.inputs / "bundle.zip", cores=1).predictor
+    spec, size = first.spec().batch, KINDS[kind].max_inputs
+    assert spec is not None
+    with Staging(first, spec) as staging, closing(open_source(staging, spec, predictor.manifest)) as opened:
+        inputs = [raw for block in opened.blocks(size, 0) for raw in block.inputs if raw is not None]
+    loops, jobs = [], []
+    for number in range(rounds):
+        job_dir = job(folder / f"round-{number}", bundle, source, kind)
+        loops.append(timed(lambda: loop(predictor, inputs, size)))
+        jobs.append(timed(partial(answer_file, job_dir, predictor)))
     for name in Times._fields:
         bare, whole = ([getattr(one, name) for one in times] for times in (loops, jobs))
         ratios = [alone / all_of_it for alone, all_of_it in zip(bare, whole, strict=True)]
-        rates = [f"{len(inputs) / statistics.median(times):,.0f}" for times in (bare, whole)]
-        print(f"{name:>5}: in process {rates[0]} rows/s, as a job {rates[1]};", end=" ")
-        print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+        rates = [len(inputs) / statistics.median(times) for times in (bare, whole)]
+        table.row(kind, len(inputs), name, *rates, statistics.median(ratios), min(ratios), max(ratios))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
