@@ -94,7 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
-        cases = (
+        own = (
             [(Path(options.own[0]), Path(options.own[1]), cast(DatasetKind, options.own[2]))] if options.own else None
         )
         title = "Batch prediction against a loop over the same model (ratio: median, least and most of the rounds)"
