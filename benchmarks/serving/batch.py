@@ -94,9 +94,7 @@ def main() -> None:
     options = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
-        own = (
-            [(Path(options.own[0]), Path(options.own[1]), cast(DatasetKind, options.own[2]))] if options.own else None
-        )
+        own = [(Path(options.own[0]), Path(options.own[1]), cast(DatasetKind, options.own[2]))] if options.own else None
         title = "Batch prediction against a loop over the same model (ratio: median, least and most of the rounds)"
         table = Table(title, "kind", "rows", "clock", "loop rows/s", "job rows/s", "ratio", "least", "most")
         for number, case in enumerate(own or made(Path(folder), options.rows)):
