@@ -99,6 +99,12 @@ class ImportForm(forms.Form):
         return values
 
 
+class NameForm(forms.Form):
+    """What a dataset is called."""
+
+    name = forms.CharField(label=_("Name"), max_length=Dataset._meta.get_field("name").max_length)
+
+
 class RelabelForm(forms.Form):
     """Another label for one row; with `several`, the labels that stay and one more."""
 

@@ -1,20 +1,33 @@
 """A dataset version's numbers, arranged for reading. Nothing is computed here that the import has not counted."""
 
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 from django.template.defaultfilters import filesizeformat
 from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import ngettext
 
 from apps.core.templatetags.slipway import number, percent
+from apps.datasets import browse, edits
 from apps.datasets.kinds import WORDS
 from apps.datasets.models import DatasetVersion, Kind
+from workers.ingest.repairs import by_name
 
 SHOWN_CLASSES = 12
 
 Fact = tuple[str, str]
+# What the kinds of change between two versions are called.
+CHANGES: Final = {
+    "added": _lazy("Added"),
+    "removed": _lazy("Removed"),
+    "relabelled": _lazy("Other label"),
+    "changed": _lazy("Other text"),
+    "moved": _lazy("Other split"),
+}
 
 
 def figures(version: DatasetVersion) -> list[dict[str, str]]:
@@ -85,7 +98,7 @@ def format_name(format: str) -> str:
 def facts(version: DatasetVersion) -> list[Fact]:
     """Small facts about the file and what is in it."""
     profile = version.profile
-    found: list[Fact] = [(_("File"), version.source_name), (_("Format"), format_name(str(profile.get("format", ""))))]
+    found: list[Fact] = [(_("File"), version.source_name), (_("Format"), _format(profile))]
     if profile.get("sheet"):
         found.append((_("Sheet"), str(profile["sheet"])))
     if profile.get("files"):
@@ -102,6 +115,44 @@ def facts(version: DatasetVersion) -> list[Fact]:
     if profile.get("formats"):
         found.append((_("Image formats"), ", ".join(f"{name} {number(n)}" for name, n in profile["formats"].items())))
     return [fact for fact in found if fact[1]]
+
+
+def issue_cards(version: DatasetVersion) -> dict[str, list[dict[str, Any]]]:
+    """What the data doctor found, with what can be done: `look` is worth a look, `know` is told for completeness."""
+    repairs = edits.repairs_for(version)
+    rows = browse.issue_counts(version)
+    cards = [
+        {**issue, "repairs": repairs.get(issue["code"], []), "has_rows": issue["code"] in rows}
+        for issue in edits.issues(version)
+    ]
+    know = [card for card in cards if card["severity"] == "info"]
+    return {"look": [card for card in cards if card["severity"] != "info"], "know": know}
+
+
+def lineage(versions: Iterable[DatasetVersion]) -> list[dict[str, Any]]:
+    """How each version came about, the newest first: what was done, and how many rows it changed."""
+    return [{"version": version, "what": _done(version), "changed": _changed(version)} for version in versions]
+
+
+def _done(version: DatasetVersion) -> str:
+    if version.repair and version.origin == DatasetVersion.Origin.REPAIR:
+        return by_name(version.repair).title
+    return version.source_name if version.origin == DatasetVersion.Origin.IMPORT else ""
+
+
+def _changed(version: DatasetVersion) -> str:
+    edit = version.profile.get("edit", {}) if version.origin != DatasetVersion.Origin.RESTORED else {}
+    words = {
+        "dropped": ngettext("%(n)s row removed", "%(n)s rows removed", edit.get("dropped", 0)),
+        "relabelled": ngettext("%(n)s label changed", "%(n)s labels changed", edit.get("relabelled", 0)),
+        "changed": ngettext("%(n)s text changed", "%(n)s texts changed", edit.get("changed", 0)),
+        "moved": ngettext("%(n)s row moved", "%(n)s rows moved", edit.get("moved", 0)),
+    }
+    return ", ".join(text % {"n": number(edit[name])} for name, text in words.items() if edit.get(name))
+
+
+def _format(profile: dict[str, Any]) -> str:
+    return "" if profile.get("format") == "edit" else format_name(str(profile.get("format", "")))
 
 
 def _day(text: str) -> str:

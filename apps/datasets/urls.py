@@ -2,13 +2,19 @@
 
 from django.urls import path
 
-from apps.datasets import row_views, views
+from apps.datasets import edit_views, row_views, views
 
 urlpatterns = [
     path("projects/<str:project_id>/datasets", views.datasets, name="datasets"),
     path("projects/<str:project_id>/datasets/new", views.new, name="new"),
+    path("projects/<str:project_id>/datasets/trash", edit_views.trash, name="trash"),
     path("projects/<str:project_id>/datasets/new/<str:upload_id>", views.preview, name="preview"),
     path("datasets/<str:dataset_id>", views.dataset, name="dataset"),
+    path("datasets/<str:dataset_id>/settings", edit_views.settings, name="settings"),
+    path("datasets/<str:dataset_id>/trash", edit_views.put_into_trash, name="put-into-trash"),
+    path("datasets/<str:dataset_id>/untrash", edit_views.untrash, name="untrash"),
+    path("datasets/<str:dataset_id>/repair", edit_views.repair, name="repair"),
+    path("datasets/<str:dataset_id>/diff", edit_views.diff, name="diff"),
     path("datasets/<str:dataset_id>/restore/<int:number>", views.restore, name="restore"),
     path("datasets/<str:dataset_id>/rows", row_views.rows, name="rows"),
     path("datasets/<str:dataset_id>/rows/<int:row>/label", row_views.relabel, name="relabel"),

@@ -16,7 +16,7 @@ from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.datasets import actions, browse, profile
 from apps.datasets.access import dataset_for, upload_for, version_for
 from apps.datasets.forms import ImportForm
-from apps.datasets.models import DatasetVersion, Upload
+from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.projects.access import project_for
 from apps.projects.models import Project
 from apps.training import live
@@ -30,7 +30,10 @@ def datasets(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The datasets of a project, newest first."""
     project = project_for(request.user, project_id)
     rows = paginate(request, project.datasets.prefetch_related("versions"))
-    return page(request, "datasets/datasets.html", project=project, rows=rows, datasets=rows.object_list)
+    in_trash = Dataset.every.in_trash().filter(project=project).count()
+    return page(
+        request, "datasets/datasets.html", project=project, rows=rows, datasets=rows.object_list, in_trash=in_trash
+    )
 
 
 @login_required
@@ -98,10 +101,13 @@ def dataset(request: SignedInRequest, dataset_id: str) -> HttpResponse:
     version = version_for(request.user, dataset_id, request.GET.get("version"))
     found = version.dataset
     job = version.jobs.filter(kind="ingest").order_by("-created").first()
+    versions = list(found.versions.select_related("created_by", "parent"))
     context: dict[str, Any] = {
         "dataset": found,
         "version": version,
-        "versions": found.versions.select_related("created_by"),
+        "versions": versions,
+        "latest": found.latest,
+        "lineage": profile.lineage(versions),
         "job": job,
         "situation": live.situation(job) if job and not job.is_over else None,
     }
@@ -113,6 +119,7 @@ def dataset(request: SignedInRequest, dataset_id: str) -> HttpResponse:
             "splits": profile.splits(version),
             "charts": profile.charts(version),
             "own_columns": profile.own_columns(version),
+            "issues": profile.issue_cards(version),
         }
     return page(request, "datasets/dataset.html", fragment="datasets/_version.html", project=found.project, **context)
 
