@@ -86,3 +86,65 @@ def test_bad_rows_are_shown_and_a_label_is_corrected(project: Page, tmp_path: Pa
     expect(project.get_by_role("button", name="Version 2")).to_be_visible()
     expect(project.get_by_text("60 rows are ready")).to_be_visible(timeout=60_000)
     expect(project.locator(".bars").first).to_contain_text("31")
+
+
+def test_data_is_repaired_corrected_compared_and_taken_back(project: Page, tmp_path: Path) -> None:
+    lines = ["text,label"] + [f"a fine day number {n},good" for n in range(15)]
+    lines += [f"a <b>bad</b> day number {n},bad" for n in range(15)] + ["write to me@mail.example.org,Good"]
+    file = tmp_path / "days.csv"
+    file.write_text("\n".join(lines) + "\n")
+    driving.upload(project, file)
+    project.get_by_role("button", name="Import", exact=True).click()
+    expect(project.get_by_text("31 rows are ready")).to_be_visible(timeout=60_000)
+
+    # Seen before it is done.
+    issue = project.locator(".issue-line", has_text="e-mail addresses")
+    issue.get_by_role("link", name="Repair").click()
+    expect(project.get_by_text("1 text will change.")).to_be_visible()
+    expect(project.locator(".change-table tbody tr")).to_contain_text("write to [email]")
+    project.get_by_role("button", name="Make version 2").click()
+    expect(project.get_by_text("31 rows are ready")).to_be_visible(timeout=60_000)
+    expect(project.locator(".issue-line", has_text="e-mail addresses")).to_have_count(0)
+    expect(project.locator("#versions")).to_contain_text("Mask personal data · 1 text changed")
+
+    # A finding without a repair that was pressed stays, and leads to its rows.
+    project.get_by_text("good to know").click()
+    markup = project.locator(".issue-line", has_text="Texts hold HTML")
+    markup.locator("summary").click()
+    with project.expect_navigation():
+        markup.get_by_role("link", name="Show these rows").click()
+    expect(project.locator("#rows-list")).to_contain_text("15 rows")
+    project.go_back()
+
+    address = project.url.partition("?")[0]
+    csrf = {"X-CSRFToken": next(one["value"] for one in project.context.cookies() if "csrf" in one["name"])}
+    rows = address.replace("/datasets/", "/api/v1/datasets/") + "/rows"
+    body = {"changes": [{"row": 0, "label": "bad"}, {"row": 1, "drop": True}]}
+    assert project.request.patch(rows, data=body, headers={**csrf, "Referer": address}).status == 202
+    project.goto(f"{address}?version=3")
+    expect(project.get_by_text("30 rows are ready")).to_be_visible(timeout=60_000)
+
+    project.locator("#versions li").first.get_by_role("link", name="What changed").click()
+    tabs = project.get_by_role("navigation", name="Kinds of change")
+    expect(tabs).to_contain_text("Removed 1")
+    tabs.get_by_role("link", name="Other label 1").click()
+    expect(project.locator(".change-table tbody td").nth(1)).to_contain_text("good")
+    expect(project.locator(".change-table tbody td").nth(2)).to_contain_text("bad")
+    project.get_by_label("From").select_option("1")
+    expect(tabs).to_contain_text("Other text 1")
+
+    project.goto(f"{address}?version=1")
+    project.get_by_role("button", name="Make it the newest").click()
+    expect(project.locator("#versions")).to_contain_text("v4 · Restored of v1")
+    expect(project.get_by_text("31 rows are ready")).to_be_visible()
+
+    project.get_by_role("link", name="Dataset settings").click()
+    project.get_by_label("Name").fill("Days of the year")
+    project.get_by_role("button", name="Save").click()
+    expect(project.get_by_role("heading", name="Days of the year")).to_be_visible()
+    project.get_by_role("link", name="Dataset settings").click()
+    project.once("dialog", lambda dialog: dialog.accept())
+    project.get_by_role("button", name="Move to the trash").click()
+    project.get_by_role("link", name="1 dataset in the trash").click()
+    project.get_by_role("button", name="Take back").click()
+    expect(project.get_by_role("heading", name="Days of the year")).to_be_visible()
