@@ -245,6 +245,47 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "The texts are in several scripts.",
                 "Fine where your model will meet all of them; the report shows how it does in each.",
             ),
+            "image_tiny": (
+                422,
+                "Images are less than 16 pixels wide or high.",
+                "Little can be seen on them: use the originals, unless they are icons.",
+            ),
+            "image_huge": (
+                422,
+                "Images have sides of more than 6,000 pixels.",
+                "Nothing to do: the model sees them scaled down, small details may be lost.",
+            ),
+            "image_stretched": (
+                422,
+                "Images are more than four times as long as they are wide.",
+                "Cut out what matters: the model sees a square.",
+            ),
+            "image_blank": (
+                422,
+                "Images are of one colour, with nothing on them.",
+                "Remove them, unless blank is what the class means.",
+            ),
+            "image_animated": (422, "Images are animated.", "Nothing to do: the first picture of each is used."),
+            "image_cmyk": (
+                422,
+                "Images are in the colours of print (CMYK).",
+                "Nothing to do: they are converted. Save them as RGB where colours must be exact.",
+            ),
+            "image_rotated": (
+                422,
+                "Images lie on their side and say so in their EXIF data.",
+                "Nothing to do: they are turned upright before they are used.",
+            ),
+            "image_grey": (
+                422,
+                "Images are grey though stored in colour.",
+                "Fine if your model will meet grey images; otherwise look where their colours went.",
+            ),
+            "image_grey_mixed": (
+                422,
+                "Classes hold grey images beside coloured ones.",
+                "Make sure that grey is no sign of the class: the model would learn that instead.",
+            ),
             "user_once": (
                 422,
                 "Users with a single interaction.",

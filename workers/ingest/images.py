@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
+from workers.ingest.image_look import Look, look
 from workers.ingest.records import Problem
 
 # Pillow format → the name in data.parquet. Decoders for anything else are never reached, whatever a file is called.
@@ -28,6 +29,7 @@ class Decoded(NamedTuple):
     format: str
     width: int
     height: int
+    look: Look
 
 
 def magic(data: bytes) -> str | None:
@@ -60,6 +62,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
                     message = f"The image has {width} × {height} pixels; {max_pixels:,} are allowed."
                     return Problem("image_too_large", message)
                 image.load()
+                seen = look(image)
     except Image.DecompressionBombError:
         return Problem("image_too_large", "The image has far more pixels than allowed.")
     except MemoryError:
@@ -69,7 +72,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
         if opened and (any(word in text for word in _MESSAGES_OF_TRUNCATION) or _ends_early(data, format)):
             return Problem("image_truncated", "The image ends too early.")
         return Problem("image_unreadable", "The image cannot be decoded.", value=str(error)[:200])
-    return Decoded(FORMATS[format], width, height)
+    return Decoded(FORMATS[format], width, height, seen)
 
 
 def _ends_early(data: bytes, format: str) -> bool:

@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
-from workers.ingest import finish, hashing, image_lists, items, layout, splits
+from workers.ingest import finish, hashing, image_doctor, image_lists, items, layout, near, splits
 from workers.ingest.archives.entries import Archive, Entry
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.image_lists import Lists
+from workers.ingest.image_look import Looks
 from workers.ingest.images import Decoded, decode
 from workers.ingest.label_sets import OPTION
 from workers.ingest.layout import Folder, Place
@@ -47,6 +48,7 @@ class _Kept:
         self.heights = array("I")
         self.bytes = array("q")
         self.names: list[str] = []
+        self.looks = Looks()
         self.formats: Counter[str] = Counter()
         self.folder_codes: dict[Folder, int] = {}
 
@@ -58,6 +60,7 @@ class _Kept:
         self.heights.append(found.height)
         self.bytes.append(len(image.data))
         self.names.append(image.name)
+        self.looks.add(found.look)
         self.formats[found.format] += 1
 
 
@@ -84,6 +87,10 @@ def _finish(ctx: Import, kept: _Kept, lists: Lists, format: str) -> IngestResult
     if len(kept.hashes) and not len(labelled):
         raise JobError("archive_no_classes", evidence=f"For example: {kept.names[0][:200]}")
     items.check(ctx, labelled)
+    widths, heights = (np.frombuffer(sizes, np.uint32)[keep] for sizes in (kept.widths, kept.heights))
+    names = [kept.names[row] for row in np.flatnonzero(keep).tolist()]
+    image_doctor.tell(ctx, image_doctor.Images(names, kept.looks.traits[keep], widths, heights), labelled)
+    looks = near.Thumbnails(kept.looks.hashes[keep], kept.looks.grey[keep], widths / heights, kept.looks.traits[keep])
     return items.write(
         ctx,
         labelled,
@@ -92,12 +99,13 @@ def _finish(ctx: Import, kept: _Kept, lists: Lists, format: str) -> IngestResult
         columns=column_types(IMAGE_SCHEMA),
         mapping=dict(ctx.spec.mapping),
         keep=keep,
+        first=near.of_images(ctx, labelled.hashes, looks),
         what="images",
         profile={
             "format": format,
             **({"lists": lists.names} if lists.names else {}),
-            "width": summary(np.frombuffer(kept.widths, np.uint32)[keep]),
-            "height": summary(np.frombuffer(kept.heights, np.uint32)[keep]),
+            "width": summary(widths),
+            "height": summary(heights),
             "bytes": summary(np.frombuffer(kept.bytes, np.int64)[keep]),
             "formats": dict(sorted(kept.formats.items())),
         },

@@ -1,0 +1,162 @@
+"""What a decoded image looks like, from a thumbnail of it: colour, orientation, frames, and a perceptual hash."""
+
+from array import array
+from contextlib import suppress
+from enum import IntFlag
+from functools import cache
+from typing import Final, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageChops
+
+Hashes = npt.NDArray[np.uint64]
+Pixels = npt.NDArray[np.uint8]
+# The thumbnail that is hashed, and the one that is kept for comparing.
+_SIDE: Final = 32
+_KEPT_SIDE: Final = 16
+# In numbers from 0 to 255: what JPEG makes of equal channels, and what noise makes of one colour.
+_ALIKE: Final = 8
+_DETAIL: Final = 256
+# Modes that Pillow scales as they are.
+_SCALED: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
+_ORIENTATION: Final = 0x0112
+_BATCH: Final = 512
+
+
+class Trait(IntFlag):
+    """What may be said of an image. `GREY`: it has no colours; `GREY_IN_COLOUR`: and is stored as if it had."""
+
+    NONE = 0
+    ANIMATED = 1
+    CMYK = 2
+    ROTATED = 4
+    GREY = 8
+    GREY_IN_COLOUR = 16
+    BLANK = 32
+
+
+class Look(NamedTuple):
+    """Traits, and the image as 32 × 32 bytes of grey."""
+
+    traits: Trait
+    grey: bytes
+
+
+def look(image: Image.Image) -> Look:
+    """Look at an image that is decoded. Takes a small part of the time that decoding does."""
+    small = _small(image)
+    traits = Trait.NONE
+    # The thumbnail says no to most; the others are asked in more detail.
+    if _is_blank(small) and _is_blank(_detail(image)):
+        traits |= Trait.BLANK
+    elif image.mode in ("1", "L", "LA") or image.mode.startswith("I"):
+        traits |= Trait.GREY
+    elif _is_grey(small) and _is_grey(_detail(image)):
+        traits |= Trait.GREY if image.mode == "P" else Trait.GREY | Trait.GREY_IN_COLOUR
+    if image.mode == "CMYK":
+        traits |= Trait.CMYK
+    # Asking a damaged file for its second frame or its EXIF data may fail; its first frame is good.
+    with suppress(OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError):
+        if getattr(image, "is_animated", False):
+            traits |= Trait.ANIMATED
+        if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) in range(2, 9):
+            traits |= Trait.ROTATED
+    return Look(traits, small.convert("L").tobytes())
+
+
+def _small(image: Image.Image) -> Image.Image:
+    """RGB, 32 × 32."""
+    if image.mode not in _SCALED:
+        image = _flat(image)
+    return _flat(image.resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=1.5))
+
+
+def _detail(image: Image.Image) -> Image.Image:
+    """RGB, smaller by whole factors, each side still at least 256 pixels if it had them."""
+    factors = max(1, image.width // _DETAIL), max(1, image.height // _DETAIL)
+    return _flat(image.reduce(factors) if max(factors) > 1 and image.mode in _SCALED else image)
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """RGB, transparency on white."""
+    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    if image.mode.startswith(("I", "F")):
+        # Of 16 bits a pixel the upper ones.
+        return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _is_grey(image: Image.Image) -> bool:
+    red, green, blue = image.split()
+    return all(_range(ImageChops.difference(one, green))[1] <= _ALIKE for one in (red, blue))
+
+
+def _is_blank(image: Image.Image) -> bool:
+    ranges = map(_range, image.split())
+    return all(high - low <= _ALIKE for low, high in ranges)
+
+
+def _range(band: Image.Image) -> tuple[int, int]:
+    low, high = cast("tuple[int, int]", band.getextrema())
+    return low, high
+
+
+class Looks:
+    """What is kept of each image's look: traits, perceptual hash and a smaller thumbnail, 265 bytes each."""
+
+    def __init__(self) -> None:
+        self._traits = array("B")
+        self._hashes = array("Q")
+        self._grey = bytearray()
+        self._waiting: list[bytes] = []
+
+    def add(self, look: Look) -> None:
+        """One more image."""
+        self._traits.append(look.traits)
+        self._waiting.append(look.grey)
+        if len(self._waiting) >= _BATCH:
+            self._settle()
+
+    def _settle(self) -> None:
+        grey = np.frombuffer(b"".join(self._waiting), np.uint8).reshape(-1, _SIDE, _SIDE)
+        self._waiting = []
+        self._hashes.frombytes(perceptual(grey).tobytes())
+        half = _SIDE // _KEPT_SIDE
+        kept = grey.reshape(-1, _KEPT_SIDE, half, _KEPT_SIDE, half).mean(axis=(2, 4), dtype=np.float32)
+        self._grey += kept.astype(np.uint8).tobytes()
+
+    @property
+    def traits(self) -> Pixels:
+        """Of each image the sum of its traits."""
+        return np.frombuffer(self._traits, np.uint8)
+
+    @property
+    def hashes(self) -> Hashes:
+        """Of each image the perceptual hash."""
+        self._settle()
+        return np.frombuffer(self._hashes, np.uint64)
+
+    @property
+    def grey(self) -> Pixels:
+        """uint8 [images, 256]."""
+        self._settle()
+        return np.frombuffer(self._grey, np.uint8).reshape(-1, _KEPT_SIDE**2)
+
+
+def perceptual(grey: Pixels) -> Hashes:
+    """pHash of images, uint8 [images, 32, 32]: which of the 64 lowest frequencies of the cosine transform are above
+    their median (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions")."""
+    low = (_cosines() @ grey.astype(np.float32) @ _cosines().T).reshape(-1, 64)
+    bits = low > np.median(low, axis=1, keepdims=True) if len(low) else low > 0
+    return np.packbits(bits, axis=1).view(np.uint64).reshape(-1)
+
+
+@cache
+def _cosines() -> npt.NDArray[np.float32]:
+    """float32 [8, 32]: the first eight waves of the cosine transform."""
+    wave, place = np.mgrid[0:8, 0:_SIDE]
+    waves: npt.NDArray[np.float32] = np.cos(np.pi * wave * (2 * place + 1) / (2 * _SIDE)).astype(np.float32)
+    return waves
