@@ -133,7 +133,8 @@ def running(home: Path, **variables: str) -> Iterator[Stack]:
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The whole product, in an empty home. Its logs are kept where a test of the session failed."""
     home = Path(tempfile.mkdtemp(prefix="slipway-stack-"))
-    with running(home) as started:
+    # 127.0.0.2 stands for the internet.
+    with running(home, SLIPWAY_IMPORT_NETWORKS="127.0.0.2/32") as started:
         yield started
     if request.session.testsfailed:
         kept = ROOT / "test-results" / f"stack-{int(time.time())}.log"

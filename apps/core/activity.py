@@ -38,6 +38,7 @@ WORDS: dict[str, str | Promise] = {
     "dataset.imported": _("finished importing %(name)s"),
     "dataset.import_failed": _("could not import %(name)s"),
     "dataset.corrected": _("corrected rows of %(name)s"),
+    "dataset.appended": _("added rows to %(name)s"),
     "dataset.repaired": _("repaired %(name)s"),
     "dataset.renamed": _("renamed the dataset to %(name)s"),
     "dataset.trashed": _("put the dataset %(name)s into the trash"),

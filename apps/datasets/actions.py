@@ -6,10 +6,12 @@ from django.db import transaction
 
 from apps.core import audit
 from apps.core.throttle import throttled
-from apps.datasets.edits import MAX_LABEL_CHARS, correct_rows, repair_version, restore_version
-from apps.datasets.models import Dataset, DatasetVersion, Upload
+from apps.datasets import sources as files
+from apps.datasets.edits import MAX_LABEL_CHARS, append_files, correct_rows, repair_version, restore_version
+from apps.datasets.models import Dataset, DatasetVersion, Kind
+from apps.datasets.sources import Source
 from apps.datasets.trash import rename_dataset, trash_dataset, untrash_dataset
-from apps.datasets.uploads import begin_upload, cancel_upload, ensure_stored, store_upload
+from apps.datasets.uploads import begin_upload, cancel_upload, store_upload
 from apps.projects.models import Project
 from apps.teams.access import require
 from apps.teams.models import User
@@ -22,6 +24,7 @@ from workers.contracts.manifest import SUSPECTS, IngestResult, TrainResult
 
 __all__ = [
     "MAX_LABEL_CHARS",
+    "append_files",
     "begin_upload",
     "cancel_upload",
     "check_mapping",
@@ -48,34 +51,45 @@ State = DatasetVersion.State
 
 @throttled("dataset")
 def create_dataset(
-    *, actor: User, project: Project, name: str, kind: str, upload: Upload, mapping: dict[str, str] | None = None
+    *,
+    actor: User,
+    project: Project,
+    name: str,
+    kind: str,
+    sources: list[Source],
+    mapping: dict[str, str] | None = None,
+    header: bool | None = None,
 ) -> DatasetVersion:
-    """A dataset made of an upload: its first version, which an ingest job fills.
+    """A dataset made of files (see apps.datasets.sources): its first version, which an ingest job fills.
 
-    `mapping` says which column is what, {"text": "review", …}; what it leaves out is guessed. Raises UserError
-    `invalid`, `conflict` (archived project), `upload_incomplete`, `upload_gone`.
+    `mapping` says which column is what, {"text": "review", …}; what it leaves out is guessed, and so is whether the
+    first row is a header where that is not said. Raises UserError `invalid`, `conflict` (archived project).
     """
     require(actor, project.team_id, "write")
     roles = dict(mapping or {})
     check_mapping(kind, roles)
+    if len(sources) > 1 and kind == Kind.IMAGE:
+        raise UserError("invalid", fields=[{"field": "file", "message": "Images come in one archive."}])
     if project.archived:
         raise UserError("conflict", "The project is archived.")
-    if upload.team_id != project.team_id or upload.created_by_id != actor.pk:
-        raise UserError("not_found")
-    ensure_stored(upload)
     with transaction.atomic():
         dataset = Dataset.objects.create(project=project, name=name.strip(), kind=kind, created_by=actor)
         version = DatasetVersion.objects.create(
             dataset=dataset,
             number=1,
-            source_key=upload.key,
-            source_name=upload.filename,
+            **files.fields(sources),
             mapping=roles,
+            options={} if header is None else {"header": header},
             created_by=actor,
         )
         queue_ingest(actor=actor, version=version)
         audit.record(
-            actor=actor, team=project.team, project=project, event="dataset.created", noun=dataset, bytes=upload.size
+            actor=actor,
+            team=project.team,
+            project=project,
+            event="dataset.created",
+            noun=dataset,
+            bytes=sum(one.bytes for one in sources),
         )
     return version
 

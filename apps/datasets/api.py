@@ -15,7 +15,7 @@ from apps.core import api
 from apps.core.downloads import download, download_pieces
 from apps.core.parsers import JsonParser
 from apps.core.schema import paged
-from apps.datasets import actions, browse, conditions, differences, edits
+from apps.datasets import actions, browse, conditions, differences, edits, sources
 from apps.datasets import serializers as s
 from apps.datasets.access import any_dataset_for, dataset_for, upload_for, version_for
 from apps.datasets.models import Dataset, DatasetVersion, Upload
@@ -43,7 +43,7 @@ VERSION = OpenApiParameter("version", int, description="Default: the newest.")
     methods=["POST"],
     request={"multipart/form-data": s.DatasetIn, "application/json": s.DatasetIn},
     responses={202: s.NewVersionOut},
-    summary="Create a dataset from a file or a finished upload",
+    summary="Create a dataset from files, finished uploads or an address",
 )
 @api_view(["GET", "POST"])
 @parser_classes([JsonParser, MultiPartParser])
@@ -64,11 +64,20 @@ def _create(request: Request) -> Response:
     actor = actor_of(request)
     fields = api.read(s.DatasetIn, request)
     project = project_for(actor, fields.pop("project"), need="write")
-    file, upload_id = fields.pop("file", None), fields.pop("upload", "")
     # What is wrong with the rest is said before a large file is stored.
     actions.check_mapping(fields["kind"], fields.get("mapping", {}))
-    upload = upload_for(actor, upload_id) if file is None else _store(request, project, file)
-    return _accepted(actions.create_dataset(actor=actor, project=project, upload=upload, **fields))
+    found = _sources(request, project, fields)
+    return _accepted(actions.create_dataset(actor=actor, project=project, sources=found, **fields))
+
+
+def _sources(request: Request, project: Project, fields: dict[str, Any]) -> list[sources.Source]:
+    """Take `file`, `upload` or `url` out of the fields; files are stored."""
+    actor = actor_of(request)
+    files, ids, url = fields.pop("file", []), fields.pop("upload", []), fields.pop("url", "")
+    if url:
+        return sources.of_url(project.team, url)
+    uploads = [_store(request, project, file) for file in files] or [upload_for(actor, one) for one in ids]
+    return sources.of_uploads(actor, project.team, uploads)
 
 
 def _store(request: Request, project: Project, file: Any) -> Upload:
@@ -166,6 +175,21 @@ def repair(request: Request, dataset_id: str) -> Response:
 
 
 @extend_schema(
+    request={"multipart/form-data": s.AppendIn, "application/json": s.AppendIn},
+    responses={202: s.NewVersionOut},
+    summary="Add the rows of files, finished uploads or an address: a new version",
+)
+@api_view(["POST"])
+@parser_classes([JsonParser, MultiPartParser])
+def append(request: Request, dataset_id: str) -> Response:
+    api.refuse_oversize(request)
+    found = dataset_for(actor_of(request), dataset_id, need="write")
+    fields = api.read(s.AppendIn, request)
+    files = _sources(request, found.project, fields)
+    return _accepted(actions.append_files(actor=actor_of(request), dataset=found, sources=files, **fields))
+
+
+@extend_schema(
     parameters=[VERSION], responses={(200, "text/csv"): OpenApiTypes.BINARY}, summary="The rejected rows, as CSV"
 )
 @api_view(["GET"])
@@ -257,11 +281,18 @@ def row_image(request: Request, dataset_id: str, row: int) -> HttpResponse:
     return response
 
 
-@extend_schema(responses=s.PreviewOut, summary="The first rows of an upload, and a guess at its columns")
+@extend_schema(
+    parameters=[OpenApiParameter("header", bool, description="Whether the first row names the columns.")],
+    responses=s.PreviewOut,
+    summary="The first rows of an upload, and a guess at its columns",
+)
 @api_view(["GET"])
 def preview(request: Request, upload_id: str) -> Response:
-    api.read_query(request, set())
-    return Response(browse.preview(upload_for(actor_of(request), upload_id)))
+    said = api.read_query(request, {"header"}).get("header")
+    if said not in (None, "true", "false"):
+        raise UserError("invalid", fields=[{"field": "header", "message": "true or false"}])
+    header = None if said is None else said == "true"
+    return Response(browse.preview(upload_for(actor_of(request), upload_id), header))
 
 
 def _accepted(version: DatasetVersion) -> Response:

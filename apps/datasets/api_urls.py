@@ -13,6 +13,7 @@ urlpatterns = [
     path("datasets/<str:dataset_id>/errors.csv", api.errors_csv),
     path("datasets/<str:dataset_id>/data", api.data, name="data"),
     path("datasets/<str:dataset_id>/untrash", api.untrash),
+    path("datasets/<str:dataset_id>/append", api.append),
     path("datasets/<str:dataset_id>/restore", api.restore),
     path("datasets/<str:dataset_id>/repair", api.repair),
     path("datasets/<str:dataset_id>/diff", api.diff),

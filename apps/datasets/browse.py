@@ -126,8 +126,9 @@ def _pieces(version: DatasetVersion, write: Callable[[BinaryIO], Iterator[bytes]
         yield from write(file)
 
 
-def preview(upload: Upload) -> dict[str, Any]:
-    """The first rows of an upload and what its columns may be (see workers.ingest.preview).
+def preview(upload: Upload, header: bool | None = None) -> dict[str, Any]:
+    """The first rows of an upload and what its columns may be (see workers.ingest.preview). `header`: whether its first
+    row names the columns, where that is not to be guessed.
 
     Looked at by a process with bounded memory and time. Raises UserError of what is wrong with the file.
     """
@@ -135,11 +136,11 @@ def preview(upload: Upload) -> dict[str, Any]:
     with storage().open(upload.key) as file:
         head = file.read(HEAD_BYTES)
     if not needs_whole(head) or upload.size > _LARGEST_WHOLE:
-        return preview_in_child(head, upload.filename)
+        return preview_in_child(head, upload.filename, header)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "upload"
         storage().get_file(upload.key, path)
-        return preview_in_child(path, upload.filename)
+        return preview_in_child(path, upload.filename, header)
 
 
 def check_ready(version: DatasetVersion) -> None:

@@ -1,4 +1,4 @@
-"""New versions out of earlier ones: corrected, repaired, restored."""
+"""New versions out of earlier ones: corrected, repaired, added to, restored."""
 
 import json
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ from django.db.models import Max
 from apps.core import audit
 from apps.core.artifacts import storage
 from apps.core.ids import new_id
-from apps.datasets.models import Dataset, DatasetVersion
+from apps.datasets.models import Dataset, DatasetVersion, Kind
+from apps.datasets.sources import Source, fields
 from apps.teams.access import require
 from apps.teams.models import User
 from apps.training.actions import queue_ingest
@@ -59,6 +60,25 @@ def repair_version(*, actor: User, dataset: Dataset, code: str, name: str = "") 
     version.source_key, version.repair = parent.source_key, repair.name
     with transaction.atomic():
         return _queued(actor, version, "dataset.repaired", repair=repair.name)
+
+
+def append_files(*, actor: User, dataset: Dataset, sources: list[Source], header: bool | None = None) -> DatasetVersion:
+    """A new version with the rows of the newest one and, after them, those of files of the same columns.
+
+    Raises UserError `invalid` (images), `dataset_not_ready`, `conflict`.
+    """
+    require(actor, dataset.project.team_id, "write")
+    parent = dataset.latest
+    if dataset.kind == Kind.IMAGE:
+        raise UserError("invalid", "Images cannot be appended.", hint="Import all of them in one archive.")
+    if parent.state != State.READY:
+        raise UserError("dataset_not_ready")
+    version = _child(actor, parent, Origin.APPEND)
+    for name, value in fields(sources).items():
+        setattr(version, name, value)
+    version.options = {} if header is None else {"header": header}
+    with transaction.atomic():
+        return _queued(actor, version, "dataset.appended", bytes=sum(one.bytes for one in sources))
 
 
 def repair_for(version: DatasetVersion, code: str, name: str = "") -> Repair:

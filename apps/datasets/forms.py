@@ -9,6 +9,7 @@ from apps.datasets.actions import MAX_LABEL_CHARS, ROLES
 from apps.datasets.kinds import WORDS
 from apps.datasets.models import Dataset, Kind
 from workers.contracts.kinds import KINDS
+from workers.fetch.policy import MAX_URL
 
 TITLES = {
     "text": _("Text"),
@@ -34,6 +35,14 @@ class ImportForm(forms.Form):
 
     name = forms.CharField(label=_("Name"), max_length=Dataset._meta.get_field("name").max_length)
     kind = forms.ChoiceField(choices=Kind.choices)
+    # Whether the first row names the columns, where the file leaves that open.
+    header = forms.TypedChoiceField(
+        choices=[("", ""), ("true", ""), ("false", "")],
+        coerce=lambda said: said == "true",
+        empty_value=None,
+        required=False,
+        widget=forms.HiddenInput,
+    )
 
     def __init__(self, *args: Any, columns: list[str], kinds: list[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -103,6 +112,23 @@ class NameForm(forms.Form):
     """What a dataset is called."""
 
     name = forms.CharField(label=_("Name"), max_length=Dataset._meta.get_field("name").max_length)
+
+
+class AppendForm(forms.Form):
+    """An address whose rows are added."""
+
+    url = forms.CharField(
+        label=_("Address"),
+        max_length=MAX_URL,
+        widget=forms.TextInput(attrs={"inputmode": "url", "spellcheck": "false"}),
+    )
+
+
+class UrlForm(AppendForm):
+    """An address to import from; which column is what is found out by the import."""
+
+    name = forms.CharField(label=_("Name"), max_length=Dataset._meta.get_field("name").max_length)
+    kind = forms.ChoiceField(label=_("What is it?"), choices=Kind.choices)
 
 
 class RelabelForm(forms.Form):

@@ -106,6 +106,7 @@ class DatasetVersion(models.Model):
         CORRECTION = "correction", _("Correction")
         REPAIR = "repair", _("Repair")
         RESTORED = "restored", _("Restored")
+        APPEND = "append", _("Append")
 
     id = IdField("dsv")
     dataset = models.ForeignKey(Dataset, on_delete=models.CASCADE, related_name="versions")
@@ -117,7 +118,12 @@ class DatasetVersion(models.Model):
     repair = models.CharField(max_length=40, blank=True)
     source_key = models.CharField(max_length=200)
     source_name = models.CharField(max_length=255)
+    # The files it is made of, [{"key", "name", "url"?}], where they are several or come from an address; the first of
+    # them is the source.
+    sources = models.JSONField(default=list)
     mapping = models.JSONField(default=dict)
+    # How the files are to be read: {"header": false}.
+    options = models.JSONField(default=dict)
     # Filled from IngestResult when the job has succeeded.
     data_key = models.CharField(max_length=200, blank=True)
     errors_key = models.CharField(max_length=200, blank=True)

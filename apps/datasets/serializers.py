@@ -8,7 +8,9 @@ from rest_framework import serializers
 
 from apps.datasets.actions import MAX_LABEL_CHARS
 from apps.datasets.models import DatasetVersion, Kind
+from apps.datasets.sources import MAX_FILES
 from workers.contracts.job import SPLITS
+from workers.fetch.policy import MAX_URL
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
@@ -30,19 +32,50 @@ class MappingField(serializers.DictField):
         return dictionary.get(self.field_name, serializers.empty)
 
 
-class DatasetIn(serializers.Serializer[Any]):
-    project = serializers.CharField(max_length=32)
-    name = serializers.CharField(max_length=120)
-    kind = serializers.ChoiceField(choices=Kind.choices)
-    file = serializers.FileField(required=False, allow_empty_file=True, max_length=4096)
-    upload = serializers.CharField(max_length=32, required=False, help_text="A finished upload, instead of `file`.")
-    mapping = MappingField(required=False)
+class OneOrMore(serializers.ListField):
+    """A value or several: a list in JSON, a part that is repeated in a form."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(data if isinstance(data, list) else [data])
+
+
+class FilesIn(serializers.Serializer[Any]):
+    """How data comes in: as files, as finished uploads, or from an address. Several tables become one."""
+
+    file = OneOrMore(
+        child=serializers.FileField(allow_empty_file=True, max_length=4096),
+        required=False,
+        max_length=MAX_FILES,
+        help_text="One or more files; tables of the same columns become one dataset.",
+    )
+    upload = OneOrMore(
+        child=serializers.CharField(max_length=32),
+        required=False,
+        max_length=MAX_FILES,
+        help_text="Finished uploads, instead of `file`.",
+    )
+    url = serializers.CharField(
+        max_length=MAX_URL, required=False, help_text="An http(s) or s3 address, instead of `file`."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """The data comes in exactly one way."""
-        if ("file" in attrs) == ("upload" in attrs):
-            raise serializers.ValidationError({"file": "Send either `file` or `upload`."})
+        if sum(way in attrs for way in ("file", "upload", "url")) != 1:
+            raise serializers.ValidationError({"file": "Send one of `file`, `upload` and `url`."})
         return attrs
+
+
+class AppendIn(FilesIn):
+    header = serializers.BooleanField(
+        allow_null=True, default=None, help_text="Whether the first row names the columns; guessed where nobody says."
+    )
+
+
+class DatasetIn(AppendIn):
+    project = serializers.CharField(max_length=32)
+    name = serializers.CharField(max_length=120)
+    kind = serializers.ChoiceField(choices=Kind.choices)
+    mapping = MappingField(required=False)
 
 
 class ChangeIn(serializers.Serializer[Any]):
@@ -188,6 +221,9 @@ class PreviewOut(serializers.Serializer[Any]):
     format = serializers.CharField()
     encoding = serializers.CharField(allow_null=True)
     delimiter = serializers.CharField(allow_null=True)
+    header = serializers.BooleanField(
+        allow_null=True, help_text="Whether the first row names the columns; null where that is no question."
+    )
     columns = serializers.ListField(child=serializers.DictField(), help_text="Name and type.")
     rows = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
     problems = serializers.ListField(child=serializers.DictField(), help_text="Line, code and message.")

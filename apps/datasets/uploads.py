@@ -146,7 +146,7 @@ def ensure_stored(upload: Upload) -> Upload:
 @transaction.atomic
 def cancel_upload(*, actor: User, upload: Upload) -> None:
     """Forget an upload and its bytes. Raises UserError `upload_in_use` where a dataset was made of it."""
-    if DatasetVersion.objects.filter(source_key=upload.key).exists():
+    if _is_used(upload):
         raise UserError("upload_in_use")
     audit.record(actor=actor, team=upload.team, event="upload.cancelled", noun=upload)
     _forget(upload)
@@ -155,9 +155,8 @@ def cancel_upload(*, actor: User, upload: Upload) -> None:
 def forget_expired() -> int:
     """Delete what nobody finished or used in time; how many that were. Uploads that datasets were made of stay."""
     now = timezone.now()
-    used = DatasetVersion.objects.values("source_key")
     late = Q(finished=None, expires__lt=now) | Q(finished__lt=now - UNUSED_AFTER)
-    expired = Upload.objects.filter(late).exclude(key__in=used)
+    expired = [upload for upload in Upload.objects.filter(late) if not _is_used(upload)]
     for upload in expired:
         _forget(upload)
     return len(expired)
@@ -174,6 +173,12 @@ def _new(actor: User, team: Team, filename: str, size: int) -> Upload:
         key=names.upload_key(team.pk, identifier),
         expires=timezone.now() + EXPIRES_AFTER,
     )
+
+
+def _is_used(upload: Upload) -> bool:
+    """Whether a dataset version was made of it."""
+    sources = Q(source_key=upload.key) | Q(sources__contains=[{"key": upload.key}])
+    return DatasetVersion.objects.filter(sources).exists()
 
 
 def _check_size(size: int) -> None:

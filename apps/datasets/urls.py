@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.datasets import edit_views, row_views, views
+from apps.datasets import append_views, edit_views, row_views, views
 
 urlpatterns = [
     path("projects/<str:project_id>/datasets", views.datasets, name="datasets"),
@@ -15,6 +15,8 @@ urlpatterns = [
     path("datasets/<str:dataset_id>/untrash", edit_views.untrash, name="untrash"),
     path("datasets/<str:dataset_id>/repair", edit_views.repair, name="repair"),
     path("datasets/<str:dataset_id>/diff", edit_views.diff, name="diff"),
+    path("datasets/<str:dataset_id>/append", append_views.choose, name="append"),
+    path("datasets/<str:dataset_id>/append/<str:upload_id>", append_views.check, name="append-check"),
     path("datasets/<str:dataset_id>/restore/<int:number>", views.restore, name="restore"),
     path("datasets/<str:dataset_id>/rows", row_views.rows, name="rows"),
     path("datasets/<str:dataset_id>/rows/<int:row>/label", row_views.relabel, name="relabel"),

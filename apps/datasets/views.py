@@ -13,12 +13,13 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apps.core.forms import attempt
 from apps.core.pages import SignedInRequest, go, page, paginate
-from apps.datasets import actions, browse, profile
+from apps.datasets import actions, browse, profile, sources
 from apps.datasets.access import dataset_for, upload_for, version_for
-from apps.datasets.forms import ImportForm
+from apps.datasets.forms import ImportForm, UrlForm
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.projects.access import project_for
 from apps.projects.models import Project
+from apps.teams.models import User
 from apps.training import live
 from workers.contracts.errors import UserError
 from workers.contracts.kinds import KINDS
@@ -37,33 +38,45 @@ def datasets(request: SignedInRequest, project_id: str) -> HttpResponse:
 
 
 @login_required
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 def new(request: SignedInRequest, project_id: str) -> HttpResponse:
-    """Where a file is dropped; the script sends it by tus and goes on to `preview`."""
+    """Where files are dropped; the script sends them by tus and goes on to `preview`. Posting an address imports it."""
     project = project_for(request.user, project_id, need="write")
+    form = UrlForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        version = attempt(form, lambda: _import_from(request, project, form))
+        if version:
+            return go(request, reverse("datasets:dataset", args=[version.dataset_id]))
     following = reverse("datasets:preview", args=[project.pk, "UPLOAD"])
-    return page(
-        request, "datasets/new.html", project=project, next=following, max_bytes=settings.SLIPWAY_MAX_UPLOAD_BYTES
-    )
+    context: dict[str, Any] = {"next": following, "max_bytes": settings.SLIPWAY_MAX_UPLOAD_BYTES, "form": form}
+    return page(request, "datasets/new.html", project=project, **context, status=422 if form.errors else 200)
+
+
+def _import_from(request: SignedInRequest, project: Project, form: UrlForm) -> DatasetVersion:
+    found = sources.of_url(project.team, form.cleaned_data["url"])
+    wanted = {key: form.cleaned_data[key] for key in ("name", "kind")}
+    return actions.create_dataset(actor=request.user, project=project, sources=found, **wanted)
 
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def preview(request: SignedInRequest, project_id: str, upload_id: str) -> HttpResponse:
-    """What Slipway makes of an upload, for correction; posting imports it."""
+    """What Slipway makes of an upload, or of several by commas, for correction; posting imports it."""
     project = project_for(request.user, project_id, need="write")
-    upload = upload_for(request.user, upload_id)
+    uploads = uploads_for(request.user, upload_id)
+    upload = uploads[0]
+    said = request.POST.get("header") or request.GET.get("header")
     try:
-        found = browse.preview(upload)
+        found = browse.preview(upload, {"true": True, "false": False}.get(said or ""))
     except UserError as error:
         problem = error.card().model_dump()
         return page(request, "datasets/preview.html", project=project, upload=upload, problem=problem, status=422)
     form = _import_form(request, upload, found)
     if request.method == "POST" and form.is_valid():
-        version = attempt(form, lambda: _import(request, project, upload, form))
+        version = attempt(form, lambda: _import(request, project, uploads, form))
         if version:
             return go(request, reverse("datasets:dataset", args=[version.dataset_id]))
-    context: dict[str, Any] = {"upload": upload, "form": form, "sample": _sample(found)}
+    context: dict[str, Any] = {"upload": upload, "uploads": uploads, "form": form, "sample": sample_of(found)}
     return page(request, "datasets/preview.html", project=project, **context, status=422 if form.errors else 200)
 
 
@@ -79,19 +92,31 @@ def _import_form(request: SignedInRequest, upload: Upload, found: dict[str, Any]
         guesses[f"{kind}-label_separator"] = found["separator_guesses"].get(mapping.get("label"), "")
     name = PurePath(upload.filename).stem.replace("_", " ").strip() or upload.filename
     columns = [column["name"] for column in found["columns"]]
-    initial = {"name": name, "kind": found["kind_guess"], **guesses}
+    initial = {"name": name, "kind": found["kind_guess"], "header": _said(found["header"]), **guesses}
     return ImportForm(request.POST or None, columns=columns, kinds=kinds, initial=initial)
 
 
-def _import(request: SignedInRequest, project: Project, upload: Upload, form: ImportForm) -> DatasetVersion:
-    wanted = {key: form.cleaned_data[key] for key in ("name", "kind", "mapping")}
-    return actions.create_dataset(actor=request.user, project=project, upload=upload, **wanted)
+def uploads_for(user: User, upload_ids: str) -> list[Upload]:
+    """Uploads by their ids, separated by commas. Raises UserError `not_found`."""
+    return [upload_for(user, upload_id) for upload_id in upload_ids.split(",")[: sources.MAX_FILES]]
 
 
-def _sample(found: dict[str, Any]) -> dict[str, Any]:
+def _said(header: bool | None) -> str:
+    return "" if header is None else str(header).lower()
+
+
+def _import(request: SignedInRequest, project: Project, uploads: list[Upload], form: ImportForm) -> DatasetVersion:
+    wanted = {key: form.cleaned_data[key] for key in ("name", "kind", "mapping", "header")}
+    found = sources.of_uploads(request.user, project.team, uploads)
+    return actions.create_dataset(actor=request.user, project=project, sources=found, **wanted)
+
+
+def sample_of(found: dict[str, Any]) -> dict[str, Any]:
+    """The first rows as the pages show them."""
     separators = {"\t": _("tab-separated"), ";": _("separated by semicolons"), "|": _("separated by bars")}
     facts = [profile.format_name(found["format"]), found.get("encoding"), separators.get(found.get("delimiter") or "")]
-    return {"columns": found["columns"], "rows": found["rows"][:10], "facts": [fact for fact in facts if fact]}
+    shown = [fact for fact in facts if fact]
+    return {"columns": found["columns"], "rows": found["rows"][:10], "facts": shown, "header": found["header"]}
 
 
 @login_required

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from apps.datasets import sources
 from apps.datasets.models import DatasetVersion
 from apps.training.models import Job
 from workers.contracts import names
@@ -61,6 +62,7 @@ def _train(job: Job) -> tuple[list[InputFile], TrainSpec]:
     return [InputFile(name="data.parquet", key=version.data_key)], train
 
 
+_APPENDED = DatasetVersion.Origin.APPEND
 _EDITED = (DatasetVersion.Origin.CORRECTION, DatasetVersion.Origin.REPAIR)
 
 
@@ -68,7 +70,8 @@ def _sources(version: DatasetVersion) -> list[InputFile]:
     """An edited version reads its parent's data, and what it is to do from its own source or from the findings."""
     parent = version.parent
     if version.origin not in _EDITED or parent is None:
-        return [InputFile(name="source", key=version.source_key)]
+        earlier = [InputFile(name="parent", key=parent.data_key)] if version.origin == _APPENDED and parent else []
+        return [*earlier, *sources.inputs(version)]
     beside = {"findings.parquet": parent.findings_key, SUSPECTS: parent.suspects_key}
     if version.origin == DatasetVersion.Origin.CORRECTION:
         beside = {"changes.json": version.source_key}
@@ -81,6 +84,9 @@ def _ingest(job: Job) -> tuple[list[InputFile], IngestSpec]:
     ingest = IngestSpec(
         kind=version.dataset.kind,
         filename=version.source_name,
+        more=[one["name"] for one in version.sources[1:]],
+        header=version.options.get("header"),
+        append=version.origin == _APPENDED,
         mapping=version.mapping,
         corrections=version.origin == DatasetVersion.Origin.CORRECTION,
         repair=version.repair if version.origin == DatasetVersion.Origin.REPAIR else "",

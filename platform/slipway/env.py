@@ -12,6 +12,8 @@ from decimal import Decimal
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from workers.fetch.policy import Policy, of_environment
+
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: the folder that holds manage.py."""
 
@@ -48,6 +50,7 @@ class Env:
     max_upload_bytes: int  # of one uploaded file
     team_bytes: int  # of all that a team has uploaded and what was made of it; 0 is without bound
     cache_bytes: int  # what may be kept on this machine's disk that can be made again
+    imports: Policy  # which addresses users may have fetched
     ledger_days: int  # how long single requests are kept; their sums per minute stay
     gpu_hour_price: Decimal | None  # what an hour on one GPU costs your users, and on a CPU slot
     cpu_hour_price: Decimal | None
@@ -92,6 +95,7 @@ def read(environ: Mapping[str, str] | None = None) -> Env:
         max_upload_bytes=_number(env, "SLIPWAY_MAX_UPLOAD_BYTES", 5 * 2**30, low=1, high=2**50),
         team_bytes=_number(env, "SLIPWAY_TEAM_BYTES", 0, low=0, high=2**60),
         cache_bytes=_number(env, "SLIPWAY_CACHE_BYTES", 4 * 2**30, low=2**20, high=2**50),
+        imports=_imports(env),
         ledger_days=_number(env, "SLIPWAY_LEDGER_DAYS", 400, low=1, high=10_000),
         gpu_hour_price=_price(env, "SLIPWAY_GPU_HOUR_PRICE"),
         cpu_hour_price=_price(env, "SLIPWAY_CPU_HOUR_PRICE"),
@@ -169,6 +173,13 @@ def _flag(env: Mapping[str, str], name: str) -> bool:
     if text not in _TRUE | _FALSE:
         raise EnvError(f"{name} must be 1 or 0, not {text!r}.")
     return text in _TRUE
+
+
+def _imports(env: Mapping[str, str]) -> Policy:
+    try:
+        return of_environment(env)
+    except ValueError as error:
+        raise EnvError(str(error)) from None
 
 
 def _url(env: Mapping[str, str], name: str, default: str) -> str:

@@ -188,6 +188,7 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHand
 SLIPWAY_MAX_UPLOAD_BYTES = ENV.max_upload_bytes
 SLIPWAY_TEAM_BYTES = ENV.team_bytes
 SLIPWAY_CACHE_BYTES = ENV.cache_bytes
+SLIPWAY_IMPORTS = ENV.imports
 SLIPWAY_LEDGER_DAYS = ENV.ledger_days
 SLIPWAY_GPU_HOUR_PRICE = ENV.gpu_hour_price
 SLIPWAY_CPU_HOUR_PRICE = ENV.cpu_hour_price

@@ -1,18 +1,24 @@
-// Uploading a file in resumable pieces (tus), and the preview that follows.
+// Uploading files in resumable pieces (tus), one after the other, and the preview that follows.
 "use strict";
 
 const PIECE = 16 * 1024 * 1024;
+const MOST = 50;
+const AGAIN = 15 * 1000;
 
 document.addEventListener("alpine:init", () => {
   Alpine.data("upload", () => ({
-    state: "idle", // idle, sending, paused, failed
-    name: "", note: "", sent: 0, size: 0, over: false,
-    task: null, started: 0, startedAt: 0,
+    state: "idle", // idle, sending, paused (by the user), lost (waits for the network), failed
+    name: "", note: "", sent: 0, size: 0, before: 0, over: false,
+    task: null, files: [], ids: [],
+
+    init() { window.addEventListener("online", () => this.goOn()); },
 
     get idle() { return this.state === "idle" || this.state === "failed"; },
-    get busy() { return this.state === "sending" || this.state === "paused"; },
+    get busy() { return !this.idle; },
     get sending() { return this.state === "sending"; },
-    get paused() { return this.state === "paused"; },
+    get stopped() { return this.state === "paused"; },
+    get lost() { return this.state === "lost"; },
+    get paused() { return this.stopped || this.lost; },
     get failed() { return this.state === "failed"; },
     get share() { return this.size ? this.sent / this.size : 0; },
     get percent() { return `${Math.floor(100 * this.share)} %`; },
@@ -20,55 +26,72 @@ document.addEventListener("alpine:init", () => {
     get zone() { return this.over ? "dropzone over" : "dropzone"; },
 
     browse() { this.$refs.file.click(); },
-    chosen() { if (this.$refs.file.files[0]) this.take(this.$refs.file.files[0]); },
+    chosen() { this.take(this.$refs.file.files); },
     dragOver(event) { event.preventDefault(); this.over = true; },
     dragLeave() { this.over = false; },
     dropped(event) {
       event.preventDefault();
       this.over = false;
-      if (event.dataTransfer.files[0]) this.take(event.dataTransfer.files[0]);
+      this.take(event.dataTransfer.files);
     },
 
-    take(file) {
+    take(chosen) {
       const words = this.$root.dataset;
       const most = Number(words.max);
-      this.name = file.name;
-      if (file.size > most) return this.fail(`${words.tooLarge} ${bytes(file.size)} > ${bytes(most)}`);
-      if (file.size === 0) return this.fail(words.empty);
-      this.size = file.size;
-      this.sent = 0;
-      this.begin(file);
+      const files = "many" in words ? [...chosen] : [...chosen].slice(0, 1);
+      if (!files.length) return;
+      if (files.length > MOST) return this.fail(words.manyAtOnce);
+      for (const file of files) {
+        this.name = file.name;
+        if (file.size > most) return this.fail(`${words.tooLarge} ${bytes(file.size)} > ${bytes(most)}`);
+        if (file.size === 0) return this.fail(words.empty);
+      }
+      this.files = files;
+      this.ids = [];
+      this.before = this.sent = 0;
+      this.size = files.reduce((sum, file) => sum + file.size, 0);
+      this.begin();
     },
 
-    begin(file) {
+    // Send the next file.
+    begin() {
       const words = this.$root.dataset;
-      this.task = new tus.Upload(file, {
+      const file = this.files[this.ids.length];
+      const place = this.files.length > 1 ? `${this.ids.length + 1} / ${this.files.length} · ` : "";
+      this.name = `${place}${file.name}`;
+      const task = new tus.Upload(file, {
         endpoint: words.endpoint,
         chunkSize: PIECE,
-        retryDelays: [0, 1000, 3000, 5000, 10000, 20000, 30000],
+        retryDelays: [0, 1000, 3000, 5000, 10000],
         headers: { "X-CSRFToken": words.csrf },
         metadata: { filename: file.name, project: words.project },
         removeFingerprintOnSuccess: true,
-        onProgress: (sent, size) => { this.sent = sent; this.size = size; },
-        onError: (error) => this.fail(reason(error) || words.lost),
+        onProgress: (sent) => { this.sent = this.before + sent; },
+        onError: (error) => (error.originalResponse ? this.fail(reason(error)) : this.wait()),
         onSuccess: () => {
-          const id = this.task.url.split("/").pop();
-          window.location.assign(words.next.replace("UPLOAD", encodeURIComponent(id)));
+          this.ids.push(encodeURIComponent(task.url.split("/").pop()));
+          this.before += file.size;
+          if (this.ids.length < this.files.length) this.begin();
+          else window.location.assign(words.next.replace("UPLOAD", this.ids.join(",")));
         },
       });
+      this.task = task;
       // The same file, begun before the page was closed: go on where it stopped.
-      this.task.findPreviousUploads().then((found) => {
-        if (found.length) this.task.resumeFromPreviousUpload(found[0]);
+      task.findPreviousUploads().then((found) => {
+        if (found.length) task.resumeFromPreviousUpload(found[0]);
         this.resume();
       });
     },
 
     resume() { this.state = "sending"; this.task.start(); },
     async pause() { this.state = "paused"; await this.task.abort(); },
+    // No answer at all: the line is cut, or the computer slept.
+    wait() { this.state = "lost"; setTimeout(() => this.goOn(), AGAIN); },
+    goOn() { if (this.lost) this.resume(); },
     async cancel() {
-      await this.task.abort(true).catch(() => {});
       this.state = "idle";
       this.$refs.file.value = "";
+      await this.task.abort(true).catch(() => {});
     },
     fail(note) {
       this.state = "failed";

@@ -177,6 +177,12 @@ API: Final = [
     Line("POST", V1 + "datasets/<str:dataset_id>/untrash", writers(409)),  # it is not in the trash
     Line("GET", V1 + "datasets/<str:dataset_id>/errors.csv", readers()),
     Line("GET", V1 + "datasets/<str:dataset_id>/data", readers()),
+    Line(
+        "POST",
+        V1 + "datasets/<str:dataset_id>/append",
+        (404, 404, 202, 403, 404, 401),  # the upload is Bob's
+        lambda s: {"upload": s.upload.pk},
+    ),
     Line("POST", V1 + "datasets/<str:dataset_id>/restore", writers(409), just(version=1)),  # there is no newer one
     Line(
         "GET", V1 + "datasets/<str:dataset_id>/repair", readers(422), query=just(code="text_markup")
@@ -315,6 +321,12 @@ PAGES: Final = [
     # data
     Line("GET", "projects/<str:project_id>/datasets", page(readers())),
     Line("GET", "projects/<str:project_id>/datasets/new", page(writers(200))),
+    Line(
+        "POST",
+        "projects/<str:project_id>/datasets/new",
+        page(writers(303)),
+        just(name="New", kind="text", url="https://example.com/a.csv"),
+    ),
     Line("GET", "projects/<str:project_id>/datasets/new/<str:upload_id>", (404, 404, 200, 403, 404, 302)),
     Line(
         "POST",
@@ -323,6 +335,10 @@ PAGES: Final = [
         just(name="New", kind="text", **{"text-text": "text", "text-label": "label"}),
     ),
     Line("GET", "datasets/<str:dataset_id>", page(readers())),
+    Line("GET", "datasets/<str:dataset_id>/append", page(writers(200))),
+    Line("POST", "datasets/<str:dataset_id>/append", page(writers(303)), just(url="https://example.com/a.csv")),
+    Line("GET", "datasets/<str:dataset_id>/append/<str:upload_id>", (404, 404, 200, 403, 404, 302)),
+    Line("POST", "datasets/<str:dataset_id>/append/<str:upload_id>", (404, 404, 303, 403, 404, 302)),
     Line("GET", "datasets/<str:dataset_id>/rows", page(readers())),
     Line("GET", "projects/<str:project_id>/datasets/trash", page(readers())),
     Line("GET", "datasets/<str:dataset_id>/settings", page(writers(200))),

@@ -46,7 +46,7 @@ def upload(page: Page, file: Path) -> None:
     """From the project's page by the file chooser; ends on the preview."""
     page.get_by_role("link", name="Add data").first.click()
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose a file").click()
+        page.get_by_role("button", name="Choose files").click()
     chooser.value.set_files(file)
     page.wait_for_url("**/datasets/new/upl_*")
 

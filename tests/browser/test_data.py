@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser import driving
+from tests.fetch.far import far_end, ok
 from tests.stack import Stack
 
 PIECE = 16 * 2**20
@@ -62,6 +63,64 @@ def test_an_upload_goes_on_where_a_broken_line_stopped_it(project: Page, tmp_pat
     choose(project, file)
     project.wait_for_url("**/datasets/new/upl_*")
     assert offsets[0] == PIECE
+
+
+def test_an_upload_is_paused_and_goes_on_by_itself_when_the_network_is_back(project: Page, tmp_path: Path) -> None:
+    file = tmp_path / "long.csv"
+    file.write_text("text,label\n" + "the parcel came late and the box was open,bad\n" * 500_000)
+    project.get_by_role("link", name="Add data").first.click()
+    held: list[Route] = []
+
+    def hold_the_second_piece(route: Route) -> None:
+        if route.request.method == "PATCH" and int(route.request.headers["upload-offset"]):
+            held.append(route)
+        else:
+            route.continue_()
+
+    project.route("**/api/v1/uploads/*", hold_the_second_piece)
+    choose(project, file)
+    with project.expect_request(lambda request: request.headers.get("upload-offset") == str(PIECE)):
+        pass
+    project.get_by_role("button", name="Pause").click()
+    expect(project.get_by_text("Paused.")).to_be_visible()
+    with project.expect_request(lambda request: request.headers.get("upload-offset") == str(PIECE)):
+        project.get_by_role("button", name="Go on").click()
+    project.context.set_offline(True)
+    held[-1].abort("internetdisconnected")
+    expect(project.get_by_text("The connection is gone.")).to_be_visible()
+    project.unroute("**/api/v1/uploads/*")
+    project.context.set_offline(False)
+    project.wait_for_url("**/datasets/new/upl_*")
+
+
+def test_several_files_and_an_address_and_rows_added_later(project: Page, tmp_path: Path) -> None:
+    lines = [f"a {'fine' if n % 2 else 'bad'} day number {n},{'good' if n % 2 else 'bad'}\n" for n in range(60)]
+    parts = [tmp_path / "days 1.csv", tmp_path / "days 2.csv"]
+    for part, some in zip(parts, (lines[:30], lines[30:]), strict=True):
+        part.write_text("text,label\n" + "".join(some))
+    project.get_by_role("link", name="Add data").first.click()
+    project.locator("input[type=file]").set_input_files(parts)
+    project.wait_for_url("**/datasets/new/upl_*,upl_*")
+    expect(project.get_by_text("These 2 files become one dataset")).to_be_visible()
+    driving.import_it(project)
+    expect(project.get_by_text("60 rows are ready")).to_be_visible()
+
+    project.get_by_role("link", name="Add rows").click()
+    choose(project, parts[0])
+    project.wait_for_url("**/append/upl_*")
+    project.get_by_role("button", name="Add the rows").click()
+    expect(project.get_by_text("90 rows are ready")).to_be_visible(timeout=60_000)
+
+    with far_end(ok("".join(lines).encode())) as far:
+        project.get_by_role("link", name="Data", exact=True).first.click()
+        project.get_by_role("link", name="Add data").first.click()
+        project.get_by_label("Address").fill("http://127.0.0.1/days.csv")
+        project.get_by_label("Name").fill("Days")
+        project.get_by_role("button", name="Fetch and import").click()
+        expect(project.get_by_role("alert").filter(has_text="public internet")).to_be_visible()
+        project.get_by_label("Address").fill(f"{far.url}/days.csv")
+        project.get_by_role("button", name="Fetch and import").click()
+        expect(project.get_by_text("60 rows are ready")).to_be_visible(timeout=60_000)
 
 
 def test_bad_rows_are_shown_and_a_label_is_corrected(project: Page, tmp_path: Path) -> None:

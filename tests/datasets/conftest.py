@@ -1,5 +1,6 @@
 """Small real imports, in process."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from apps.core.artifacts import storage
-from apps.datasets import actions
+from apps.datasets import actions, sources
 from apps.datasets.models import DatasetVersion, Upload
 from apps.projects.models import Project
 from apps.teams.models import User
@@ -20,6 +21,7 @@ from workers.contracts import names
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import IngestResult
 from workers.ingest.run import run
+from workers.runner.inputs import fetch_from_afar, fetch_inputs
 
 ApiOf = Callable[..., APIClient]
 Imported = Callable[[DatasetVersion], DatasetVersion]
@@ -44,22 +46,25 @@ def stored(actor: User, project: Project, data: bytes = REVIEWS, filename: str =
 
 def created(actor: User, project: Project, data: bytes = REVIEWS, **fields: Any) -> DatasetVersion:
     """The first version of a dataset of some bytes, not imported yet."""
-    upload = stored(actor, project, data)
+    found = sources.of_uploads(actor, project.team, [stored(actor, project, data)])
     return actions.create_dataset(
-        actor=actor, project=project, upload=upload, **{"name": "Films", "kind": "text", **fields}
+        actor=actor, project=project, sources=found, **{"name": "Films", "kind": "text", **fields}
     )
 
 
 @pytest.fixture
-def imported(tmp_path: Path) -> Callable[[DatasetVersion], DatasetVersion]:
+def imported(tmp_path: Path, settings: Settings) -> Callable[[DatasetVersion], DatasetVersion]:
     """Do the import of a version as a runner would, and apply its result."""
 
     def work(version: DatasetVersion) -> DatasetVersion:
         job = version.jobs.get(kind=Job.Kind.INGEST)
         spec = build_spec(job)
         job_dir = JobDir.create(tmp_path / job.pk, spec)
+        never = threading.Event()
+        fetch_inputs(storage(), spec, job_dir, never)
         for file in spec.inputs:
-            storage().get_file(file.key, job_dir.inputs / file.name)
+            if file.url:
+                fetch_from_afar(storage(), file, job_dir.inputs, settings.SLIPWAY_IMPORTS, never, lambda read, of: None)
         job_dir.write_result(run(job_dir).model_dump(exclude={"files"}))
         result = IngestResult.model_validate_json(job_dir.result_path.read_bytes())
         for path in job_dir.output.iterdir():

@@ -66,7 +66,7 @@ def open_source(staging: Staging, spec: BatchSpec, manifest: dict[str, Any]) -> 
     format = sniff.sniff(staging.source, staging.filename)
     if spec.kind == "image" and format in sniff.ARCHIVES:
         return ArchiveSource(open_archive(staging.source, format, spec.limits), spec)
-    table = unpack.open_file(staging, unpack.unpacked(staging))
+    table = unpack.open_file(staging, unpack.unpacked(staging, staging.source, staging.filename))
     try:
         asked = question(spec, manifest, table.columns, table.head)
     except BaseException:

@@ -113,6 +113,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
             ),
             "encoding_unknown": (422, "The text's encoding cannot be told.", "Save the file as UTF-8."),
             "column_missing": (422, "A needed column is missing.", "Choose the columns in the import form."),
+            "columns_differ": (
+                422,
+                "The files do not have the same columns.",
+                "Give every file the same header, or import them one by one.",
+            ),
             "no_rows": (422, "Not one row could be used.", "Look at the rejected rows in errors.csv."),
             "one_class_only": (422, "All rows have the same label.", "Add examples of at least one other class."),
             "too_few_rows": (

@@ -22,11 +22,17 @@ class Contract(BaseModel):
 
 
 class InputFile(Contract):
-    """A file that the runner fetches from storage into `inputs/<name>` before the child starts."""
+    """A file that the runner fetches from storage into `inputs/<name>` before the child starts.
+
+    With a `url` the file is fetched from there, of at most `max_bytes`, and put into storage under `key`, if it is not
+    there already.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
     key: str
     sha256: str | None = None
+    url: str = ""
+    max_bytes: int = 0
 
 
 class IngestLimits(Contract):
@@ -49,13 +55,19 @@ class IngestSpec(Contract):
 
     `mapping` names columns: {"text", "label", "split"?}, {"user", "item", "rating"?, "timestamp"?, "split"?} or, for
     tables, {"label", "split"?}; what it leaves out is guessed. "label_separator" in it is no column: what parts several
-    labels in one cell of texts' or images' labels. With `corrections` or `repair`, `inputs/source` is the data.parquet
-    of an earlier version: `changes.json` beside it says what to correct (see workers.ingest.correct), or `repair` names
-    what to do (see workers.ingest.repairs), perhaps with findings.parquet and suspects.parquet beside.
+    labels in one cell of texts' or images' labels. `more` names further files, `inputs/source-1`, …, whose tables are
+    one with the first's; `header` says whether the first row names the columns, where it is not to be guessed. With
+    `append`, the rows are added to those of `inputs/parent`, an earlier version's data.parquet. With `corrections` or
+    `repair`, `inputs/source` is the data.parquet of an earlier version: `changes.json` beside it says what to correct
+    (see workers.ingest.correct), or `repair` names what to do (see workers.ingest.repairs), perhaps with
+    findings.parquet and suspects.parquet beside.
     """
 
     kind: DatasetKind
     filename: str
+    more: list[str] = Field(default_factory=list)
+    header: bool | None = None
+    append: bool = False
     corrections: bool = False
     repair: str = ""
     mapping: dict[str, str] = Field(default_factory=dict)

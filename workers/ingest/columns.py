@@ -64,6 +64,8 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 }
 # Texts have at least so many words on average; a table of more columns than these without a text is a table of values.
 _TEXT_WORDS, _TEXT_COLUMNS = 3, 3
+# So few different values are labels rather than items.
+_FEW_ITEMS = 20
 # A guessed column must read as what it is taken for in this share of the first rows.
 _SHARE = 0.9
 
@@ -80,6 +82,11 @@ def clean_header(names: Sequence[str]) -> list[str]:
         taken.add(unique)
         cleaned.append(unique)
     return cleaned
+
+
+def is_usual(name: str) -> bool:
+    """Whether columns are often called so."""
+    return any(plain(name) in usual for usual in _NAMES.values())
 
 
 def is_number(text: str) -> bool:
@@ -205,11 +212,24 @@ def _fits(role: str, values: list[str]) -> bool:
 def kind_of(columns: list[str], head: list[list[str]]) -> DatasetKind:
     """The kind of dataset that a table most likely is."""
     interactions = guess("recommendation", columns, head)
-    if {"user", "item"} <= interactions.keys():
+    if {"user", "item"} <= interactions.keys() and (columns[0] != "column_1" or _are_pairs(columns, head)):
         return "recommendation"
     # A text is several words in most rows; a table has several columns and no text.
     worded = [column for column in columns if _words(_cells(columns, head, column)) >= _TEXT_WORDS]
     return "tabular" if len(columns) > _TEXT_COLUMNS and not worded and head else "text"
+
+
+def _are_pairs(columns: list[str], head: list[list[str]]) -> bool:
+    """Whether the first two columns of a table without a header hold users and items: ids, not texts and their labels.
+
+    Numbers do; so do single words before a number (a rating), or of which the first come again and the second are many.
+    """
+    users, items, *others = (_cells(columns, head, column) for column in columns)
+    if any(not is_number(cell) and " " in cell.strip() for cell in (*users, *items)):
+        return False
+    numbers = all(map(is_number, (*users, *items)))
+    rated = bool(others) and all(map(is_number, others[0]))
+    return numbers or rated or (len(set(users)) < len(users) and len(set(items)) > _FEW_ITEMS)
 
 
 def _words(values: list[str]) -> float:

@@ -26,7 +26,11 @@ class Import:
         self.spec = spec
         self.limits: IngestLimits = spec.limits
         self.source: Path = job_dir.inputs / "source"
-        self.filename = spec.filename
+        names = [spec.filename, *spec.more]
+        # The files to import, with their owner's names.
+        self.files = [
+            (job_dir.inputs / (f"source-{place}" if place else "source"), name) for place, name in enumerate(names)
+        ]
         self.issues = Issues(spec.limits.max_examples_per_issue)
         self.findings = Findings()
         self.progress = ProgressMeter(job_dir)

@@ -88,6 +88,15 @@ class Items:
         """The split that the file gives each row, or None if it gives none."""
         return np.frombuffer(self._given, np.int8) if len(self._given) else None
 
+    def settle(self, seed: int, hashes: Hashes) -> None:
+        """Give the rows that were added to an earlier version's their splits; those rows keep the ones they have.
+
+        `hashes`: of each row, equal for those that are to be in one split.
+        """
+        if (given := self.given) is not None and (given == splits.UNDECIDED).any():
+            settled = splits.added(hashes, self.labels, self.members()[1], given, seed)
+            self._given = array("b", settled.tobytes())
+
     @property
     def sets(self) -> list[LabelSet] | None:
         """The different sets of labels, in order of appearance; None where each row has one label."""
@@ -178,6 +187,8 @@ def write(
     `keep`: which of the staged rows the items are, where not all. `first`: of each the first item that is nearly the
     same, where that was looked for.
     """
+    groups_of = items.hashes if first is None else items.hashes[near.kept_together(first, items.hashes)]
+    items.settle(ctx.spec.seed, groups_of)
     codes, facts = _decide(ctx, items, shown, None if keep is None else np.flatnonzero(keep), first)
     if items.sets is not None:
         schema, columns = with_labels(schema, columns)

@@ -4,6 +4,11 @@ python -m workers.ingest.preview FILENAME [PATH] (the head's bytes on stdin with
 {"format", "encoding", "delimiter", "columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells in the
 columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …},
 "separator_guesses": {column: what seems to part several labels in its cells}}
+python -m workers.ingest.preview FILENAME HEADER [PATH] (the head's bytes on stdin without a path; HEADER is yes, no or
+guess) prints JSON:
+{"format", "encoding", "delimiter", "header" (whether the first row names the columns, null where that is no question),
+"columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells in the
+columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …}}
 or {"error": {"code", "message", "hint", "evidence"}}.
 """
 
@@ -26,7 +31,7 @@ _IMAGES = [{"name": "image", "type": "image"}, {"name": "label", "type": "text"}
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def preview(source: Path | bytes, filename: str) -> dict[str, Any]:
+def preview(source: Path | bytes, filename: str, header: bool | None = None) -> dict[str, Any]:
     """What the first rows of a file say (see the module). Reads at most 256 KB, of a Parquet file one batch.
 
     Raises JobError: file_empty, format_unknown, encoding_unknown, file_unreadable, no_rows, …
@@ -37,8 +42,11 @@ def preview(source: Path | bytes, filename: str) -> dict[str, Any]:
     format = sniff.sniff(head, filename)
     if format == "compressed":
         inner = compression.head(head, HEAD_BYTES)
-        return preview(inner, compression.inner_name(filename)) | {"format": format}
+        return preview(inner, compression.inner_name(filename), header) | {"format": format}
     if format in sniff.ARCHIVES:
+        if first := unpack.first_table(head, format):
+            name, content = first
+            return preview(content[:HEAD_BYTES], name, header) | {"format": format}
         if unpack.begins_with_table(head):
             return _answer(format, {}, [], kind="text")
         return _answer(format, {}, _IMAGES, kind="image")
@@ -48,8 +56,8 @@ def preview(source: Path | bytes, filename: str) -> dict[str, Any]:
             return _answer(format, {}, [], kind="text")
         if format == "parquet" and _holds_images(source):
             return _answer(format, {}, _IMAGES, kind="image")
-        return _table(source, format, filename)
-    return _table(head if whole else head[: head.rfind(b"\n") + 1] or head, format, filename)
+        return _table(source, format, filename, header)
+    return _table(head if whole else head[: head.rfind(b"\n") + 1] or head, format, filename, header)
 
 
 def needs_whole(head: bytes) -> bool:
@@ -76,6 +84,7 @@ def _answer(format: str, facts: dict[str, Any], columns: list[dict[str, str]], k
         "format": format,
         "encoding": facts.get("encoding"),
         "delimiter": facts.get("delimiter"),
+        "header": facts.get("header"),
         "columns": columns,
         "rows": [],
         "problems": [],
@@ -86,7 +95,7 @@ def _answer(format: str, facts: dict[str, Any], columns: list[dict[str, str]], k
     }
 
 
-def _table(source: Path | bytes, format: Any, filename: str) -> dict[str, Any]:
+def _table(source: Path | bytes, format: Any, filename: str, header: bool | None) -> dict[str, Any]:
     from collections import Counter
     from itertools import islice
 
@@ -98,7 +107,7 @@ def _table(source: Path | bytes, format: Any, filename: str) -> dict[str, Any]:
     from workers.ingest.reading import MAX_LABEL_CHARS
     from workers.ingest.records import printable
 
-    table = open_table(source, format, filename, IngestLimits())
+    table = open_table(source, format, filename, IngestLimits(), header)
     names, rows = table.columns[:_COLUMNS], [fields[:_COLUMNS] for fields in table.head]
     types = [type_of([row[place] for row in rows]) for place in range(len(names))]
     columns = [{"name": name, "type": type} for name, type in zip(names, types, strict=True)]
@@ -118,9 +127,14 @@ def _table(source: Path | bytes, format: Any, filename: str) -> dict[str, Any]:
     return answer
 
 
-def preview_in_child(source: Path | bytes, filename: str, timeout: float = 10.0) -> dict[str, Any]:
+_SAID = {True: "yes", False: "no", None: "guess"}
+
+
+def preview_in_child(
+    source: Path | bytes, filename: str, header: bool | None = None, timeout: float = 10.0
+) -> dict[str, Any]:
     """`preview` in a process with bounded memory and time, for use by the web process. Raises UserError."""
-    command = [sys.executable, "-m", "workers.ingest.preview", filename.replace("\0", "")[:255]]
+    command = [sys.executable, "-m", "workers.ingest.preview", filename.replace("\0", "")[:255], _SAID[header]]
     if isinstance(source, Path):
         command.append(str(source.resolve()))
     try:
@@ -145,10 +159,11 @@ def preview_in_child(source: Path | bytes, filename: str, timeout: float = 10.0)
 
 
 def main(arguments: list[str]) -> int:
-    """Print the preview of argument 2, or of stdin, whose owner calls it by argument 1."""
-    source: Path | bytes = Path(arguments[1]) if len(arguments) > 1 else sys.stdin.buffer.read(HEAD_BYTES)
+    """Print the preview of argument 3, or of stdin, whose owner calls it by argument 1."""
+    filename, said, *path = arguments
+    source: Path | bytes = Path(path[0]) if path else sys.stdin.buffer.read(HEAD_BYTES)
     try:
-        answer = preview(source, arguments[0])
+        answer = preview(source, filename, {"yes": True, "no": False}.get(said))
     except SlipwayError as error:
         answer = {"error": error.card().model_dump()}
     except MemoryError:

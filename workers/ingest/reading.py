@@ -15,12 +15,15 @@ from workers.ingest.coding import Places, each
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.label_sets import LabelSet
 from workers.ingest.records import Batch, Problem, Record, Table
-from workers.ingest.splits import CODES, Codes
+from workers.ingest.splits import CODES, UNDECIDED, Codes
 
 MAX_LABEL_CHARS = 400
 Mask = npt.NDArray[np.bool_]
 # The line that a row begins on, in frames of accepted rows.
 LINE = "line"
+# In the place of the split in rows that are added to others which have theirs. No file holds it but by intent.
+UNDECIDED_CELL = "\ue000undecided"
+_NO_SPLIT = -2
 
 
 class Faults:
@@ -66,7 +69,7 @@ def _rejected(batch: Batch, faults: Faults) -> list[tuple[Record, Problem]]:
     rows = sorted(faults.problems)
     records = batch.cells[rows].rows() if rows else []
     bad = [
-        (Record(int(batch.lines[row]), list(fields)), faults.problems[row])
+        (Record(int(batch.lines[row]), ["" if cell == UNDECIDED_CELL else cell for cell in fields]), faults.problems[row])
         for row, fields in zip(rows, records, strict=True)
     ]
     return sorted([*unread, *bad], key=lambda one: one[0].line)
@@ -115,8 +118,15 @@ def given_split(mapping: dict[str, str], rows: pl.DataFrame, faults: Faults) -> 
     column = mapping.get("split")
     if column is None:
         return {}
-    places, found = each(rows[column], cells.split)
-    codes: Codes = np.array([-1 if split is None else CODES[split] for split in found], np.int8)[places]
+    places, found = each(rows[column], _split)
+    codes: Codes = np.array(found, np.int8)[places]
     message = "The split is not train, validation or test."
-    faults.add(codes < 0, lambda row: Problem("split_invalid", message, column, rows[column][row]))
+    faults.add(codes == _NO_SPLIT, lambda row: Problem("split_invalid", message, column, rows[column][row]))
     return {"split": pl.Series(codes)}
+
+
+def _split(cell: str) -> int:
+    if cell == UNDECIDED_CELL:
+        return UNDECIDED
+    split = cells.split(cell)
+    return _NO_SPLIT if split is None else CODES[split]

@@ -11,10 +11,11 @@ from workers.contracts.jobdir import JobDir
 from workers.contracts.kinds import KINDS
 from workers.contracts.manifest import SUSPECTS, IngestResult
 from workers.ingest import correct, findings, repairs, sniff, unpack
+from workers.ingest.append import AppendedTable
 from workers.ingest.archives import open_archive
 from workers.ingest.archives.parquet_images import ParquetImages
 from workers.ingest.context import Import
-from workers.ingest.edits import Edited, EditedImages, EditedTable, write_lineage
+from workers.ingest.edits import Edit, Edited, EditedImages, EditedTable, write_lineage
 from workers.ingest.image_lists import Lists
 from workers.ingest.kinds import images, interactions, table, text
 from workers.ingest.label_sets import OPTION
@@ -37,7 +38,10 @@ def run(job_dir: JobDir) -> IngestResult:
         raise ValueError("the spec is not one of an ingest job")
     with Import(job_dir, spec) as ctx:
         ctx.progress.report(0.0, "Opening the file", always=True)
-        result = _edit(ctx, spec) if spec.corrections or spec.repair else _import(ctx, spec)
+        if spec.corrections or spec.repair:
+            result = _edit(ctx, spec)
+        else:
+            result = _append(ctx, spec) if spec.append else _import(ctx, spec)
         ctx.progress.report(1.0, "Done", always=True)
     return result
 
@@ -72,10 +76,23 @@ def _beside(ctx: Import, name: str) -> Path | None:
 def _import(ctx: Import, spec: IngestSpec) -> IngestResult:
     if KINDS[spec.kind].archive:
         return _import_images(ctx, File(ctx.source, spec.filename, sniff.sniff(ctx.source, spec.filename)))
-    with closing(unpack.open_file(ctx, unpack.unpacked(ctx))) as source:
+    with closing(_table(ctx)) as source:
         for name in source.facts.get("left_out", ()):
             ctx.issues.add("file_left_out", "warning", line=1, value=name)
         return _TABLES[spec.kind](ctx, source)
+
+
+def _append(ctx: Import, spec: IngestSpec) -> IngestResult:
+    """An earlier version, and after its rows those of the files. Raises JobError."""
+    if KINDS[spec.kind].archive:
+        raise JobError("format_unknown", "Images cannot be appended.", hint="Import all of them in one archive.")
+    with Version(ctx.job_dir.inputs / "parent") as version, closing(_table(ctx)) as new:
+        source = AppendedTable(EditedTable(Edited(version, Edit()), version.schema, spec.mapping), new, spec)
+        options = {name: spec.mapping[name] for name in KINDS[spec.kind].options if name in spec.mapping}
+        ctx.spec = spec.model_copy(update={"mapping": {**source.mapping, **options}})
+        result = _TABLES[spec.kind](ctx, source)
+        profile = {**result.profile, "append": {"earlier": version.rows}}
+    return result.model_copy(update={"mapping": spec.mapping, "profile": profile})
 
 
 def _import_images(ctx: Import, file: File) -> IngestResult:
@@ -91,3 +108,16 @@ def _import_images(ctx: Import, file: File) -> IngestResult:
             return images.run(ctx, rows, "parquet", lists)
     with open_archive(file.path, file.format, ctx.limits) as archive:
         return images.run(ctx, archive, file.format)
+
+
+def _table(ctx: Import) -> Table:
+    """The table that the files of the import are together. Raises JobError `columns_differ`."""
+    header = ctx.spec.header
+    files = [unpack.unpacked(ctx, path, name) for path, name in ctx.files]
+    named = [one for file in files for one in unpack.open_tables(ctx, file, header)]
+    first = named[0]
+    for name, other in named[1:]:
+        if set(other.columns) != set(first[1].columns):
+            evidence = "; ".join(f"{one}: {', '.join(table.columns[:30])}" for one, table in (first, (name, other)))
+            raise JobError("columns_differ", evidence=evidence[:1000])
+    return first[1] if len(named) == 1 else JoinedTables(named)

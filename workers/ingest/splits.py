@@ -21,6 +21,8 @@ from workers.ingest.hashing import Hashes, uniform
 TRAIN: Final = 0
 VALIDATION: Final = 1
 TEST: Final = 2
+# The split of a row that is added to others which have theirs.
+UNDECIDED: Final = -1
 CODES: Final = {name: code for code, name in enumerate(SPLITS)}
 Codes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.signedinteger[Any]]
@@ -60,6 +62,32 @@ def by_content(hashes: Hashes, members: Members, given: Codes | None, conflictin
     if carved:
         _represent(codes, hashes, members, share, conflicting, (TRAIN, *carved))
     return codes
+
+
+def added(hashes: Hashes, labels: Ints, members: Members, given: Codes, seed: int) -> Codes:
+    """The splits of classification rows of which some are undecided: those of equal items, else by content.
+
+    `labels`: a number for the label, or set of labels, of each row.
+    """
+    codes, rows = inherited(hashes, given)
+    pairs = np.unique(np.stack([hashes[rows].view(np.int64), labels[rows]]), axis=1)[0]
+    different, counts = np.unique(pairs, return_counts=True)
+    conflicting = different[counts > 1].view(np.uint64)
+    here = np.isin(members.rows, rows)
+    among = Members(np.searchsorted(rows, members.rows[here]), members.labels[here])
+    codes[rows] = by_content(hashes[rows], among, None, conflicting, seed)
+    return codes
+
+
+def inherited(hashes: Hashes, given: Codes) -> tuple[Codes, Ints]:
+    """Give undecided rows the split of an equal row that has one; which rows are left."""
+    codes = given.copy()
+    open_rows = np.flatnonzero(codes == UNDECIDED)
+    known, firsts = np.unique(hashes[codes != UNDECIDED], return_index=True)
+    places = np.minimum(np.searchsorted(known, hashes[open_rows]), len(known) - 1)
+    equal = known[places] == hashes[open_rows]
+    codes[open_rows[equal]] = codes[codes != UNDECIDED][firsts[places[equal]]]
+    return codes, open_rows[~equal]
 
 
 def _represent(
@@ -120,6 +148,14 @@ def by_user(users: Ints, order: Ints | npt.NDArray[np.float64], parts: tuple[int
         sorted_codes[(from_end > tenth * place) & (from_end <= tenth * (place + 1))] = part
     codes = np.empty_like(sorted_codes)
     codes[rows] = sorted_codes
+    return codes
+
+
+def added_interactions(users: Ints, hashes: Hashes, times: Ints | None, given: Codes, seed: int) -> Codes:
+    """The splits of interactions of which some are undecided: those of equal pairs, else per user among the new."""
+    codes, rows = inherited(hashes, given)
+    order = times[rows] if times is not None else uniform(hashes[rows], seed)
+    codes[rows] = by_user(users[rows], order, (TEST, VALIDATION))
     return codes
 
 

@@ -1,5 +1,6 @@
 """Files that come packed: compressed ones, and archives of tables. What is in them is staged and then read as it is."""
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -27,14 +28,6 @@ class Packed(Protocol):
     """A job whose file may be packed: an import, a batch prediction."""
 
     @property
-    def source(self) -> Path:
-        """The file."""
-
-    @property
-    def filename(self) -> str:
-        """What its owner calls it."""
-
-    @property
     def staging(self) -> Path:
         """A folder that is gone at the end."""
 
@@ -58,12 +51,12 @@ class File(NamedTuple):
     format: sniff.Format
 
 
-def unpacked(ctx: Packed) -> File:
-    """The file to import; where it came compressed, what it holds. Raises JobError."""
-    file = File(ctx.source, ctx.filename, sniff.sniff(ctx.source, ctx.filename))
+def unpacked(ctx: Packed, source: Path, filename: str) -> File:
+    """A file to import; where it came compressed, what it holds. Raises JobError."""
+    file = File(source, filename, sniff.sniff(source, filename))
     if file.format != "compressed":
         return file
-    target = ctx.staging / "unpacked"
+    target = ctx.staging / f"unpacked-{source.name}"
     _decompress(ctx, file.path, target)
     name = compression.inner_name(file.name)
     inner = sniff.sniff(target, name)
@@ -99,7 +92,7 @@ def tables(ctx: Packed, archive: File) -> Iterator[File]:
         for entry in _files(ctx, opened):
             if found == _MAX_TABLES:
                 raise JobError("archive_too_large", f"The archive has more than {_MAX_TABLES} tables.")
-            target = ctx.staging / f"table-{found}"
+            target = ctx.staging / f"table-{found}-of-{archive.path.name}"
             with open(target, "wb") as out:
                 problem = entry.problem or entry.write_to(out, ctx.limits.max_unpacked_bytes)
             if problem:
@@ -116,17 +109,21 @@ def tables(ctx: Packed, archive: File) -> Iterator[File]:
 
 def open_file(ctx: Packed, file: File) -> Table:
     """The table that a file is, or that the tables in an archive are together. Raises JobError."""
-    if file.format not in sniff.ARCHIVES:
-        return open_table(file.path, file.format, file.name, ctx.limits)
-    named = [(one.name, open_table(one.path, one.format, one.name, ctx.limits)) for one in tables(ctx, file)]
+    named = open_tables(ctx, file)
+    return named[0][1] if len(named) == 1 else JoinedTables(named)
+
+
+def open_tables(ctx: Packed, file: File, header: bool | None = None) -> list[tuple[str, Table]]:
+    """The table that a file is, or those of the same columns in an archive, with their names. Raises JobError."""
+    files = tables(ctx, file) if file.format in sniff.ARCHIVES else [file]
+    named = [(one.name, open_table(one.path, one.format, one.name, ctx.limits, header)) for one in files]
     # A file beside the data, a sample submission for example, has other columns.
     first = max(named, key=lambda one: len(one[1].columns) * len(one[1].head))[1]
-    alike = [one for one in named if set(one[1].columns) == set(first.columns)]
     for name, other in named:
         if set(other.columns) != set(first.columns):
             ctx.leave_out(f"{name} has other columns")
             other.close()
-    return alike[0][1] if len(alike) == 1 else JoinedTables(alike)
+    return [one for one in named if set(one[1].columns) == set(first.columns)]
 
 
 def holds_parquet(ctx: Packed, archive: File) -> bool:
@@ -135,6 +132,51 @@ def holds_parquet(ctx: Packed, archive: File) -> bool:
         files = (entry.name.lower() for entry in opened if not entry.is_junk)
         first = next((name for name in files if not name.endswith(_PAPERS)), "")
     return first.endswith(".parquet")
+
+
+def first_table(head: bytes, format: sniff.Format) -> tuple[str, bytes] | None:
+    """Name and beginning of the first table in the head of an archive; None where it cannot be read from there."""
+    entries = _heads_in_zip(head) if format == "zip" else _heads_in_tar(compression.head(head, sniff.HEAD_BYTES))
+    for name, content in entries:
+        base = name.rpartition("/")[2]
+        if content and name.lower().endswith(_TABLES) and not base.startswith(".") and "__MACOSX" not in name:
+            return name, content
+    return None
+
+
+def _heads_in_zip(head: bytes) -> Iterator[tuple[str, bytes]]:
+    """The entries of a zip as far as they lie in its head. Nothing but where the next one begins is taken for true."""
+    at = 0
+    while head[at : at + 4] == b"PK\x03\x04" and at + 30 <= len(head):
+        flags, method = (int.from_bytes(head[at + place : at + place + 2], "little") for place in (6, 8))
+        size = int.from_bytes(head[at + 18 : at + 22], "little")
+        name, extra = (int.from_bytes(head[at + place : at + place + 2], "little") for place in (26, 28))
+        start = at + 30 + name + extra
+        body, end = head[start : start + size], start + size
+        if method == 8 and not flags & 1:
+            unpacker = zlib.decompressobj(-15)
+            try:
+                content = unpacker.decompress(head[start:], 1 << 18)
+            except zlib.error:
+                return
+            if flags & 8:
+                end = len(head) - len(unpacker.unused_data) + 16 if unpacker.eof else len(head)
+        else:
+            content = body if method == 0 and not flags & 9 else b""
+        yield head[at + 30 : at + 30 + name].decode("utf-8", "replace"), content
+        at = end
+
+
+def _heads_in_tar(head: bytes) -> Iterator[tuple[str, bytes]]:
+    """The plain files of a tar as far as they lie in its head."""
+    at = 0
+    while head[at + 257 : at + 262] == b"ustar":
+        digits = head[at + 124 : at + 136].strip(b"\0 ")
+        size = int(digits, 8) if digits.isdigit() and not digits.strip(b"01234567") else 0
+        if head[at + 156 : at + 157] in (b"0", b"\0"):
+            name = head[at : at + 100].partition(b"\0")[0].decode("utf-8", "replace")
+            yield name, head[at + 512 : at + 512 + size]
+        at += 512 + -(-size // 512) * 512
 
 
 def begins_with_table(head: bytes) -> bool:

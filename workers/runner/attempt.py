@@ -19,12 +19,14 @@ from workers.contracts.events import (
     Failed,
     Interrupted,
     Log,
+    Progress,
     Started,
     Succeeded,
     Usage,
 )
 from workers.contracts.job import JobSpec
 from workers.contracts.jobdir import JobDir
+from workers.fetch.policy import Policy
 from workers.runner import booking, inputs, outputs
 from workers.runner.child import Child
 from workers.runner.lease import Lease
@@ -54,6 +56,7 @@ class Host:
     client: redis.Redis
     storage: Storage
     modules: dict[str, str]
+    policy: Policy = field(default_factory=Policy)  # what users may have fetched
     devices: int = 1
     stopping: threading.Event = field(default_factory=threading.Event)
 
@@ -92,9 +95,12 @@ class Attempt:
         step = self._fetch()
         if self._warden.verdict:
             return self._ended_from_outside()
+        self._say_started(step)
+        self._fetch_from_afar()
+        if self._warden.verdict:
+            return self._ended_from_outside()
         child = Child(self._host.modules[self._spec.kind], self._job_dir.root, self._host.home)
         try:
-            self._say_started(step)
             self._listen(child, uploader)
             if self._warden.verdict:
                 self._end_gently(child, uploader)
@@ -129,6 +135,25 @@ class Attempt:
         host = self._host
         self._relay.say(Started(time=time.time(), runner=host.name, device=host.device, resumed_from_step=step))
         self._relay.flush()
+
+    def _fetch_from_afar(self) -> None:
+        """What users named an address of, telling how far it is."""
+        last = 0.0
+
+        def tell(read: int, size: int | None) -> None:
+            nonlocal last
+            if time.monotonic() - last < 1:
+                return
+            last = time.monotonic()
+            of = f" of {size / 1e6:,.1f}" if size else ""
+            phase = f"Fetching the file: {read / 1e6:,.1f}{of} MB"
+            self._relay.say(Progress(time=time.time(), fraction=read / size if size else 0, phase=phase))
+            self._relay.flush()
+
+        host, given_up = self._host, self._warden.has_spoken
+        for file in self._spec.inputs:
+            if file.url:
+                inputs.fetch_from_afar(host.storage, file, self._job_dir.inputs, host.policy, given_up, tell)
 
     # --- While it runs -----------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from workers.contracts import names
 from workers.contracts.errors import JobError, SlipwayError
 from workers.contracts.events import Failed
 from workers.contracts.job import JobSpec
+from workers.fetch import policy
 from workers.runner.attempt import Attempt, Host
 from workers.runner.folders import clear_leftovers, job_folder
 from workers.runner.lease import Lease
@@ -39,7 +40,8 @@ def connect(url: str) -> redis.Redis:
 
 
 def open_host(node: str, modules: dict[str, str]) -> Host:
-    """This process's runner by the environment: REDIS_URL, SLIPWAY_STORAGE, SLIPWAY_HOME. Clears leftovers away.
+    """This process's runner by the environment: REDIS_URL, SLIPWAY_STORAGE, SLIPWAY_HOME, SLIPWAY_IMPORT_NETWORKS,
+    SLIPWAY_IMPORT_BUCKETS. Clears leftovers away.
 
     The name ends in four random characters: a runner that was started anew is another one.
     """
@@ -55,6 +57,7 @@ def open_host(node: str, modules: dict[str, str]) -> Host:
         client=connect(os.environ["REDIS_URL"]),
         storage=open_storage(os.environ.get("SLIPWAY_STORAGE") or str(home / "storage")),
         modules=modules,
+        policy=policy.of_environment(os.environ),
     )
 
 

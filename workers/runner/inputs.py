@@ -5,18 +5,25 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from workers.contracts.errors import InfraError, JobError
+from workers.contracts.errors import InfraError, JobError, SlipwayError
 from workers.contracts.job import InputFile, JobSpec
 from workers.contracts.jobdir import JobDir
+from workers.fetch import files
+from workers.fetch.http import Progress
+from workers.fetch.policy import Policy
 from workers.storage import Storage
 
 _RETRIES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def fetch_inputs(storage: Storage, spec: JobSpec, job_dir: JobDir, given_up: threading.Event) -> None:
-    """Fill inputs/, unless `given_up` is set. Raises JobError `input_corrupt`, `artifact_missing`; InfraError."""
+    """Fill inputs/ with what lies in storage, unless `given_up` is set.
+
+    Raises JobError `input_corrupt`, `artifact_missing`; InfraError.
+    """
     for file in spec.inputs:
-        _fetch(storage, file, job_dir.inputs, given_up)
+        if not file.url:
+            _fetch(storage, file, job_dir.inputs, given_up)
 
 
 def _fetch(storage: Storage, file: InputFile, folder: Path, given_up: threading.Event) -> None:
@@ -30,6 +37,27 @@ def _fetch(storage: Storage, file: InputFile, folder: Path, given_up: threading.
             if pause is None:
                 raise
             given_up.wait(pause)
+
+
+def fetch_from_afar(
+    storage: Storage, file: InputFile, folder: Path, policy: Policy, given_up: threading.Event, progress: Progress
+) -> None:
+    """Fill inputs/ with a file from a user's address; also into storage, where the next attempt finds it.
+
+    Raises UserError `url_*`; InfraError.
+    """
+    if storage.exists(file.key):
+        _fetch(storage, file, folder, given_up)
+        return
+    try:
+        files.fetch(
+            file.url, folder / file.name, policy=policy, max_bytes=file.max_bytes, given_up=given_up, progress=progress
+        )
+    except SlipwayError:
+        if given_up.is_set():
+            return
+        raise
+    storage.put_file(folder / file.name, file.key)
 
 
 def fetch_checkpoint(storage: Storage, spec: JobSpec, job_dir: JobDir, given_up: threading.Event) -> None:

@@ -79,6 +79,13 @@ class _Kept:
     def given(self) -> Codes | None:
         return np.frombuffer(self._given, np.int8) if self._given else None
 
+    def settle(self, seed: int) -> None:
+        """Give rows that were added to an earlier version's their splits; those rows keep the ones they have."""
+        given, hashes = self.given, self.hashes
+        if given is not None and hashes is not None and (given == splits.UNDECIDED).any():
+            settled = splits.added_interactions(self.user_codes, hashes, self.times, given, seed)
+            self._given = array("b", settled.tobytes())
+
 
 def run(ctx: Import, table: Table) -> IngestResult:
     """Import a table. Raises JobError."""
@@ -90,6 +97,7 @@ def run(ctx: Import, table: Table) -> IngestResult:
     _read(ctx, table, mapping, kept, schema)
     if not len(kept):
         raise no_rows(ctx)
+    kept.settle(ctx.spec.seed)
     keep = _merge(ctx, kept)
     if int(keep.sum()) < MIN_ROWS or len(kept.users) < 2 or len(kept.items) < 2:
         evidence = f"{int(keep.sum())} interactions of {len(kept.users)} users with {len(kept.items)} items."

@@ -10,8 +10,14 @@ from workers.ingest.records import Table
 from workers.ingest.sniff import ARCHIVES, Format
 
 
-def open_table(source: Path | bytes, format: Format, filename: str, limits: IngestLimits) -> Table:
-    """Open a tabular file, or the head of one. Imports only what the format takes. Raises JobError."""
+def open_table(
+    source: Path | bytes, format: Format, filename: str, limits: IngestLimits, header: bool | None = None
+) -> Table:
+    """Open a tabular file, or the head of one. `header`: whether the first row names the columns, where that is not to
+    be guessed; formats that name their columns themselves do not care. Imports only what the format takes.
+
+    Raises JobError.
+    """
     if format in (*ARCHIVES, "compressed"):
         raise JobError("format_unknown", "This file is packed, not a table.", hint="Unpack it and upload the table.")
     if format == "parquet":
@@ -25,7 +31,7 @@ def open_table(source: Path | bytes, format: Format, filename: str, limits: Inge
 
         if isinstance(source, bytes):
             raise JobError("file_unreadable", "The beginning of a spreadsheet does not tell what is in it.")
-        return SheetTable(source, limits)
+        return SheetTable(source, limits, header)
     codec = encoding.detect(source)
     stream = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115 - the table closes it
     if format == "json":
@@ -38,4 +44,4 @@ def open_table(source: Path | bytes, format: Format, filename: str, limits: Inge
         return JsonLinesTable(stream, codec, limits.max_field_chars)
     from workers.ingest.readers.delimited import DelimitedTable
 
-    return DelimitedTable(stream, codec, filename, limits.max_field_chars)
+    return DelimitedTable(stream, codec, filename, limits.max_field_chars, header)

@@ -11,6 +11,7 @@ from workers.ingest import rejects
 from workers.ingest.dialects import DOUBLE_COLON, UNIT_SEPARATOR
 from workers.ingest.lines import Lines
 from workers.ingest.readers.csv_records import parse
+from workers.ingest.readers.headers import has_header, unnamed
 from workers.ingest.readers.sniff_dialect import sniff
 from workers.ingest.records import HEAD_RECORDS, Problem, Record, Table, printable
 
@@ -19,7 +20,8 @@ _SNIFF_CHARS = 1 << 18
 
 
 class DelimitedTable(Table):
-    """A CSV file. The first record names the columns, unless it is all numbers; then they are called column_1, ...
+    """A CSV file. The first record names the columns, unless it is a row itself; then they are called column_1, …
+    Whether it is (`header`) is judged by the records below where it is not said.
 
     An errors.csv or an exported version of ours gives back the original columns.
     Raises JobError no_rows where there is no record at all.
@@ -27,7 +29,9 @@ class DelimitedTable(Table):
 
     format = "csv"
 
-    def __init__(self, stream: BinaryIO, encoding: str, filename: str, max_field_chars: int) -> None:
+    def __init__(
+        self, stream: BinaryIO, encoding: str, filename: str, max_field_chars: int, header: bool | None = None
+    ) -> None:
         self._size = max(1, stream.seek(0, os.SEEK_END))
         stream.seek(0)
         self._stream = stream
@@ -41,7 +45,7 @@ class DelimitedTable(Table):
             lines = (line.replace(DOUBLE_COLON, UNIT_SEPARATOR) for line in lines)
         self._records = parse(lines, dialect, max_field_chars)
         self._delimiter = dialect.shown
-        self._read_header()
+        self._read_header(header)
         self._ahead = list(itertools.islice(self._shaped(), HEAD_RECORDS))
         self.head = [record.fields for record in self._ahead if record.problem is None]
 
@@ -55,22 +59,28 @@ class DelimitedTable(Table):
                 break
         return first
 
-    def _read_header(self) -> None:
-        header = next(self._records, None)
-        if header is None:
+    def _read_header(self, header: bool | None) -> None:
+        first = next(self._records, None)
+        if first is None:
             raise JobError("no_rows", "The file holds no rows.")
-        if header.problem:
-            line = printable("".join(header.fields))[:200]
-            raise JobError("file_unreadable", "The header line cannot be read.", evidence=f"Line {header.line}: {line}")
-        names = header.fields
+        if first.problem:
+            line = printable("".join(first.fields))[:200]
+            raise JobError("file_unreadable", "The header line cannot be read.", evidence=f"Line {first.line}: {line}")
+        names = first.fields
         self._ours = rejects.own_columns(names)
         if self._ours:
             names = [rejects.restore(name) for name in names[self._ours :]]
-        if len(names) > 1 and all(column_names.is_number(field) for field in names):
-            self.columns = [f"column_{number}" for number in range(1, len(names) + 1)]
-            self._records = itertools.chain([header], self._records)
-        else:
+        elif header is None:
+            below = list(itertools.islice(self._records, HEAD_RECORDS))
+            self._records = itertools.chain(below, self._records)
+            good = [record.fields for record in below if not record.problem and len(record.fields) == len(names)]
+            header = has_header(names, good)
+        self.facts["header"] = self._ours > 0 or header is True
+        if self.facts["header"]:
             self.columns = column_names.clean_header(names)
+        else:
+            self.columns = unnamed(len(names))
+            self._records = itertools.chain([first], self._records)
 
     def _shaped(self) -> Iterator[Record]:
         """Records with as many fields as the columns; those with others get their problem."""

@@ -13,15 +13,17 @@ from workers.contracts.job import IngestLimits
 from workers.ingest.archives.zip_file import ZipArchive
 from workers.ingest.cells import cell_text
 from workers.ingest.columns import clean_header
+from workers.ingest.readers.headers import has_header, unnamed
 from workers.ingest.records import HEAD_RECORDS, Problem, Record, Table, text_problem
 
 
 class SheetTable(Table):
-    """The first sheet that has rows. Its first row that is not empty names the columns; a line is a row's number."""
+    """The first sheet that has rows. Its first row that is not empty names the columns, unless it is a row itself (see
+    headers); a line is a row's number."""
 
     format = "sheet"
 
-    def __init__(self, path: Path, limits: IngestLimits) -> None:
+    def __init__(self, path: Path, limits: IngestLimits, header: bool | None = None) -> None:
         _refuse_bomb(path, limits)
         name, self._rows, others = _first_sheet(path)
         self.facts: dict[str, Any] = {"sheet": name}
@@ -29,18 +31,23 @@ class SheetTable(Table):
             self.facts["left_out"] = others
         if len(self._rows) > limits.max_rows:
             raise JobError("too_many_rows", f"The sheet has more than {limits.max_rows:,} rows.")
-        self._header = next(line for line, row in enumerate(self._rows) if any(map(cell_text, row)))
-        names = [cell_text(value) for value in self._rows[self._header]]
+        top = next(line for line, row in enumerate(self._rows) if any(map(cell_text, row)))
+        names = [cell_text(value) for value in self._rows[top]]
         while names and not names[-1].strip():
             names.pop()
-        self.columns = clean_header(names)
+        if header is None:
+            below = self._rows[top + 1 : top + 1 + HEAD_RECORDS]
+            header = has_header(names, [[cell_text(cell) for cell in row[: len(names)]] for row in below])
+        self.facts["header"] = header
+        self.columns = clean_header(names) if header else unnamed(len(names))
+        self._start = top + 1 if header else top
         self._done = 0
         self.head = [record.fields for record in itertools.islice(self.records(), HEAD_RECORDS) if not record.problem]
 
     def records(self) -> Iterator[Record]:
         """Every row that is not empty, from the first, each time."""
         width = len(self.columns)
-        for place in range(self._header + 1, len(self._rows)):
+        for place in range(self._start, len(self._rows)):
             self._done = place
             fields = [cell_text(value) for value in self._rows[place]]
             if not any(field.strip() for field in fields):
