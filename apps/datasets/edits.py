@@ -11,6 +11,7 @@ from django.db.models import Max
 from apps.core import audit
 from apps.core.artifacts import storage
 from apps.core.ids import new_id
+from apps.core.throttle import throttled
 from apps.datasets.models import Dataset, DatasetVersion, Kind
 from apps.datasets.sources import Source, fields
 from apps.teams.access import require
@@ -62,6 +63,7 @@ def repair_version(*, actor: User, dataset: Dataset, code: str, name: str = "") 
         return _queued(actor, version, "dataset.repaired", repair=repair.name)
 
 
+@throttled("dataset")
 def append_files(*, actor: User, dataset: Dataset, sources: list[Source], header: bool | None = None) -> DatasetVersion:
     """A new version with the rows of the newest one and, after them, those of files of the same columns.
 

@@ -77,6 +77,8 @@ def _remove(dataset: Dataset) -> None:
     needed = {getattr(version, name) for version in versions if version.pk in learned for name in _FILES}
     files = {getattr(version, name) for version in versions for name in _FILES} - needed - {""}
     files |= {version.source_key for version in versions if version.origin == DatasetVersion.Origin.CORRECTION}
+    # What was uploaded expires; what was fetched is nobody else's.
+    files |= {source["key"] for version in versions for source in version.sources if source["url"]}
     _record(None, dataset, "dataset.removed")
     gone = JobError("artifact_missing", "The dataset was in the trash for 30 days, and its data is removed.").card()
     for version in versions:

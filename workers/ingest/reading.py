@@ -69,10 +69,14 @@ def _rejected(batch: Batch, faults: Faults) -> list[tuple[Record, Problem]]:
     rows = sorted(faults.problems)
     records = batch.cells[rows].rows() if rows else []
     bad = [
-        (Record(int(batch.lines[row]), ["" if cell == UNDECIDED_CELL else cell for cell in fields]), faults.problems[row])
+        (Record(int(batch.lines[row]), list(map(_shown, fields))), faults.problems[row])
         for row, fields in zip(rows, records, strict=True)
     ]
     return sorted([*unread, *bad], key=lambda one: one[0].line)
+
+
+def _shown(cell: str) -> str:
+    return "" if cell == UNDECIDED_CELL else cell
 
 
 def label(cell: str, separator: str | None) -> str | LabelSet | Problem:

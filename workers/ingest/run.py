@@ -19,6 +19,7 @@ from workers.ingest.edits import Edit, Edited, EditedImages, EditedTable, write_
 from workers.ingest.image_lists import Lists
 from workers.ingest.kinds import images, interactions, table, text
 from workers.ingest.label_sets import OPTION
+from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.records import Table
 from workers.ingest.unpack import File
 from workers.ingest.version import Version
