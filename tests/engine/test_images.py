@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -10,14 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.engine.jobs import make_spec, run
+from tests.engine.jobs import kill_when, make_job, make_spec, run
 from tests.engine.test_template_contract import toy_job
+from workers.contracts.errors import JobError
 from workers.contracts.jobdir import JobDir
 from workers.engine import augment
 from workers.engine.augment import Augmentation
+from workers.engine.image import ImageExamples
 from workers.engine.image_network import ImageNetwork
 from workers.engine.mirroring import survives_mirroring
-from workers.engine.pixels import decode_split
+from workers.engine.pixels import decode
 from workers.engine.run import Run
 from workers.inference.image import decode_image
 from workers.task_templates import TEMPLATES
@@ -123,13 +126,32 @@ def test_pixels_on_disk_are_those_of_the_served_path(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(stream, "JPEG" if number % 2 else "PNG")
         files.append(stream.getvalue())
     splits = ["train" if number % 3 else "test" for number in range(len(files))]
-    table = {"split": splits, "image": files, "name": [f"{number}" for number in range(len(files))]}
+    names = [f"{number}" for number in range(len(files))]
+    table = {"split": splits, "image": files, "name": names, "label": names}
     pyarrow.parquet.write_table(pyarrow.table(table), job_dir.inputs / "data.parquet", row_group_size=70)
     ours = [data for data, split in zip(files, splits, strict=True) if split == "train"]
-    pixels_on_disk = decode_split(Run(job_dir, spec, template.resolve("fast", {})), "train", len(ours), 32, 0.01)
+    examples = ImageExamples(Run(job_dir, spec, template.resolve("fast", {})), "train", names, 32)
     wanted = np.array([len(ours) - 1, 0, 130, 0])
     expected = np.stack([decode_image(ours[row], (32, 32)) for row in wanted])
-    assert np.array_equal(pixels_on_disk.read(wanted), expected)
+    assert np.array_equal(examples.read(wanted), expected)
+
+
+def test_images_that_do_not_fit_on_the_disk_are_not_begun_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = toy_job("image-classification", tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=100_000))
+    whole = Run(job, job.spec(), TEMPLATES["image-classification"].resolve("fast", {}))
+    with pytest.raises(JobError) as caught:
+        decode(whole, 32)
+    assert caught.value.code == "disk_full" and not list(whole.cache.iterdir())
+
+
+def test_a_job_decodes_its_images_once_for_all_trials_folds_and_attempts(tmp_path: Path) -> None:
+    job = make_job(tmp_path, "image-classification", epochs=1, tune={"trials": 2}, folds=2)
+    told = kill_when(job, lambda event: event["type"] == "trial" and event["number"] == 2)
+    run(job)
+    decoded = [place for place, event in enumerate(job.events) if "Decoding" in event.get("phase", "")]
+    assert decoded and max(decoded) < told
+    assert {job.events[place]["phase"].partition(":")[0] for place in decoded} == {"Trial 1 of 2"}
 
 
 def test_a_job_with_every_variant_and_mirrored_answers_is_certified(tmp_path: Path) -> None:

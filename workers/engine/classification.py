@@ -117,8 +117,7 @@ class TrainedClassifier(Trained):
         """See Trained."""
         if split not in self._scores or split == "train":
             return None
-        numbers = self.run.split(split, ["row"])["row"].to_numpy()
-        return HeldOut(numbers.astype(np.int64), self.labels, self._scores[split])
+        return HeldOut(self.run.places(split), self.labels, self._scores[split])
 
     def _reading(self) -> tuple[Any, ...]:
         """How inputs become the network's: the settings and files that the served path reads them by."""

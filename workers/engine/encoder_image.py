@@ -22,7 +22,7 @@ from workers.engine.encoder import (
 )
 from workers.engine.encoder_head import Head, train_head
 from workers.engine.examples import Examples
-from workers.engine.image import DECODE_PROGRESS, ImageExamples, TrainedImages, choose_augmentation
+from workers.engine.image import ImageExamples, TrainedImages, choose_augmentation
 from workers.engine.loop import fit
 from workers.engine.run import Run
 from workers.engine.settings import Settings
@@ -112,8 +112,7 @@ def train_on_encoder(run: Run, params: ImageParams) -> TrainedImages:
     run.choose(image_size=seen.size)
     network = ImageEncoder(source, body, seen, len(labels))
     train, validation, test = (
-        ImageExamples(run, split, labels, seen.size, DECODE_PROGRESS[split], seen.scaling)
-        for split in ("train", "validation", "test")
+        ImageExamples(run, split, labels, seen.size, seen.scaling) for split in ("train", "validation", "test")
     )
     how = f"{len(labels)} classes from {len(train):,} images at {seen.size} × {seen.size} pixels"
     if params.encoder_training == "frozen":

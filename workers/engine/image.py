@@ -17,7 +17,7 @@ from workers.engine.examples import Examples, known_rows
 from workers.engine.image_network import ImageNetwork
 from workers.engine.loop import fit
 from workers.engine.mirroring import survives_mirroring
-from workers.engine.pixels import Pixels, decode_split
+from workers.engine.pixels import decode
 from workers.engine.run import Run
 from workers.engine.settings import Settings
 from workers.engine.variants import quantize_static
@@ -46,13 +46,11 @@ def train_image(run: Run) -> "TrainedImages":
         from workers.engine.encoder_image import train_on_encoder
 
         return train_on_encoder(run, params)
-    run.progress(0.0, "Decoding images")
+    run.progress(0.0, "Reading images")
     labels = training_labels(run.preparation)
     size = params.image_size or choose_size(run.preparation, params.largest_size)
     run.choose(image_size=size)
-    train, validation, test = (
-        ImageExamples(run, split, labels, size, DECODE_PROGRESS[split]) for split in ("train", "validation", "test")
-    )
+    train, validation, test = (ImageExamples(run, split, labels, size) for split in ("train", "validation", "test"))
     augmentation = choose_augmentation(run, params, train)
     train.vary_by(augmentation)
     mean, std = train.statistics()
@@ -79,9 +77,6 @@ def train_image(run: Run) -> "TrainedImages":
     if not len(validation) and not len(test):
         evaluation = {"train": train}
     return TrainedImages(run, network, labels, evaluation, size)
-
-
-DECODE_PROGRESS = {"train": 0.01, "validation": 0.03, "test": 0.04}
 
 
 def choose_size(run: Run, largest: int) -> int:
@@ -140,13 +135,11 @@ def _settings(run: Run, params: ImageParams, rows: int, body_size: int) -> Setti
 class ImageExamples(Examples):
     """Images of one split, uint8 [rows, size, size, 3]."""
 
-    def __init__(
-        self, run: Run, split: str, labels: list[str], size: int, progress: float, scaling: Scaling = STRETCHED
-    ) -> None:
+    def __init__(self, run: Run, split: str, labels: list[str], size: int, scaling: Scaling = STRETCHED) -> None:
         self.labels = label_indices(run, split, labels)
         self._augmentation = Augmentation()
-        rows = len(self)
-        self._pixels = Pixels(Path(), 0, size) if not rows else decode_split(run, split, rows, size, progress, scaling)
+        self._pixels = decode(run, size, scaling)
+        self._places = run.places(split)
 
     def vary_by(self, augmentation: Augmentation) -> None:
         """What training is to do to these images."""
@@ -155,11 +148,11 @@ class ImageExamples(Examples):
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """uint8 [len(rows), size, size, 3]."""
-        return self._pixels.read(rows)
+        return self._pixels.read(self._places[rows])
 
     def batch(self, rows: np.ndarray) -> torch.Tensor:
         """uint8 [len(rows), size, size, 3]."""
-        return torch.from_numpy(self._pixels.read(rows))
+        return torch.from_numpy(self.read(rows))
 
     def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """See Augmentation."""

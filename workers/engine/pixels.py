@@ -1,6 +1,7 @@
-"""Images of one split, decoded once into a file, and read from it by rows."""
+"""Images decoded once into a file, and read from it by rows."""
 
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
@@ -11,6 +12,9 @@ from workers.contracts.errors import JobError
 from workers.engine.run import Run
 from workers.inference.core import InputError
 from workers.inference.image import STRETCHED, Scaling, decode_image
+
+# This part of the whole job, meanwhile.
+_PROGRESS = 0.01
 
 
 class Pixels:
@@ -38,21 +42,34 @@ class Pixels:
         return found
 
 
-def decode_split(run: Run, split: str, rows: int, size: int, progress: float, scaling: Scaling = STRETCHED) -> Pixels:
-    """Decode all images of a split, on all cores. `progress`: of the whole job, so far.
+def decode(run: Run, size: int, scaling: Scaling = STRETCHED) -> Pixels:
+    """All images of the version, decoded on all cores, once per job and size: trials, folds and a training that goes on
+    after a kill find the file.
 
-    Raises JobError `input_corrupt`.
+    Raises JobError `input_corrupt`, `disk_full`.
     """
-    path = run.cache / f"{split}.uint8"
-    done = 0
-    with path.open("wb") as file, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for batch in run.batches(split, ["image", "name"]):
-            files, names = batch["image"].to_pylist(), batch["name"].to_pylist()
-            for pixels in pool.map(_decode, files, names, repeat(size), repeat(scaling)):
-                file.write(np.ascontiguousarray(pixels).data)
-            done += len(files)
-            run.progress(progress, "Decoding images", step=done, steps=rows)
+    rows = run.rows
+    path = run.cache / f"{size}-{'-'.join(map(str, scaling))}.uint8"
+    if not path.exists():
+        _check_room(path.parent, rows * size * size * 3)
+        part, done = path.with_suffix(".part"), 0
+        with part.open("wb") as file, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for batch in run.batches(None, ["image", "name"]):
+                files, names = batch["image"].to_pylist(), batch["name"].to_pylist()
+                for pixels in pool.map(_decode, files, names, repeat(size), repeat(scaling)):
+                    file.write(np.ascontiguousarray(pixels).data)
+                done += len(files)
+                run.progress(_PROGRESS, "Decoding images", step=done, steps=rows)
+        # Only a whole file has this name.
+        part.replace(path)
     return Pixels(path, rows, size)
+
+
+def _check_room(folder: Path, wanted: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        told = f"The decoded images need {wanted / 1e9:.1f} GB; {free / 1e9:.1f} GB are free."
+        raise JobError("disk_full", evidence=told)
 
 
 def _decode(data: bytes, name: str, size: int, scaling: Scaling) -> np.ndarray:

@@ -161,8 +161,8 @@ class Run:
 
     @property
     def cache(self) -> Path:
-        """A folder for what can be made again: decoded images."""
-        folder = self.job_dir.root / "cache" / (self.name or "run")
+        """A folder for what can be made again, shared by all trainings of the job: decoded images."""
+        folder = self.job_dir.root / "cache"
         if self.world.rank:  # processes that train together do not write into each other's files
             folder = folder.with_name(f"{folder.name}-{self.world.rank}")
         folder.mkdir(parents=True, exist_ok=True)
@@ -185,15 +185,30 @@ class Run:
         )
         return table if mask is None else table.filter(mask)
 
-    def batches(self, name: str, columns: list[str], size: int = 256) -> "Iterator[pyarrow.RecordBatch]":
-        """The rows of one split, `size` or fewer at a time: for columns that may not fit into memory."""
+    def places(self, name: str) -> "np.ndarray":
+        """int64: where in the file the rows of one split are."""
+        import numpy
         import pyarrow.compute
         import pyarrow.parquet
 
-        mask, start = self.mask(name), 0
+        mask = self.mask(name)
+        if mask is None:
+            splits = pyarrow.parquet.read_table(self.data_path, columns=["split"], memory_map=True)["split"]
+            mask = pyarrow.compute.equal(splits, name).to_numpy()
+        return numpy.flatnonzero(mask)
+
+    def batches(self, name: str | None, columns: list[str], size: int = 256) -> "Iterator[pyarrow.RecordBatch]":
+        """The rows of one split (None: all), `size` or fewer at a time: for columns that may not fit into memory."""
+        import pyarrow.compute
+        import pyarrow.parquet
+
+        mask, start = self.mask(name) if name else None, 0
         # Read in small pieces, not mapped: pages of a mapped file count as memory of this process.
         with pyarrow.parquet.ParquetFile(self.data_path, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(size, columns=[*columns, "split"]):
+                if name is None:
+                    yield batch.select(columns)
+                    continue
                 here = pyarrow.compute.equal(batch["split"], name)
                 if mask is not None:
                     here = pyarrow.array(mask[start : start + len(batch)])
