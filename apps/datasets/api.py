@@ -248,8 +248,9 @@ def rows(request: Request, dataset_id: str) -> Response:
     actor = actor_of(request)
     if request.method == "PATCH":
         dataset = dataset_for(actor, dataset_id, need="write")
-        changes = api.read(s.ChangesIn, request)["changes"]
-        return _accepted(actions.correct_rows(actor=actor, dataset=dataset, changes=changes))
+        body = api.read(s.ChangesIn, request)
+        base = body.get("version")
+        return _accepted(actions.correct_rows(actor=actor, dataset=dataset, changes=body["changes"], base=base))
     query = api.read_query(request, {"version", "page"} | conditions.NAMES)
     version = version_for(actor, dataset_id, query.get("version"))
     where = conditions.read_where(version, query)
@@ -269,16 +270,7 @@ def rows(request: Request, dataset_id: str) -> Response:
 def row_image(request: Request, dataset_id: str, row: int) -> HttpResponse:
     query = api.read_query(request, {"version", "size"})
     version = version_for(actor_of(request), dataset_id, query.get("version"))
-    size = browse.IMAGE_SIZES.get(query.get("size", "128"))
-    if size is None:
-        raise UserError("invalid", fields=[{"field": "size", "message": f"one of {', '.join(browse.IMAGE_SIZES)}"}])
-    data, media_type = browse.row_image(version, row, size)
-    response = HttpResponse(data, content_type=media_type)
-    response["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    response["X-Content-Type-Options"] = "nosniff"
-    # A version never changes: its images may stay in this user's browser.
-    response["Cache-Control"] = "private, max-age=3600"
-    return response
+    return browse.image_answer(request._request, version, row, query.get("size", "128"))
 
 
 @extend_schema(

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
 
+from django.http import HttpRequest, HttpResponse
+
 from apps.core.artifacts import storage
 from apps.core.local_cache import local_cache
 from apps.datasets.models import DatasetVersion, Kind, Upload
@@ -18,7 +20,7 @@ from workers.ingest.rows import Where
 
 ROWS_PER_PAGE: Final = 50
 ANY: Final = Where()
-IMAGE_SIZES: Final = {"128": 128, "512": 512, "full": 4096}
+IMAGE_SIZES: Final = {"128": 128, "256": 256, "512": 512, "full": 4096}
 # What a Parquet file or a spreadsheet holds stands at its end: it is looked into whole, or not at all.
 _LARGEST_WHOLE: Final = 64 << 20
 
@@ -51,14 +53,14 @@ def page_rows(version: DatasetVersion, where: Where = ANY, page: int = 1, page_s
     return RowPage(found, total, page, max(1, -(-total // page_size)))
 
 
-def matching(version: DatasetVersion, where: Where, most: int) -> list[tuple[int, str]]:
-    """Number and label of each row that meets the conditions. Raises UserError `invalid` for more than `most`."""
+def matching(version: DatasetVersion, where: Where, most: int) -> list[dict[str, Any]]:
+    """All rows that meet the conditions, as `page_rows` gives them. Raises UserError `invalid` for more than `most`."""
     check_ready(version)
     files = _files(version)
     numbers = rows.find(files, where)
     if len(numbers) > most:
-        raise UserError("invalid", f"{len(numbers)} rows match; at most {most} can be changed at once.")
-    return list(zip(numbers.tolist(), rows.labels(files.index, numbers), strict=True))
+        raise UserError("invalid", f"{len(numbers):,} rows match; at most {most:,} can be changed at once.")
+    return rows.read(files, numbers)
 
 
 def issue_counts(version: DatasetVersion) -> dict[str, int]:
@@ -109,6 +111,22 @@ def row_image(version: DatasetVersion, row: int, size: int = 128) -> tuple[bytes
 
     data = local_cache().file(f"image {size} {row} {version.data_key}", write).read_bytes()
     return data, "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def image_answer(request: HttpRequest, version: DatasetVersion, row: int, size: str) -> HttpResponse:
+    """The image of a row, for the browser to keep. Raises UserError as `row_image`, and `invalid` for a size."""
+    pixels = IMAGE_SIZES.get(size)
+    if pixels is None:
+        raise UserError("invalid", fields=[{"field": "size", "message": f"one of {', '.join(IMAGE_SIZES)}"}])
+    etag = f'"{version.pk}-{row}-{size}"'
+    # A version never changes, so its images may stay, in this user's browser alone.
+    headers = {"ETag": etag, "Cache-Control": "private, max-age=86400, immutable"}
+    check_ready(version)
+    if 0 <= row < version.rows and etag in request.headers.get("If-None-Match", ""):
+        return HttpResponse(status=304, headers=headers)
+    data, media_type = row_image(version, row, pixels)
+    headers |= {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(data, content_type=media_type, headers=headers)
 
 
 def export(version: DatasetVersion) -> tuple[Iterator[bytes], str]:

@@ -10,12 +10,16 @@ from workers.contracts.job import SPLITS
 from workers.ingest.rows import Where
 
 NAMES: Final = frozenset({"q", "label", "split", "issue", "mistakes", "suspects", "sort"})
+# A finding of a model's, not of the data doctor's.
+_SUSPECT: Final = "label_suspect"
 _MAX_QUERY_CHARS: Final = 1000
 
 
 def read_where(version: DatasetVersion, query: Mapping[str, str]) -> Where:
     """The conditions of a query about a version; blank ones are none. Raises UserError `invalid` for unknown values."""
     given = {name: query.get(name, "") for name in NAMES}
+    if given["issue"] == _SUSPECT:
+        given |= {"issue": "", "suspects": "1"}
     if len(given["q"]) > _MAX_QUERY_CHARS:
         raise _invalid("q", f"at most {_MAX_QUERY_CHARS} characters")
     if given["label"] and given["label"] not in version.classes:

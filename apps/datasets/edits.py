@@ -29,14 +29,19 @@ MAX_LABEL_CHARS: Final = 200
 Origin, State = DatasetVersion.Origin, DatasetVersion.State
 
 
-def correct_rows(*, actor: User, dataset: Dataset, changes: list[dict[str, Any]]) -> DatasetVersion:
+def correct_rows(
+    *, actor: User, dataset: Dataset, changes: list[dict[str, Any]], base: int | None = None
+) -> DatasetVersion:
     """A new version in which some rows of the newest one have another label (or labels, where they have
     several), text or split, or are gone: [{"row": 17, "label": "spam"}, {"row": 18, "drop": true}, …].
 
-    Raises UserError `invalid`, `dataset_not_ready`, `conflict`.
+    `base`: the number of the version whose rows these are, where the caller knows. Raises UserError `invalid`,
+    `dataset_not_ready`, `conflict` where the newest is another.
     """
     require(actor, dataset.project.team_id, "write")
     parent = dataset.latest
+    if base is not None and base != parent.number:
+        raise UserError("conflict", "The dataset has a newer version now, in which rows may have other numbers.")
     _check_changes(dataset, parent, changes)
     # The file first: a version whose changes are nowhere must not exist.
     version = _child(actor, parent, Origin.CORRECTION)

@@ -5,9 +5,10 @@ from typing import Any
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from apps.datasets.actions import MAX_LABEL_CHARS, ROLES
+from apps.datasets.actions import ROLES
 from apps.datasets.kinds import WORDS
 from apps.datasets.models import Dataset, Kind
+from apps.datasets.serializers import ChangesIn
 from workers.contracts.kinds import KINDS
 from workers.fetch.policy import MAX_URL
 
@@ -132,21 +133,14 @@ class UrlForm(AppendForm):
 
 
 class RelabelForm(forms.Form):
-    """Another label for one row; with `several`, the labels that stay and one more."""
+    """Other labels for some rows of a version, as the browser collected them: see `ChangesIn`."""
 
-    label = forms.CharField(max_length=MAX_LABEL_CHARS, required=False)
-    several = forms.BooleanField(required=False)
+    version = forms.IntegerField(min_value=1)
+    changes = forms.JSONField()
 
-    def clean(self) -> dict[str, Any]:
-        """Collect `change`: what a row's change says of its label or labels."""
-        values = super().clean() or {}
-        added = values.get("label", "").strip()
-        if values.get("several"):
-            # A QueryDict: the boxes that are ticked have one name.
-            kept = self.data.getlist("labels")  # type: ignore[attr-defined]
-            values["change"] = {"labels": [*kept, *([added] if added else [])]}
-        elif added:
-            values["change"] = {"label": added}
-        else:
-            self.add_error("label", _("Which label?"))
-        return values
+    def clean_changes(self) -> list[dict[str, Any]]:
+        """What the control API would take."""
+        body = ChangesIn(data={"changes": self.cleaned_data["changes"]})
+        if not body.is_valid():
+            raise forms.ValidationError(_("These changes cannot be read."))
+        return list(body.validated_data["changes"])

@@ -1,21 +1,29 @@
-"""Looking into a dataset version: its rows, its images, and correcting a label."""
+"""Looking into a dataset version: its rows, its images, and changing labels."""
 
-from typing import Any
+import json
+from typing import Any, Final
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse
+from django.http import HttpResponse, JsonResponse
 from django.urls import reverse
-from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.core.api import positive_int
 from apps.core.pages import SignedInRequest, go, page
-from apps.datasets import actions, browse, conditions, profile
+from apps.datasets import actions, browse, conditions, edits, profile
 from apps.datasets.access import dataset_for, version_for
 from apps.datasets.forms import RelabelForm
 from apps.datasets.models import DatasetVersion, Kind
+from apps.teams.access import allows, role_of
+from workers.contracts.error_codes import CATALOGUE
 from workers.contracts.errors import UserError
+from workers.ingest.rows import Where
+
+IMAGES_PER_PAGE: Final = 60
+# Classes that a number key sets.
+_KEYS: Final = 9
 
 
 @login_required
@@ -23,42 +31,99 @@ from workers.contracts.errors import UserError
 def rows(request: SignedInRequest, dataset_id: str) -> HttpResponse:
     """One page of the rows that meet the query's conditions: `?version=&page=`, and those of `conditions`."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
-    where = conditions.read_where(version, {name: request.GET.get(name, "").strip() for name in conditions.NAMES})
-    found = browse.page_rows(version, where, positive_int(request.GET.get("page"), "page"))
-    newest = version.number == version.dataset.latest.number
+    where = _where(request, version)
+    size = IMAGES_PER_PAGE if version.dataset.kind == Kind.IMAGE else browse.ROWS_PER_PAGE
+    found = browse.page_rows(version, where, positive_int(request.GET.get("page"), "page"), size)
+    if found.page > found.pages:
+        found = browse.page_rows(version, where, found.pages, size)
     context: dict[str, Any] = {
         "dataset": version.dataset,
         "version": version,
         "found": found,
         "asked": where,
-        "labels": sorted(version.classes),
-        "can_relabel": newest and version.dataset.is_labelled,
+        "query": request.GET.urlencode(),
+        "issues": _issues(version),
+        "classes": profile.classes(version),
+        # The page of its own, not the part of the dataset's page.
+        "whole": not (request.htmx and request.htmx.target == "rows"),
+        "part": "datasets/_images.html" if version.dataset.kind == Kind.IMAGE else "datasets/_rows.html",
+        **_relabelling(request, version),
     }
+    for row in found.rows:
+        row |= _labels(version, row)
     if version.dataset.kind == Kind.TABULAR:
         context["columns"] = profile.own_columns(version)
         types = [column["type"] for column in context["columns"]]
         context["lines"] = [
             {**row, "cells": list(zip(row["values"].values(), types, strict=False))} for row in found.rows
         ]
-    template = "datasets/_images.html" if version.dataset.kind == Kind.IMAGE else "datasets/_rows.html"
-    return page(
-        request, "datasets/rows.html", fragment=template, project=version.dataset.project, part=template, **context
-    )
+    fragment, project = "datasets/_browser.html", version.dataset.project
+    return page(request, "datasets/rows.html", fragment=fragment, project=project, **context)
+
+
+def _where(request: SignedInRequest, version: DatasetVersion) -> Where:
+    return conditions.read_where(version, {name: request.GET.get(name, "").strip() for name in conditions.NAMES})
+
+
+def _issues(version: DatasetVersion) -> list[dict[str, Any]]:
+    counts = browse.issue_counts(version)
+    return [{"code": code, "rows": rows, "message": CATALOGUE[code].message} for code, rows in counts.items()]
+
+
+def _labels(version: DatasetVersion, row: dict[str, Any]) -> dict[str, Any]:
+    """The labels of a row as a list, and the one that a model says it has where that is another."""
+    if "label" not in row:
+        return {}
+    given = row["labels"] if version.is_multi_label else [row["label"]]
+    suggested = row.get("predicted")
+    return {
+        "given": given,
+        "given_json": json.dumps(given),
+        "suggested": suggested if suggested is not None and suggested not in given else None,
+    }
+
+
+def _relabelling(request: SignedInRequest, version: DatasetVersion) -> dict[str, Any]:
+    newest = version.number == version.dataset.latest.number
+    may_write = allows(role_of(request.user, version.dataset.project.team_id), "write")
+    labels = sorted(version.classes)
+    return {
+        "newest": newest,
+        "writable": newest and may_write and version.dataset.is_labelled,
+        "labels": labels,
+        "keyed": labels[:_KEYS],
+        "classes_json": json.dumps(labels[:_KEYS]),
+        "next_number": version.number + 1,
+        "most_changes": edits.MAX_CHANGES,
+    }
+
+
+@login_required
+@require_safe
+def matching(request: SignedInRequest, dataset_id: str) -> HttpResponse:
+    """{"rows": [[number, labels, suggested label], …]}: all rows that meet the conditions, to change them together."""
+    version = version_for(request.user, dataset_id, request.GET.get("version"))
+    found = browse.matching(version, _where(request, version), edits.MAX_CHANGES)
+    about = [(row["row"], _labels(version, row)) for row in found]
+    return JsonResponse({"rows": [[row, labels.get("given", []), labels.get("suggested")] for row, labels in about]})
 
 
 @login_required
 @require_POST
-def relabel(request: SignedInRequest, dataset_id: str, row: int) -> HttpResponse:
-    """Give a row another label: a new version of the dataset."""
+def relabel(request: SignedInRequest, dataset_id: str) -> HttpResponse:
+    """Give rows other labels: a new version of the dataset."""
     dataset = dataset_for(request.user, dataset_id, need="write")
     form = RelabelForm(request.POST)
     if not form.is_valid():
-        raise UserError("invalid", fields=[{"field": "label", "message": "missing or too long"}])
-    changes = [{"row": row, **form.cleaned_data["change"]}]
-    version: DatasetVersion = actions.correct_rows(actor=request.user, dataset=dataset, changes=changes)
-    messages.success(
-        request, _("Row %(row)d is corrected in version %(number)d.") % {"row": row, "number": version.number}
-    )
+        raise UserError(
+            "invalid", fields=[{"field": name, "message": str(told[0])} for name, told in form.errors.items()]
+        )
+    changes = form.cleaned_data["changes"]
+    base = form.cleaned_data["version"]
+    version = actions.correct_rows(actor=request.user, dataset=dataset, changes=changes, base=base)
+    one, many = "%(n)d label is changed in version %(v)d.", "%(n)d labels are changed in version %(v)d."
+    words = ngettext(one, many, len(changes))
+    messages.success(request, words % {"n": len(changes), "v": version.number})
     return go(request, reverse("datasets:dataset", args=[dataset.pk]))
 
 
@@ -67,6 +132,4 @@ def relabel(request: SignedInRequest, dataset_id: str, row: int) -> HttpResponse
 def image(request: SignedInRequest, dataset_id: str, row: int) -> HttpResponse:
     """A thumbnail of an image row, drawn by us: never the uploaded bytes."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
-    data, media_type = browse.row_image(version, row)
-    # A version never changes, so its pictures may be kept, by this browser alone.
-    return HttpResponse(data, content_type=media_type, headers={"Cache-Control": "private, max-age=86400, immutable"})
+    return browse.image_answer(request, version, row, request.GET.get("size", "128"))

@@ -103,6 +103,12 @@ class ChangeIn(serializers.Serializer[Any]):
 
 
 class ChangesIn(serializers.Serializer[Any]):
+    version = serializers.IntegerField(
+        min_value=1,
+        max_value=2**31 - 1,
+        required=False,
+        help_text="The version whose rows these are; 409 where it is not the newest any more.",
+    )
     changes = ChangeIn(many=True, allow_empty=False)
 
 

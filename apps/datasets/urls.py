@@ -19,6 +19,7 @@ urlpatterns = [
     path("datasets/<str:dataset_id>/append/<str:upload_id>", append_views.check, name="append-check"),
     path("datasets/<str:dataset_id>/restore/<int:number>", views.restore, name="restore"),
     path("datasets/<str:dataset_id>/rows", row_views.rows, name="rows"),
-    path("datasets/<str:dataset_id>/rows/<int:row>/label", row_views.relabel, name="relabel"),
+    path("datasets/<str:dataset_id>/rows/matching", row_views.matching, name="matching"),
+    path("datasets/<str:dataset_id>/rows/labels", row_views.relabel, name="relabel"),
     path("datasets/<str:dataset_id>/rows/<int:row>/image", row_views.image, name="image"),
 ]

@@ -349,7 +349,13 @@ PAGES: Final = [
     Line("GET", "datasets/<str:dataset_id>/repair", page(writers(422)), query=just(code="text_markup")),
     Line("POST", "datasets/<str:dataset_id>/repair", page(writers(422)), just(code="text_markup")),
     Line("POST", "datasets/<str:dataset_id>/restore/<int:number>", page(writers(409))),
-    Line("POST", "datasets/<str:dataset_id>/rows/<int:row>/label", page(writers(303)), just(label="new")),
+    Line("GET", "datasets/<str:dataset_id>/rows/matching", page(readers())),
+    Line(
+        "POST",
+        "datasets/<str:dataset_id>/rows/labels",
+        page(writers(303)),
+        just(version=1, changes='[{"row": 1, "label": "new"}]'),
+    ),
     Line("GET", "datasets/<str:dataset_id>/rows/<int:row>/image", page(readers()), arguments={"dataset_id": photos}),
     # training
     Line("GET", "projects/<str:project_id>/templates", page(readers())),

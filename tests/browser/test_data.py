@@ -140,8 +140,9 @@ def test_bad_rows_are_shown_and_a_label_is_corrected(project: Page, tmp_path: Pa
 
     project.get_by_label("Class").select_option("bad")
     expect(project.locator("#rows-list tbody tr")).to_have_count(30)
-    project.once("dialog", lambda dialog: dialog.accept())
-    project.get_by_label("Label of row").first.select_option("good")
+    project.locator("[data-row] [data-labels] .tag").first.click()
+    project.get_by_role("dialog").get_by_role("button", name="good").click()
+    project.get_by_role("button", name="Save as version 2").click()
     expect(project.get_by_role("button", name="Version 2")).to_be_visible()
     expect(project.get_by_text("60 rows are ready")).to_be_visible(timeout=60_000)
     expect(project.locator(".bars").first).to_contain_text("31")

@@ -203,14 +203,6 @@ def counts(findings: Path) -> dict[str, int]:
     return {str(one["values"]): one["counts"] for one in sorted(found, key=lambda one: -one["counts"])}
 
 
-def labels(index: Path, numbers: Numbers) -> list[str]:
-    """The labels of some rows."""
-    with pa.memory_map(str(index)) as file:
-        reader = ipc.open_file(file)
-        labels = pa.chunked_array([reader.get_batch(number)["label"] for number in range(reader.num_record_batches)])
-        return list(labels.take(pa.array(numbers)).to_pylist())
-
-
 def _shorten(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         for name, value in row.items():
