@@ -1,0 +1,116 @@
+"""Rows by what a model says of them, changes from the browser, and thumbnails."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from django.test import Client
+from PIL import Image
+from rest_framework.test import APIClient
+
+from apps.core.artifacts import storage
+from apps.datasets.models import DatasetVersion
+from tests.cast import Cast
+from tests.datasets.conftest import created
+
+Imported = Callable[[DatasetVersion], DatasetVersion]
+HOSTILE = "<script>alert(1)</script>"
+NAMES = ["good", "bad"]
+
+
+@pytest.fixture
+def client(cast: Cast, client: Client) -> Client:
+    client.force_login(cast.bob)
+    return client
+
+
+@pytest.fixture
+def judged(cast: Cast, imported: Imported, tmp_path: Path) -> DatasetVersion:
+    """40 texts, of which a model takes every tenth for the other class; the later, the more suspect."""
+    version = imported(created(cast.bob, cast.ours.project))
+    with storage().open(version.data_key) as file:
+        labels = pq.read_table(file, columns=["label"])["label"].to_pylist()
+    wrong = [row % 10 == 0 for row in range(40)]
+    table = pa.table(
+        {
+            "row": pa.array(range(40), pa.int32()),
+            "predicted": pa.array(
+                [NAMES[(label == "good") == bad] for label, bad in zip(labels, wrong, strict=True)]
+            ).dictionary_encode(),
+            "label_probability": pa.array([row / 40 for row in range(40)], pa.float32()),
+            "suspicion": pa.array([row / 40 for row in range(40)], pa.float32()),
+            "suspect": pa.array([bad and row > 5 for row, bad in enumerate(wrong)]),
+        }
+    )
+    pq.write_table(table, tmp_path / "suspects.parquet")
+    storage().put_file(tmp_path / "suspects.parquet", "suspects.parquet")
+    version.suspects_key = "suspects.parquet"
+    version.save()
+    return version
+
+
+def asked(api: APIClient, version: DatasetVersion, **query: str) -> list[int]:
+    reply = api.get(f"/api/v1/datasets/{version.dataset_id}/rows", query).json()
+    assert reply["total"] == len(reply["results"])
+    return [row["row"] for row in reply["results"]]
+
+
+def test_rows_are_chosen_and_ordered_by_what_a_model_says(
+    cast: Cast, api_of: Callable[..., APIClient], judged: DatasetVersion
+) -> None:
+    api = api_of(cast.bob)
+    assert asked(api, judged, mistakes="1") == [0, 10, 20, 30]
+    assert asked(api, judged, suspects="1") == [10, 20, 30]
+    assert asked(api, judged, sort="suspicion") == list(range(39, -1, -1))
+    assert asked(api, judged, mistakes="1", sort="suspicion", q="number") == [30, 20, 10, 0]
+    row = api.get(f"/api/v1/datasets/{judged.dataset_id}/rows", {"suspects": "1"}).json()["results"][0]
+    assert row["predicted"] != row["label"] and row["suspect"] is True
+
+
+def test_changes_are_about_the_version_that_was_looked_at(
+    client: Client, judged: DatasetVersion, imported: Imported
+) -> None:
+    address = f"/datasets/{judged.dataset_id}/rows/labels"
+    changes = json.dumps([{"row": 0, "label": HOSTILE}, {"row": 1, "label": "good"}])
+    assert client.post(address, {"version": 1, "changes": changes}).status_code == 303
+    newer = imported(judged.dataset.latest)
+    assert newer.classes[HOSTILE] == 1
+    assert client.post(address, {"version": 1, "changes": changes}).status_code == 409
+    for broken in ("", "[]", "{", "7", '[{"row": 0}]', '[{"row": "x", "label": "y"}]'):
+        assert client.post(address, {"version": 2, "changes": broken}).status_code == 422, broken
+    page = client.get(f"/datasets/{judged.dataset_id}/rows").content.decode()
+    assert HOSTILE not in page and "&lt;script&gt;" in page
+
+
+def test_all_rows_that_match_are_told_with_their_labels(client: Client, judged: DatasetVersion) -> None:
+    found = client.get(f"/datasets/{judged.dataset_id}/rows/matching", {"suspects": "1", "label": "good"}).json()
+    assert found["rows"] and all(labels == ["good"] and suggested == "bad" for _, labels, suggested in found["rows"])
+
+
+def test_a_page_beyond_the_last_shows_the_last(client: Client, judged: DatasetVersion) -> None:
+    page = client.get(f"/datasets/{judged.dataset_id}/rows", {"page": "900", "label": "good"}).content.decode()
+    assert page.count("data-row=") == 20
+
+
+def test_a_thumbnail_is_drawn_once(cast: Cast, client: Client, imported: Imported, tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(20):
+            picture = io.BytesIO()
+            Image.new("RGB", (300, 200), (number, 9, 9)).save(picture, "PNG")
+            archive.writestr(f"{'cat' if number % 2 else 'dog'}/{number}.png", picture.getvalue())
+    version = imported(created(cast.bob, cast.ours.project, file.getvalue(), kind="image"))
+    address = f"/datasets/{version.dataset_id}/rows/7/image?version=1&size=256"
+    first = client.get(address)
+    assert Image.open(io.BytesIO(first.content)).size == (256, 171)
+    assert "immutable" in first["Cache-Control"]
+    storage().delete(version.data_key)
+    assert client.get(address).content == first.content
+    again = client.get(address, headers={"If-None-Match": first["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get(address.replace("256", "257")).status_code == 422
