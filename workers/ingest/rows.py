@@ -25,6 +25,8 @@ _Mask = npt.NDArray[np.bool_]
 Sort = Literal["", "suspicion"]
 _CELL_CHARS: Final = 2000
 _THREADS: Final = min(4, os.cpu_count() or 1)
+# Batches that are searched in one go.
+_SPAN: Final = 8
 _pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rows")
 
 
@@ -134,19 +136,19 @@ def _search(index: Path, query: str, keep: _Mask, lengths: list[int]) -> None:
     """Clear the rows that do not hold the query."""
     starts = np.concatenate([[0], np.cumsum(lengths)])
     alive = [number for number in range(len(lengths)) if keep[starts[number] : starts[number + 1]].any()]
-    spans = [alive[first::_THREADS] for first in range(_THREADS)]
+    spans = [alive[first : first + _SPAN] for first in range(0, len(alive), _SPAN)]
     for _ in _pool.map(lambda span: _search_span(index, query, keep, starts, span), spans):
         pass
 
 
 def _search_span(index: Path, query: str, keep: _Mask, starts: Any, span: list[int]) -> None:
-    """Some batches of it. They are read, not mapped into memory, so that a search of any size needs little."""
-    with pa.OSFile(str(index)) as file:
-        place = ipc.open_file(file).schema.get_field_index(FOLDED)
-        reader = ipc.open_file(file, options=ipc.IpcReadOptions(included_fields=[place], use_threads=False))
+    """A few batches, mapped into memory only while they are searched: what a search holds has a bound."""
+    with pa.memory_map(str(index)) as file:
+        reader = ipc.open_file(file)
         for number in span:
-            texts = pl.Series(values=pl.from_arrow(reader.get_batch(number).column(0)))
-            keep[starts[number] : starts[number + 1]] &= texts.str.contains(query, literal=True).to_numpy()
+            texts = pl.Series(values=pl.from_arrow(reader.get_batch(number)[FOLDED]))
+            here = keep[starts[number] : starts[number + 1]]  # a view: what is written lands in `keep`
+            here[here] = (texts if here.all() else texts.filter(here)).str.contains(query, literal=True).to_numpy()
 
 
 def read(files: Files, numbers: Numbers) -> list[dict[str, Any]]:
