@@ -264,16 +264,15 @@ document.addEventListener("alpine:init", () => {
         this.anchor = this.current = element.dataset.row;
         return this.paint();
       }
+      // Looked at before the row is painted anew.
+      const hit = ["[data-accept]", "[data-enlarge]", "[data-labels] button"].find((one) => event.target.closest(one));
       this.go(element, event.shiftKey);
       if (event.shiftKey) return window.getSelection().removeAllRanges();
-      if (event.target.closest("[data-accept]")) {
-        this.clear();
-        this.accept();
-      } else if (event.target.closest("[data-enlarge]")) this.enlarge();
-      else if (event.target.closest("[data-labels] button")) {
-        this.clear();
-        this.ask();
-      }
+      if (hit === "[data-enlarge]") return this.enlarge();
+      if (!hit) return;
+      this.clear();
+      if (hit === "[data-accept]") this.accept();
+      else this.ask();
     },
 
     key(event) {
