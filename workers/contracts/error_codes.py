@@ -260,6 +260,16 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "Texts hold what looks like e-mail addresses, phone numbers or payment cards.",
                 "Mask them, unless you may use them for this.",
             ),
+            "text_long": (
+                422,
+                "Some texts are far longer than the others.",
+                "Models that read whole sentences see only their beginning: cut out what matters.",
+            ),
+            "text_short": (
+                422,
+                "Some texts are of one or two characters.",
+                "Look whether something is missing; little can be learned of them.",
+            ),
             "text_is_id": (422, "The texts look like ids or numbers.", "Choose another column as the text."),
             "text_scripts": (
                 422,

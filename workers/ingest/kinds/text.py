@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
-from workers.ingest import columns, hashing, items, label_sets, near, reading
+from workers.ingest import columns, hashing, items, label_sets, near, reading, text_lengths
 from workers.ingest.context import Import
 from workers.ingest.parquet_out import TEXT_SCHEMA, GroupWriter, column_types
 from workers.ingest.records import Problem, Table
@@ -34,7 +34,9 @@ def run(ctx: Import, table: Table) -> IngestResult:
     _read(ctx, table, read, mapping.get(label_sets.OPTION, ""), kept, lengths, doctor)
     doctor.conclude(mapping["text"])
     items.check(ctx, kept)
-    about = {"format": table.format, **table.facts, "text_length": summary(np.frombuffer(lengths, np.uint32))}
+    characters = np.frombuffer(lengths, np.uint32)
+    text_lengths.tell(ctx, characters, kept.lines, mapping["text"])
+    about = {"format": table.format, **table.facts, "text_length": summary(characters)}
     types = column_types(TEXT_SCHEMA)
     first = near.of_texts(ctx, kept.hashes)
     return items.write(ctx, kept, TEXT_SCHEMA, shown="text", columns=types, mapping=mapping, profile=about, first=first)
