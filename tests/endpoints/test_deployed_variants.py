@@ -1,11 +1,15 @@
 """A variant is deployed by explicit choice, if it has passed, and shown beside the model that it is a form of."""
 
+import io
 from typing import Any
 
 import pytest
 import redis
 
+from apps.datasets.uploads import store_upload
 from apps.endpoints import actions
+from apps.predictions.models import Prediction
+from apps.predictions.specs import batch_part
 from apps.registry.models import ModelVersion
 from tests.cast import Cast
 from tests.endpoints.test_actions import Api, another_model, route_of
@@ -79,3 +83,25 @@ def test_a_variant_without_a_passed_certificate_is_refused(cast: Cast, redis_cli
         with pytest.raises(UserError, match=why):
             actions.create_endpoint(actor=cast.bob, project=endpoint.project, name="x", model=model, variant="int8")
     assert not endpoint.revisions.exclude(variant="").exists()
+
+
+def test_a_file_is_answered_by_the_chosen_variant_or_by_the_endpoints(cast: Cast, api_of: Api) -> None:
+    model, api = with_variant(cast), api_of(cast.bob)
+    revision = actions.deploy_model(actor=cast.bob, endpoint=cast.ours.endpoint, model=model, variant="int8")
+
+    def variant_of(**asked: str) -> str:
+        upload = store_upload(
+            actor=cast.bob, team=cast.ours.team, filename="rows.csv", stream=io.BytesIO(b"text\ngood\n"), size=10
+        )
+        reply = api.post("/api/v1/predictions", {"upload": upload.pk, **asked}, format="json")
+        if reply.status_code != 202:
+            return str(reply.json()["error"]["code"])
+        found = Prediction.objects.get(pk=reply.json()["id"])
+        assert batch_part(found)[1].variant == found.variant
+        assert api.get(f"/api/v1/predictions/{found.pk}").json()["variant"] == found.variant
+        return found.variant
+
+    assert variant_of(model=model.pk) == "" and variant_of(model=model.pk, variant="int8") == "int8"
+    assert variant_of(endpoint=revision.endpoint_id) == "int8"
+    assert variant_of(model=model.pk, variant="int4") == "certificate_missing"
+    assert variant_of(endpoint=revision.endpoint_id, variant="int8") == "invalid"
