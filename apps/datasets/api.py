@@ -89,14 +89,14 @@ def _store(request: Request, project: Project, file: Any) -> Upload:
 @extend_schema(
     methods=["GET"], parameters=[VERSION], responses=s.DatasetOut, summary="A dataset, in its newest or another version"
 )
-@extend_schema(methods=["PATCH"], request=s.NameIn, responses=s.DatasetOut, summary="Rename a dataset")
+@extend_schema(methods=["PATCH"], request=s.DatasetNameIn, responses=s.DatasetOut, summary="Rename a dataset")
 @extend_schema(methods=["DELETE"], responses={204: None}, summary="Put a dataset into the trash, for 30 days")
 @api_view(["GET", "PATCH", "DELETE"])
 def dataset(request: Request, dataset_id: str) -> Response:
     actor = actor_of(request)
     if request.method == "PATCH":
         found = dataset_for(actor, dataset_id, need="write")
-        actions.rename_dataset(actor=actor, dataset=found, name=api.read(s.NameIn, request)["name"])
+        actions.rename_dataset(actor=actor, dataset=found, name=api.read(s.DatasetNameIn, request)["name"])
         return Response(_detail(found.latest))
     if request.method == "DELETE":
         actions.trash_dataset(actor=actor, dataset=any_dataset_for(actor, dataset_id, need="write"))

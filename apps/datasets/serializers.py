@@ -112,7 +112,7 @@ class ChangesIn(serializers.Serializer[Any]):
     changes = ChangeIn(many=True, allow_empty=False)
 
 
-class NameIn(serializers.Serializer[Any]):
+class DatasetNameIn(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=120)
 
 

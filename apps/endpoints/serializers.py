@@ -79,7 +79,7 @@ class FindingsOut(serializers.Serializer[Any]):
     p99_ms = serializers.FloatField(allow_null=True)
 
 
-class ChangeOut(serializers.Serializer[Any]):
+class LabelChangeOut(serializers.Serializer[Any]):
     answered = serializers.CharField()
     candidate = serializers.CharField()
     count = serializers.IntegerField()
@@ -95,7 +95,7 @@ class ComparedOut(serializers.Serializer[Any]):
     score_difference = serializers.FloatField(allow_null=True)
     answered_ms = serializers.FloatField(allow_null=True, help_text="computing per input")
     candidate_ms = serializers.FloatField(allow_null=True, help_text="computing per input")
-    changes = ChangeOut(many=True, help_text="the most frequent changes of the label")
+    changes = LabelChangeOut(many=True, help_text="the most frequent changes of the label")
 
 
 class RolloutOut(serializers.Serializer[Any]):

@@ -175,6 +175,7 @@ API: Final = [
     Line("PATCH", V1 + "datasets/<str:dataset_id>", writers(200), just(name="Renamed")),
     Line("DELETE", V1 + "datasets/<str:dataset_id>", writers(204)),
     Line("POST", V1 + "datasets/<str:dataset_id>/untrash", writers(409)),  # it is not in the trash
+    Line("GET", V1 + "datasets/<str:dataset_id>/diff", readers()),
     Line("GET", V1 + "datasets/<str:dataset_id>/errors.csv", readers()),
     Line("GET", V1 + "datasets/<str:dataset_id>/data", readers()),
     Line(
