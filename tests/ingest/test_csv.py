@@ -160,3 +160,19 @@ def test_a_reading_trap_of_unclosed_quotes_takes_linear_time(tmp_path: Path) -> 
     source = as_csv(reviews(400), quoting=csv.QUOTE_ALL) + trap
     done = import_file(tmp_path, source, limits={"max_field_chars": 1000})
     assert (done.result.rows, done.result.rejected) == (400, 30_000)
+
+
+def test_many_rows_read_at_once_are_what_they_are_one_by_one(tmp_path: Path) -> None:
+    """Blocks of plain rows around odd ones: the same rows, the same lines, the same rejects."""
+    rows = [(f'he said "{n}", and\nleft' if n % 7 == 0 else f"row {n}", "ab"[n % 2]) for n in range(20_000)]
+    lines = as_csv(rows).splitlines(keepends=True)
+    for place, odd in (
+        (9_000, 'odd "quote,a\n'),
+        (15_000, "too,many,fields\n"),
+        (20_000, '"never closed,a\n'),
+        (22_000, "\n"),
+    ):
+        lines.insert(place, odd)
+    done = import_file(tmp_path, "".join(lines))
+    assert sorted(row["text"] for row in done.rows) == sorted([*(text for text, _ in rows), 'odd "quote'])
+    assert [row["line"] for row in done.rejected] == ["15001", "20001"]

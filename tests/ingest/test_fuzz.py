@@ -5,6 +5,7 @@ import io
 import json
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,9 @@ from workers.ingest import rejects
 from workers.ingest.dialects import Dialect
 from workers.ingest.images import decode
 from workers.ingest.preview import preview
+from workers.ingest.readers import delimited
 from workers.ingest.readers.csv_records import parse
+from workers.ingest.readers.delimited import DelimitedTable
 from workers.ingest.readers.json_array import elements
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -62,6 +65,35 @@ def test_every_line_belongs_to_exactly_one_record(text: str) -> None:
             covered |= set(range(record.line, record.line + inner + 1))
     for number, line in enumerate(lines, 1):
         assert number in covered or not line.strip()
+
+
+ROWS = st.lists(
+    st.sampled_from(["a,b\n", '"a ""b""","c\nd"\n', "好,é\r\n", ",\n", "a,\n", '"",b\n', '"a\r\nb",c\r\n', "'=1,b\n"])
+    | st.sampled_from(
+        ["\n", "a\n", "a,b,c\n", "a,b,\n", 'a "b",c\n', '"a"b,c\n', '"a,b\n', "a,b\r", " \n", "\ufeffa,b\n", "\0,b\n"]
+    )
+    | PIECES,
+    max_size=60,
+).map("".join)
+
+
+@settings(FUZZ, max_examples=300)
+@given(ROWS, st.binary(max_size=3), st.sampled_from(["text,label\n", "slipway_row,text,label\n"]), st.integers(1, 4))
+def test_many_rows_at_once_are_what_they_are_one_by_one(rows: str, odd: bytes, header: str, size: int) -> None:
+    source = header.encode() + rows.encode() + odd + rows[::-1].encode()
+
+    def table() -> DelimitedTable:
+        return DelimitedTable(io.BytesIO(source), "utf-8", "x.csv", 1000)
+
+    with mock.patch.multiple(delimited, _LEAST=8 * size, _BLOCK=64 * size, HEAD_RECORDS=2):
+        try:
+            one_by_one = list(table().records())
+        except JobError:
+            return
+        batches = list(table().batches())
+    good = [(int(line), list(row)) for one in batches for line, row in zip(one.lines, one.cells.rows(), strict=True)]
+    assert good == [(record.line, record.fields) for record in one_by_one if not record.problem]
+    assert [record for one in batches for record in one.rejects] == [record for record in one_by_one if record.problem]
 
 
 @FUZZ

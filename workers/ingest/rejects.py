@@ -7,9 +7,12 @@ gets a second one, so that `restore`, which is applied when such a file is impor
 
 import csv
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from workers.ingest.records import Problem, Record, printable
+
+if TYPE_CHECKING:
+    import polars as pl
 
 LEADING: Final = ("line", "code", "message")
 # What the first column of an exported version is called: the row's number.
@@ -41,6 +44,15 @@ def restore(cell: str) -> str:
     if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA):
         return cell[1:]
     return cell
+
+
+def restored(cells: "pl.DataFrame") -> "pl.DataFrame":
+    """A frame of texts with the originals of all neutralised cells."""
+    import polars as pl
+
+    marked = "^'+[" + "".join(_FORMULA).replace("-", r"\-") + "]"
+    every = pl.all()
+    return cells.with_columns(pl.when(every.str.contains(marked)).then(every.str.slice(1)).otherwise(every))
 
 
 def _is_float(cell: str) -> bool:

@@ -56,6 +56,12 @@ class _Feed:
         self.line += len(self.record)
         self.record = []
 
+    def let_go(self) -> list[str]:
+        """The lines that were taken back; they will come again from where they came from."""
+        returned = list(self._returned)
+        self._returned.clear()
+        return returned
+
     def keep_first(self) -> str:
         """Settle the record's first line alone and take the others back."""
         first, *others = self.record
@@ -67,27 +73,51 @@ class _Feed:
         return first
 
 
-def parse(lines: Iterable[str], dialect: Dialect, max_field_chars: int) -> Iterator[Record]:
+class Parser:
     """Every record, the header too; lines without any character but spaces are none.
 
     Fields come as written; the number of fields is the caller's to judge.
     """
-    feed = _Feed(iter(lines), max_chars=4 * max_field_chars)
-    # A setting of the whole process; this function is its only reader of CSV.
-    csv.field_size_limit(max(max_field_chars, 131_072))
-    reader = csv.reader(feed, **dialect.reader_options())
-    while True:
-        feed.begin()
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except (csv.Error, _UnclosedError) as error:
-            yield _broken(feed.line, feed.keep_first(), dialect, error)
-            continue
-        if len(fields) < 2 and not "".join(feed.record).strip():
-            continue
-        yield Record(feed.line, fields, text_problem(fields))
+
+    def __init__(self, lines: Iterable[str], dialect: Dialect, max_field_chars: int) -> None:
+        self._feed = _Feed(iter(lines), max_chars=4 * max_field_chars)
+        self._dialect = dialect
+        # A setting of the whole process; this class is its only reader of CSV.
+        self.max_field_chars = max(max_field_chars, 131_072)
+        csv.field_size_limit(self.max_field_chars)
+        self._reader = csv.reader(self._feed, **dialect.reader_options())
+
+    def __iter__(self) -> "Parser":
+        return self
+
+    def __next__(self) -> Record:
+        while True:
+            self._feed.begin()
+            try:
+                fields = next(self._reader)
+            except (csv.Error, _UnclosedError) as error:
+                return _broken(self._feed.line, self._feed.keep_first(), self._dialect, error)
+            if len(fields) > 1 or "".join(self._feed.record).strip():
+                return Record(self._feed.line, fields, text_problem(fields))
+
+    @property
+    def chars(self) -> int:
+        """How many characters the last record has."""
+        return sum(map(len, self._feed.record))
+
+    def pause(self) -> tuple[int, list[str]]:
+        """The line that the next record begins on, and the lines from there on that were looked at already."""
+        self._feed.begin()
+        return self._feed.line, self._feed.let_go()
+
+    def skip(self, lines: int) -> None:
+        """The next record begins so many lines further on."""
+        self._feed.line += lines
+
+
+def parse(lines: Iterable[str], dialect: Dialect, max_field_chars: int) -> Iterator[Record]:
+    """Every record of some lines; see Parser."""
+    return Parser(lines, dialect, max_field_chars)
 
 
 def _broken(line: int, text: str, dialect: Dialect, error: Exception) -> Record:

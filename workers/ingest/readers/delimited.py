@@ -10,13 +10,15 @@ from workers.ingest import columns as column_names
 from workers.ingest import rejects
 from workers.ingest.dialects import DOUBLE_COLON, UNIT_SEPARATOR
 from workers.ingest.lines import Lines
-from workers.ingest.readers.csv_records import parse
+from workers.ingest.readers.csv_records import Parser
 from workers.ingest.readers.headers import has_header, unnamed
 from workers.ingest.readers.sniff_dialect import sniff
-from workers.ingest.records import HEAD_RECORDS, Problem, Record, Table, printable
+from workers.ingest.records import HEAD_RECORDS, Batch, Problem, Record, Table, batch, printable
 
 _SNIFF_LINES = 400
 _SNIFF_CHARS = 1 << 18
+# Bytes that are read at once, and the least for which that is worth while.
+_BLOCK, _LEAST = 1 << 22, 1 << 14
 
 
 class DelimitedTable(Table):
@@ -37,16 +39,19 @@ class DelimitedTable(Table):
         self._stream = stream
         self._lines = Lines(stream, encoding, 4 * max_field_chars)
         first = self._first_lines()
-        dialect = sniff("".join(first), filename)
+        self._dialect = dialect = sniff("".join(first), filename)
         self.facts = {"encoding": encoding, "delimiter": dialect.shown}
-        self._skipped = dialect.skip
-        lines: Iterator[str] = itertools.chain(first[dialect.skip :], self._lines)
+        self._lines.put_back(first[dialect.skip :])
+        # No line of a block is too long.
+        self._block = min(_BLOCK, 4 * max_field_chars)
         if dialect.shown == DOUBLE_COLON:
-            lines = (line.replace(DOUBLE_COLON, UNIT_SEPARATOR) for line in lines)
-        self._records = parse(lines, dialect, max_field_chars)
-        self._delimiter = dialect.shown
+            self._lines.replace(DOUBLE_COLON, UNIT_SEPARATOR)
+        self._parser = Parser(self._lines, dialect, max_field_chars)
+        self._parser.skip(dialect.skip)
+        self._records: Iterator[Record] = self._parser
         self._read_header(header)
-        self._ahead = list(itertools.islice(self._shaped(), HEAD_RECORDS))
+        # All that was looked at to judge the header: behind it the parser goes on.
+        self._ahead = list(itertools.islice(self._shaped(), HEAD_RECORDS + 1))
         self.head = [record.fields for record in self._ahead if record.problem is None]
 
     def _first_lines(self) -> list[str]:
@@ -84,7 +89,7 @@ class DelimitedTable(Table):
 
     def _shaped(self) -> Iterator[Record]:
         """Records with as many fields as the columns; those with others get their problem."""
-        width, skipped, ours = len(self.columns), self._skipped, self._ours
+        width, ours = len(self.columns), self._ours
         for line, fields, problem in self._records:
             if ours:
                 fields = [rejects.restore(field) for field in fields[ours:]]
@@ -96,14 +101,62 @@ class DelimitedTable(Table):
                 problem = Problem(
                     "row_malformed",
                     f"The row has {count} fields; the header has {width}.",
-                    value=self._delimiter.join(fields),
+                    value=self._dialect.shown.join(fields),
                 )
-            yield Record(line + skipped, fields, problem)
+            yield Record(line, fields, problem)
 
     def records(self) -> Iterator[Record]:
         """Every record, once."""
         ahead, self._ahead = self._ahead, []
         return itertools.chain(ahead, self._shaped())
+
+    def batches(self) -> Iterator[Batch]:
+        """The same as `records`: many at once where they are plain, one by one where they are not."""
+        ahead, self._ahead = self._ahead, []
+        if ahead:
+            yield batch(ahead, self.columns)
+        self._pause()
+        size = self._block
+        while not self._lines.is_over():
+            if plain := self._plain(size):
+                yield plain
+                size = min(2 * size, self._block)
+            elif size > _LEAST:
+                # Look closer, so that what is odd leaves as much as possible to be read at once.
+                size = max(size // 16, _LEAST)
+            elif records := list(self._some(_LEAST)):
+                yield batch(records, self.columns)
+
+    def _plain(self, size: int) -> Batch | None:
+        """As many of the next records as are in `size` bytes, if they are plain."""
+        from workers.ingest.readers import plain_csv
+
+        block = self._lines.peek(size)
+        width = len(self.columns) + self._ours
+        found = plain_csv.parse(block, self._dialect, width, self._parser.max_field_chars)
+        if found is None:
+            return None
+        line = self._pause()
+        self._parser.skip(found.lines)
+        self._lines.skip(found.size)
+        cells = found.cells[:, self._ours :]
+        cells.columns = self.columns
+        return Batch(found.starts + line, rejects.restored(cells) if self._ours else cells, [])
+
+    def _some(self, chars: int) -> Iterator[Record]:
+        """The next records, one by one, of so many characters together."""
+        for record in self._shaped():
+            yield record
+            chars -= self._parser.chars
+            if chars <= 0:
+                break
+        self._pause()
+
+    def _pause(self) -> int:
+        """Put back what the parser has looked at ahead of the next record; the line that that one begins on."""
+        line, lines = self._parser.pause()
+        self._lines.put_back(lines)
+        return line
 
     def fraction(self) -> float:
         """By bytes."""
