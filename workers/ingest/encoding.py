@@ -6,6 +6,7 @@ charset-normalizer is asked last: on short files it takes German for Cyrillic, s
 import codecs
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from workers.contracts.errors import JobError
@@ -67,6 +68,10 @@ def _utf16_without_bom(head: bytes) -> str | None:
 
 def _is_utf8(source: Path | bytes) -> bool:
     """Whether the text is UTF-8, a few damaged characters aside (those rows will be rejected by name)."""
+    with suppress(UnicodeDecodeError):
+        for piece in _pieces(source):
+            piece.decode()
+        return True
     good = bad = 0
     for piece in _pieces(source):
         text = codecs.getincrementaldecoder("utf-8")("replace").decode(piece)

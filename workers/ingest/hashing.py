@@ -110,16 +110,25 @@ def uniform(hashes: Hashes, seed: int) -> npt.NDArray[np.float64]:
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def _text(column: pa.LargeStringArray) -> memoryview:
+    """All texts of an array one after the other, as they lie in memory, in UTF-8."""
+    _, ends, text = column.buffers()
+    start, end = np.frombuffer(ends, np.int64)[[column.offset, column.offset + len(column)]].tolist()
+    return memoryview(text)[start:end] if text else memoryview(b"")
+
+
 class ContentHash:
     """The hash of a dataset version: over its rows in order, whatever the batches, so a retry gives the same."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
-    def add(self, hashes: list[str], splits: list[str], values: list[str]) -> None:
+    def add(self, hashes: pa.ChunkedArray, splits: pa.Array, values: pl.Series) -> None:
         """Rows: the item's hash, the split, and everything else that training sees, as one text."""
-        rows = (f"{h}{s}{len(v)}:{v}" for h, s, v in zip(hashes, splits, values, strict=True))
-        self._digest.update("".join(rows).encode())
+        frame = pl.DataFrame({"hash": pl.Series(hashes), "split": pl.Series(splits), "value": values})
+        length = pl.col("value").str.len_chars().cast(pl.String)
+        rows = frame.select(pl.concat_str("hash", "split", length, pl.lit(":"), "value")).to_series()
+        self._digest.update(_text(rows.to_arrow().cast(pa.large_string())))
 
     def hexdigest(self) -> str:
         """64 hexadecimal digits."""

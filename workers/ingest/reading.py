@@ -11,6 +11,7 @@ import polars as pl
 
 from workers.contracts.errors import JobError
 from workers.ingest import cells, label_sets
+from workers.ingest.ahead import ahead
 from workers.ingest.coding import Places, each
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.label_sets import LabelSet
@@ -51,16 +52,20 @@ def accepted(ctx: Import, table: Table, parse: Parse) -> Iterator[pl.DataFrame]:
     Raises JobError too_many_rows.
     """
     count = 0
-    for batch in table.batches():
+    for batch, parsed, faults in ahead(_judged(table, parse)):
         count += batch.records
         if count > ctx.limits.max_rows:
             raise JobError("too_many_rows", f"The file has more than {ctx.limits.max_rows:,} rows.")
         ctx.progress.report(READ_SHARE * table.fraction(), "Reading rows")
-        faults = Faults(len(batch.lines))
-        parsed = parse(batch.cells, faults).with_columns(pl.Series(LINE, batch.lines))
         for record, problem in _rejected(batch, faults):
             ctx.reject(record, problem)
         yield parsed.filter(pl.Series(~faults.bad)) if faults.problems else parsed
+
+
+def _judged(table: Table, parse: Parse) -> Iterator[tuple[Batch, pl.DataFrame, Faults]]:
+    for batch in table.batches():
+        faults = Faults(len(batch.lines))
+        yield batch, parse(batch.cells, faults).with_columns(pl.Series(LINE, batch.lines)), faults
 
 
 def _rejected(batch: Batch, faults: Faults) -> list[tuple[Record, Problem]]:

@@ -55,7 +55,7 @@ def _is_ordinary(block: bytes, dialect: Dialect) -> bool:
     return not (
         b"\0" in block
         or block.startswith(b"\xef\xbb\xbf")
-        or block.count(b"\r") != block.count(b"\r\n")
+        or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n"))
         or (dialect.escape and dialect.escape.encode() in block)
     )
 
