@@ -70,7 +70,9 @@ def write(
     return Written(row, {name: int(counts[code]) for code, name in enumerate(SPLITS)}, content.hexdigest())
 
 
-def _complete(source: Path, codes: Codes, keep: Mask | None, labels: Labels | None) -> Iterator[tuple[pa.Table, float]]:
+def _complete(
+    source: Path, codes: Codes, keep: Mask | None, labels: Labels | None, groups: pa.Array | None
+) -> Iterator[tuple[pa.Table, float]]:
     """The kept rows, group by group, with all their columns, and which share of all rows that makes so far."""
     rows = pq.read_metadata(source).num_rows
     read = row = 0
