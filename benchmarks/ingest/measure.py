@@ -20,9 +20,14 @@ from workers.contracts.jobdir import JobDir  # noqa: E402
 
 
 def measure(source: Path, kind: str, mapping: dict[str, str]) -> dict[str, Any]:
-    """Run `python -m workers.ingest` on a link to the file; facts of the result, seconds, peak resident MB."""
+    """Run `python -m workers.ingest` on a link to the file; facts of the result, seconds, peak resident MB.
+
+    Near-duplicates are not looked for.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        ingest = IngestSpec.model_validate({"kind": kind, "filename": source.name, "mapping": mapping})
+        ingest = IngestSpec.model_validate(
+            {"kind": kind, "filename": source.name, "mapping": mapping, "limits": {"max_compared": 0}}
+        )
         spec = JobSpec(
             job="job", attempt=1, team="team", kind="ingest", inputs=[], output_prefix="jobs/job", ingest=ingest
         )
