@@ -33,6 +33,10 @@ def parse(block: bytes, dialect: Dialect, width: int, max_field_chars: int) -> P
     """
     if width < 2 or not dialect.delimiter.isascii() or not _is_ordinary(block, dialect):
         return None
+    size = len(block)
+    if not block.endswith(b"\n"):
+        # Of a last line without an end polars forgives one delimiter too many.
+        block += b"\n"
     quote: str | None = None
     inside: Places | None = None
     if dialect.quote and dialect.quote.encode() in block:
@@ -47,16 +51,17 @@ def parse(block: bytes, dialect: Dialect, width: int, max_field_chars: int) -> P
         return None
     if not _is_full(block, dialect.delimiter, cells) or not _is_short(cells, max_field_chars):
         return None
-    return Plain(cells, starts, block.count(b"\n"), len(block))
+    return Plain(cells, starts, block.count(b"\n"), min(size, len(block)))
 
 
 def _is_ordinary(block: bytes, dialect: Dialect) -> bool:
-    """No zero bytes, no mark in the middle of a file, no line that ends in \\r alone, no escapes."""
+    """No zero bytes, no mark in the middle of a file, no line that ends in \\r alone; where quotes are escaped by a sign,
+    neither that sign nor two quotes in a row, which mean something else there."""
     return not (
         b"\0" in block
         or block.startswith(b"\xef\xbb\xbf")
         or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n"))
-        or (dialect.escape and dialect.escape.encode() in block)
+        or (dialect.escape and (dialect.escape.encode() in block or b'""' in block))
     )
 
 
@@ -111,12 +116,11 @@ def _read(block: bytes, delimiter: str, quote: str | None, width: int) -> pl.Dat
 
 def _starts(block: bytes, quotes: Places | None) -> Places:
     """The line that each record begins on."""
-    lines = block.count(b"\n") + (not block.endswith(b"\n"))
     if quotes is None:
-        return np.arange(lines)
+        return np.arange(block.count(b"\n"))
     ends = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
     outside = np.flatnonzero(np.searchsorted(quotes, ends) % 2 == 0) + 1
-    return np.concatenate([[0], outside])[: len(outside) + (not block.endswith(b"\n"))]
+    return np.concatenate([[0], outside[:-1]])
 
 
 def _is_full(block: bytes, delimiter: str, cells: pl.DataFrame) -> bool:
