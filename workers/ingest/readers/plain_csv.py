@@ -55,8 +55,10 @@ def parse(block: bytes, dialect: Dialect, width: int, max_field_chars: int) -> P
 
 
 def _is_ordinary(block: bytes, dialect: Dialect) -> bool:
-    """No zero bytes, no mark in the middle of a file, no line that ends in \\r alone; where quotes are escaped by a sign,
-    neither that sign nor two quotes in a row, which mean something else there."""
+    """No zero bytes, no mark in the middle of a file, no line that ends in \\r alone.
+
+    Where a sign escapes quotes, neither that nor two quotes in a row, which mean something else there.
+    """
     return not (
         b"\0" in block
         or block.startswith(b"\xef\xbb\xbf")
