@@ -8,7 +8,7 @@ from apps.core import audit
 from apps.core.throttle import throttled
 from apps.datasets import sources as files
 from apps.datasets.edits import MAX_LABEL_CHARS, append_files, correct_rows, repair_version, restore_version
-from apps.datasets.models import Dataset, DatasetVersion, Kind
+from apps.datasets.models import Dataset, DatasetVersion
 from apps.datasets.sources import Source
 from apps.datasets.trash import rename_dataset, trash_dataset, untrash_dataset
 from apps.datasets.uploads import begin_upload, cancel_upload, store_upload
@@ -68,8 +68,7 @@ def create_dataset(
     require(actor, project.team_id, "write")
     roles = dict(mapping or {})
     check_mapping(kind, roles)
-    if len(sources) > 1 and kind == Kind.IMAGE:
-        raise UserError("invalid", fields=[{"field": "file", "message": "Images come in one archive."}])
+    files.check_files(kind, sources)
     if project.archived:
         raise UserError("conflict", "The project is archived.")
     with transaction.atomic():

@@ -12,8 +12,8 @@ from apps.core import audit
 from apps.core.artifacts import storage
 from apps.core.ids import new_id
 from apps.core.throttle import throttled
-from apps.datasets.models import Dataset, DatasetVersion, Kind
-from apps.datasets.sources import Source, fields
+from apps.datasets.models import Dataset, DatasetVersion
+from apps.datasets.sources import Source, check_files, fields
 from apps.teams.access import require
 from apps.teams.models import User
 from apps.training.actions import queue_ingest
@@ -72,12 +72,11 @@ def repair_version(*, actor: User, dataset: Dataset, code: str, name: str = "") 
 def append_files(*, actor: User, dataset: Dataset, sources: list[Source], header: bool | None = None) -> DatasetVersion:
     """A new version with the rows of the newest one and, after them, those of files of the same columns.
 
-    Raises UserError `invalid` (images), `dataset_not_ready`, `conflict`.
+    Raises UserError `invalid`, `dataset_not_ready`, `conflict`.
     """
     require(actor, dataset.project.team_id, "write")
     parent = dataset.latest
-    if dataset.kind == Kind.IMAGE:
-        raise UserError("invalid", "Images cannot be appended.", hint="Import all of them in one archive.")
+    check_files(dataset.kind, sources)
     if parent.state != State.READY:
         raise UserError("dataset_not_ready")
     version = _child(actor, parent, Origin.APPEND)

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from tests.ingest.importing import Outcome, import_file, job, outcome
+from tests.ingest.importing import Outcome, as_zip, import_file, job, outcome, picture, pictures
 from workers.contracts.errors import JobError
 from workers.ingest.run import run
 
 TEXTS = "review,stars\n" + "".join(f"words about number {n},{'good' if n % 2 else 'bad'}\n" for n in range(200))
 
 
-def append(tmp_path: Path, first: Outcome, text: str, kind: str = "text", **spec: Any) -> Outcome:
-    again = job(tmp_path, text.encode(), kind, "more.csv", append=True, mapping=first.result.mapping, **spec)
+def append(tmp_path: Path, first: Outcome, file: str | bytes, kind: str = "text", **spec: Any) -> Outcome:
+    content = file.encode() if isinstance(file, str) else file
+    again = job(tmp_path, content, kind, "more.csv", append=True, mapping=first.result.mapping, **spec)
     (again.inputs / "parent").symlink_to(first.folder.output / "data.parquet")
     return outcome(again, run(again))
 
@@ -98,3 +99,34 @@ def test_a_parents_file_without_a_header_is_continued_without_one(tmp_path: Path
     first = import_file(tmp_path, bare)
     assert first.result.mapping == {"text": "column_1", "label": "column_2"}
     assert append(tmp_path, first, "only one more row,good\nand another,bad\n", header=False).result.rows == 202
+
+
+def test_images_are_added_by_folders_or_lists_without_mixing_up_names(tmp_path: Path) -> None:
+    first = import_file(tmp_path, as_zip(pictures()), "image", "photos.zip")
+    names = [row["name"] for row in first.rows]
+    label = first.rows[0]["label"]
+    other = next(row["label"] for row in first.rows if row["label"] != label)
+    # The same paths as before, with other images and the other label; one equal image; one that is none.
+    fresh = {f"{other}/{names[0].rpartition('/')[2]}": picture(70_001), f"{other}/new.png": picture(70_002)}
+    more = {
+        **fresh,
+        f"{label}/again.png": pictures()[names[0]],
+        f"{label}/broken.png": b"no image",
+        "loose.png": picture(70_003),
+    }
+    done = append(tmp_path, first, as_zip(more), "image")
+    assert kept(done.rows[: len(first.rows)]) == kept(first.rows)
+    added = {row["name"]: row for row in done.rows[len(first.rows) :]}
+    assert {name: row["label"] for name, row in added.items()} == {
+        **{f"added-1/{name}": other for name in fresh},
+        f"added-1/{label}/again.png": label,
+    }
+    assert added[f"added-1/{label}/again.png"]["split"] == first.rows[0]["split"], "equal images share a split"
+    assert {row["code"] for row in done.rejected} == {"image_format", "entry_no_class"}
+    listed = {"metadata.csv": f"file_name,label\nx/a.png,{label}\nb.png,{other}\n".encode()}
+    listed |= {"x/a.png": picture(70_004), "b.png": picture(70_005)}
+    again = append(tmp_path, done, as_zip(listed), "image")
+    assert [(row["name"], row["label"]) for row in again.rows[-2:]] == [
+        ("added-2/x/a.png", label),
+        ("added-2/b.png", other),
+    ]

@@ -127,14 +127,15 @@ def given_split(mapping: dict[str, str], rows: pl.DataFrame, faults: Faults) -> 
     column = mapping.get("split")
     if column is None:
         return {}
-    places, found = each(rows[column], _split)
+    places, found = each(rows[column], split_code)
     codes: Codes = np.array(found, np.int8)[places]
     message = "The split is not train, validation or test."
     faults.add(codes == _NO_SPLIT, lambda row: Problem("split_invalid", message, column, rows[column][row]))
     return {"split": pl.Series(codes)}
 
 
-def _split(cell: str) -> int:
+def split_code(cell: str) -> int:
+    """The code of a split as a cell names it, splits.UNDECIDED for UNDECIDED_CELL; -2 for no split."""
     if cell == UNDECIDED_CELL:
         return UNDECIDED
     split = cells.split(cell)

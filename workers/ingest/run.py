@@ -12,6 +12,7 @@ from workers.contracts.kinds import KINDS
 from workers.contracts.manifest import SUSPECTS, IngestResult
 from workers.ingest import correct, findings, repairs, sniff, unpack
 from workers.ingest.append import AppendedTable
+from workers.ingest.append_images import AppendedImages, free_folder, places_in
 from workers.ingest.archives import open_archive
 from workers.ingest.archives.parquet_images import ParquetImages
 from workers.ingest.context import Import
@@ -85,15 +86,33 @@ def _import(ctx: Import, spec: IngestSpec) -> IngestResult:
 
 def _append(ctx: Import, spec: IngestSpec) -> IngestResult:
     """An earlier version, and after its rows those of the files. Raises JobError."""
-    if KINDS[spec.kind].archive:
-        raise JobError("format_unknown", "Images cannot be appended.", hint="Import all of them in one archive.")
-    with Version(ctx.job_dir.inputs / "parent") as version, closing(_table(ctx)) as new:
+    with Version(ctx.job_dir.inputs / "parent") as version:
+        added = _append_images if KINDS[spec.kind].archive else _append_table
+        result = added(ctx, spec, version)
+        profile = {**result.profile, "append": {"earlier": version.rows}}
+    return result.model_copy(update={"mapping": spec.mapping, "profile": profile})
+
+
+def _append_images(ctx: Import, spec: IngestSpec, version: Version) -> IngestResult:
+    file = File(ctx.source, spec.filename, sniff.sniff(ctx.source, spec.filename))
+    if file.format not in sniff.ARCHIVES:
+        hint = "Put each image into a folder named like its class, and zip the folders."
+        raise JobError("format_unknown", "Images are added as a zip or tar of class folders.", hint=hint)
+    separator = spec.mapping.get(OPTION, "")
+    places = places_in(file.path, file.format, ctx.limits, separator)
+    folder = free_folder({name for group in version.groups(["name"]) for name in group["name"].to_pylist()})
+    lists = Lists(ctx.limits, separator)
+    with open_archive(file.path, file.format, ctx.limits) as new:
+        earlier = EditedImages(Edited(version, Edit()), lists)
+        return images.run(ctx, AppendedImages(earlier, new, places, folder, lists), file.format, lists)
+
+
+def _append_table(ctx: Import, spec: IngestSpec, version: Version) -> IngestResult:
+    with closing(_table(ctx)) as new:
         source = AppendedTable(EditedTable(Edited(version, Edit()), version.schema, spec.mapping), new, spec)
         options = {name: spec.mapping[name] for name in KINDS[spec.kind].options if name in spec.mapping}
         ctx.spec = spec.model_copy(update={"mapping": {**source.mapping, **options}})
-        result = _TABLES[spec.kind](ctx, source)
-        profile = {**result.profile, "append": {"earlier": version.rows}}
-    return result.model_copy(update={"mapping": spec.mapping, "profile": profile})
+        return _TABLES[spec.kind](ctx, source)
 
 
 def _import_images(ctx: Import, file: File) -> IngestResult:

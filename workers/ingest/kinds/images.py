@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
-from workers.ingest import finish, hashing, image_doctor, image_lists, items, layout, near, splits
+from workers.ingest import finish, hashing, image_doctor, image_lists, items, layout, near, reading
 from workers.ingest.archives.entries import Archive, Entry
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.image_lists import Lists
@@ -183,7 +183,7 @@ def _label(ctx: Import, kept: _Kept, lists: Lists) -> tuple[items.Items, finish.
             _reject(ctx, kept.numbers[row], kept.names[row], place)
     labelled = items.Items()
     # A split is everybody's or nobody's.
-    given = [splits.CODES[place.split] for place, _ in found if place.split is not None]
+    given = [reading.split_code(place.split) for place, _ in found if place.split is not None]
     labelled.extend(
         np.frombuffer(kept.hashes, np.uint64)[keep],
         [place.label for place, _ in found],
