@@ -146,7 +146,13 @@ def dataset(request: SignedInRequest, dataset_id: str) -> HttpResponse:
             "own_columns": profile.own_columns(version),
             "issues": profile.issue_cards(version),
         }
-    return page(request, "datasets/dataset.html", fragment="datasets/_version.html", project=found.project, **context)
+    response = page(
+        request, "datasets/dataset.html", fragment="datasets/_version.html", project=found.project, **context
+    )
+    if request.headers.get("HX-Request") == "true" and version.state != DatasetVersion.State.PROCESSING:
+        # The import is over: what stands above it, download and rows to add, is there now, too.
+        response["HX-Refresh"] = "true"
+    return response
 
 
 @login_required

@@ -86,7 +86,7 @@ def test_an_upload_is_paused_and_goes_on_by_itself_when_the_network_is_back(proj
     with project.expect_request(lambda request: request.headers.get("upload-offset") == str(PIECE)):
         project.get_by_role("button", name="Go on").click()
     project.context.set_offline(True)
-    held[-1].abort("internetdisconnected")
+    held[-1].abort()
     expect(project.get_by_text("The connection is gone.")).to_be_visible()
     project.unroute("**/api/v1/uploads/*")
     project.context.set_offline(False)
