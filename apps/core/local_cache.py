@@ -16,6 +16,7 @@ from django.conf import settings
 
 _LOCKS: Final = 64
 _ABANDONED_S: Final = 3600
+_FORGOTTEN_S: Final = 30 * 86_400
 
 
 class LocalCache:
@@ -72,8 +73,9 @@ class LocalCache:
         total = sum(size for _, size, _ in found)
         excess = total - self._most * 9 / 10 if total > self._most else 0
         for used, size, path in found:
-            abandoned = os.path.basename(path).startswith(".") and used < time.time() - _ABANDONED_S
-            if abandoned or excess > 0:
+            # What a killed process left half made, and what nobody has looked at for a month.
+            patience = _ABANDONED_S if os.path.basename(path).startswith(".") else _FORGOTTEN_S
+            if used < time.time() - patience or excess > 0:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
                 excess -= size

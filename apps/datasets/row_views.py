@@ -89,7 +89,7 @@ def _relabelling(request: SignedInRequest, version: DatasetVersion) -> dict[str,
     labels = sorted(version.classes)
     return {
         "newest": newest,
-        "writable": newest and may_write and version.dataset.is_labelled,
+        "writable": newest and may_write and version.dataset.is_labelled and not version.dataset.trashed,
         "labels": labels,
         "keyed": labels[:_KEYS],
         "classes_json": json.dumps(labels[:_KEYS]),

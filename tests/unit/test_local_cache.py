@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -41,14 +42,17 @@ def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_least_recently_used_go_when_the_bound_is_reached(tmp_path: Path) -> None:
-    cache = LocalCache(tmp_path, 1000)
+    cache, now = LocalCache(tmp_path, 1000), time.time() - 7200
     for number in range(30):
         path = cache.file(f"{number}", lambda path: path.write_bytes(bytes(100)) and None)
-        os.utime(path, (number, number))
-        if number > 4:
-            first = cache.find("0")
-            assert first, "it was just used"
-            os.utime(first, (number + 0.5, number + 0.5))
+        # As if a minute lay between one and the next; the first is looked at all the time.
+        os.utime(path, (now + 60 * number,) * 2)
+        first = cache.find("0")
+        assert first, "it was just used"
+        os.utime(first, (now + 60 * number + 1,) * 2)
     kept = [number for number in range(30) if cache.find(f"{number}")]
     assert 0 in kept and 29 in kept
     assert len(kept) <= 10
+    os.utime(first, (now - 31 * 86_400,) * 2)
+    cache.file("one more", lambda path: path.write_bytes(bytes(100)) and None)
+    assert cache.find("0") is None, "nobody looked at it for a month"
