@@ -58,7 +58,8 @@ def classes(version: DatasetVersion) -> dict[str, Any]:
         "first": rows[:SHOWN_CLASSES],
         "rest": rows[SHOWN_CLASSES:],
         "most": rows[0][1] if rows else 0,
-        "all": sum(version.classes.values()),
+        # Of rows with several labels the shares are those of the rows.
+        "all": version.rows if version.is_multi_label else sum(version.classes.values()),
     }
 
 
@@ -105,6 +106,9 @@ def facts(version: DatasetVersion) -> list[Fact]:
         found.append((_("Files"), ", ".join(str(file["name"]) for file in profile["files"])))
     if profile.get("encoding"):
         found.append((_("Encoding"), str(profile["encoding"])))
+    if per_row := profile.get("labels_per_row"):
+        words = {"mean": f"{per_row['mean']:.2f}", "most": number(per_row["max"]), "none": number(per_row["none"])}
+        found.append((_("Labels per row"), _("%(mean)s on average, at most %(most)s; %(none)s rows have none") % words))
     if profile.get("merged"):
         found.append((_("Repeated pairs, counted once"), number(profile["merged"])))
     if profile.get("density") is not None:

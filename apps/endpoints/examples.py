@@ -95,4 +95,5 @@ def _rows(version: DatasetVersion, kind: str, split: str) -> list[dict[str, Any]
     labels = list(version.classes)[:many]
     each = -(-many // max(1, len(labels)))
     found = [browse.page_rows(version, browse.Where(label=label, split=split), page_size=each).rows for label in labels]
-    return [row for rows in found for row in rows][:many]
+    # A row with several labels is found by each.
+    return list({row["row"]: row for rows in found for row in rows}.values())[:many]

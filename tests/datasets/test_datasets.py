@@ -355,6 +355,16 @@ def test_rows_with_several_labels_are_shown_filtered_and_corrected(
         assert client.patch(f"{DATASETS}/{dataset}/rows", {"changes": [change]}, format="json").status_code == 422
 
 
+def test_the_page_counts_labels_by_rows(
+    client: APIClient, cast: Cast, imported: Imported, browser_of: Callable[..., Any]
+) -> None:
+    films = "text,genres\n" + "".join(f"film {n},{['war;comedy', 'war', 'drama;comedy'][n % 3]}\n" for n in range(30))
+    reply = send(client, cast, films.encode(), mapping=json.dumps({"label_separator": ";"}))
+    imported(newest(reply))
+    page = browser_of(cast.bob).get(f"/datasets/{reply.json()['id']}").content.decode()
+    assert "1.67 on average, at most 2; 0 rows have none" in page and "67 %" in page
+
+
 def test_a_row_of_one_label_takes_no_list(client: APIClient, cast: Cast, imported: Imported) -> None:
     dataset = send(client, cast).json()["id"]
     imported(Dataset.objects.get(pk=dataset).latest)

@@ -43,6 +43,7 @@ def model_card(
         "In brackets: 95 % bootstrap intervals. `report.json` holds the whole evaluation.",
         *_baseline(report, metrics, template.metric_for(getattr(report, "multi_label", False))),
         *_calibration(report),
+        *_several(report),
         *_classes(report),
         *_suspected(report),
         *notes,
@@ -118,8 +119,9 @@ def _calibration(report: ClassificationReport | RecommendationReport) -> list[st
     if temperature.reason:
         return [f"The scores are the network's own (no temperature was fitted: {temperature.reason})"]
     return [
-        f"Scores before softmax are divided by {temperature.value:g}, fitted on {temperature.rows:,} validation rows: "
-        f"their log loss went from {temperature.log_loss_before:.4f} to {temperature.log_loss:.4f}."
+        f"Scores are divided, before they become probabilities, by {temperature.value:g}, fitted on "
+        f"{temperature.rows:,} validation rows: their log loss went from {temperature.log_loss_before:.4f} to "
+        f"{temperature.log_loss:.4f}."
     ]
 
 
@@ -136,6 +138,15 @@ def _suspected(report: ClassificationReport | RecommendationReport) -> list[str]
     lines = ["| given label | looks like | rows |", "| --- | --- | ---: |"]
     lines += [f"| {escape(pair.label)} | {escape(pair.predicted)} | {pair.rows} |" for pair in found.pairs]
     return [said, "\n".join(lines)]
+
+
+def _several(report: ClassificationReport | RecommendationReport) -> list[str]:
+    if not isinstance(report, ClassificationReport) or not report.multi_label:
+        return []
+    return [
+        "It answers with all labels whose probability reaches their threshold (`thresholds` in `manifest.json`, chosen "
+        "on the validation rows), perhaps with none. Accuracy is the share of examples whose labels are all right."
+    ]
 
 
 def _classes(report: ClassificationReport | RecommendationReport) -> list[str]:

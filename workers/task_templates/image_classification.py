@@ -138,7 +138,7 @@ class ImageClassification(ClassificationTemplate):
     libraries = "numpy onnxruntime pillow"
     limits = (
         "It sees an image stretched to {width} × {height} pixels: what is smaller than a few pixels there is lost. It "
-        "answers with one of its classes whatever the image."
+        "answers with its own classes whatever the image."
     )
     params = ImageParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {

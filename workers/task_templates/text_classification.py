@@ -84,7 +84,7 @@ class TextClassification(ClassificationTemplate):
     libraries = "numpy onnxruntime tokenizers"
     limits = (
         "It reads the first {max_tokens} words and word parts of a text. It has seen only the language and style of "
-        "its training texts, and answers with one of its classes whatever the text."
+        "its training texts, and answers with its own classes whatever the text."
     )
     params = TextParams
     presets: ClassVar[dict[Preset, dict[str, Any]]] = {
