@@ -159,6 +159,14 @@ def test_texts_of_one_template_are_told_and_split_all_the_same(tmp_path: Path) -
     assert done.issue("near_duplicate_across_splits")["count"] > 0
 
 
+def test_a_few_large_groups_leave_no_split_empty(tmp_path: Path) -> None:
+    bodies = words(4, seed=9, length=40)
+    rows = [(f"{bodies[n % 4]} number {n}", ("good", "bad")[n % 2]) for n in range(40)]
+    done = import_file(tmp_path, as_csv(rows))
+    assert done.issue("near_duplicate")["count"] == 36
+    assert min(done.result.splits.values()) > 0
+
+
 def test_what_was_not_compared_is_told(tmp_path: Path) -> None:
     rows = a_dataset()
     rows += [(f"{rows[0][0]} again", "good"), (rows[1][0], "bad")]

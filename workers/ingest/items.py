@@ -213,13 +213,14 @@ def _decide(
     ctx: Import, items: Items, column: str, places: Ints | None, first: Ints | None
 ) -> tuple[Codes, dict[str, Any]]:
     found = examine(ctx, items, ctx.staged, column, places)
-    given, hashes, conflicts = items.given, items.hashes, found.conflicts
+    given, members = items.given, items.members()[1]
+    codes = splits.by_content(items.hashes, members, given, found.conflicts, ctx.spec.seed)
     if first is not None:
-        # Rows of a group go where its first one goes.
-        hashes = hashes[near.kept_together(first, hashes)]
+        # Rows of a group go where its first one goes, unless groups are so few that a split would be empty.
+        hashes = items.hashes[near.kept_together(first, items.hashes)]
         conflicts = duplicates.find(hashes, items.labels, None, 0).conflicts
-    codes = splits.by_content(hashes, items.members()[1], given, conflicts, ctx.spec.seed)
-    if first is not None:
+        together = splits.by_content(hashes, members, given, conflicts, ctx.spec.seed)
+        codes = together if len(np.unique(together)) == len(np.unique(codes)) else codes
         rows = near.Rows(items.hashes, items.labels, codes, items.lines, items.names)
         near.tell(ctx, rows, first, ctx.staged, column, places)
     carved = [] if given is None else [SPLITS[code] for code in splits.missing(given)]

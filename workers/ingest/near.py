@@ -18,7 +18,7 @@ from workers.ingest.parquet_out import cells_at
 from workers.ingest.splits import Codes, Ints
 
 # Larger groups are made by a template: kept together they would leave too little for the other splits.
-_LARGEST_SHARE: Final = 0.05
+_LARGEST_SHARE: Final = 0.02
 _LARGEST_ANYHOW: Final = 10
 
 
