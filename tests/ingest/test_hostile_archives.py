@@ -41,7 +41,7 @@ def test_paths_that_leave_the_archive_are_refused_and_nothing_is_written_there(t
     done = import_file(folder, make(pictures() | {name: picture(5)}), kind="image")
     assert [row["code"] for row in done.rejected] == ["entry_path"]
     written = {Path(path).name for path in tree(tmp_path)}
-    assert written == {"spec.json", "source", "data.parquet", "errors.csv", "events.jsonl"}
+    assert written == {"spec.json", "source", "data.parquet", "errors.csv", "events.jsonl", "findings.parquet"}
 
 
 def zip_with(entries: list[tuple[zipfile.ZipInfo, bytes]]) -> bytes:

@@ -147,16 +147,16 @@ def _parse(mapping: dict[str, str], rows: pl.DataFrame, faults: reading.Faults) 
     for role in ("user", "item"):
         parsed[role] = hashing.named(rows[mapping[role]])
         _check_name(role, mapping[role], parsed[role], faults)
-    for role, read, message in _VALUES:
+    for role, code, read, message in _VALUES:
         if role in mapping:
             column = rows[mapping[role]]
             parsed[role] = read(column)
-            faults.add(parsed[role].is_null(), partial(_unreadable, f"{role}_invalid", message, column))
+            faults.add(parsed[role].is_null(), partial(_unreadable, code, message, column))
     return pl.DataFrame({**parsed, **reading.given_split(mapping, rows, faults)})
 
 
 def _check_name(role: str, column: str, names: pl.Series, faults: reading.Faults) -> None:
-    missing = Problem(f"{role}_missing", f"The {role} is empty.", column)
+    missing = Problem({"user": "user_missing", "item": "item_missing"}[role], f"The {role} is empty.", column)
     faults.add(names == "", lambda _: missing)
     too_long = Problem("text_too_long", f"The {role} has more than {_MAX_ID_CHARS} characters.", column)
     faults.add(names.str.len_chars() > _MAX_ID_CHARS, lambda row: too_long._replace(value=names[row]))
@@ -166,9 +166,9 @@ def _unreadable(code: str, message: str, column: pl.Series, row: int) -> Problem
     return Problem(code, message, column.name, column[row])
 
 
-_VALUES: tuple[tuple[str, Callable[[pl.Series], pl.Series], str], ...] = (
-    ("rating", values.ratings, "The rating is not a number."),
-    ("timestamp", values.times, "The time cannot be read."),
+_VALUES: tuple[tuple[str, str, Callable[[pl.Series], pl.Series], str], ...] = (
+    ("rating", "rating_invalid", values.ratings, "The rating is not a number."),
+    ("timestamp", "timestamp_invalid", values.times, "The time cannot be read."),
 )
 
 
