@@ -27,6 +27,11 @@ from workers.contracts.job import SPLITS
 from workers.ingest.differences import CHANGES
 
 VERSION = OpenApiParameter("version", int, description="Default: the newest.")
+_EXPORTED = {
+    "csv": "text/csv; charset=utf-8",
+    "zip": "application/zip",
+    "parquet": "application/vnd.apache.parquet",
+}
 
 
 @extend_schema(
@@ -207,20 +212,26 @@ def errors_csv(request: Request, dataset_id: str) -> HttpResponseBase:
 
 
 @extend_schema(
-    parameters=[VERSION],
-    responses={(200, "text/csv"): OpenApiTypes.BINARY, (200, "application/zip"): OpenApiTypes.BINARY},
-    summary="A version as a file that imports again to the same rows: a zip of images, CSV of anything else",
+    parameters=[VERSION, OpenApiParameter("format", enum=["parquet"], description="Default: CSV, of images a zip.")],
+    responses={
+        (200, "text/csv"): OpenApiTypes.BINARY,
+        (200, "application/zip"): OpenApiTypes.BINARY,
+        (200, "application/vnd.apache.parquet"): OpenApiTypes.BINARY,
+    },
+    summary="A version as a file that imports again to the same rows",
 )
 @api_view(["GET"])
 def data(request: Request, dataset_id: str) -> HttpResponseBase:
-    query = api.read_query(request, {"version"})
+    query = api.read_query(request, {"version", "format"})
+    if query.get("format", "parquet") != "parquet":
+        raise UserError("invalid", fields=[{"field": "format", "message": "parquet, or leave it out"}])
     version = version_for(actor_of(request), dataset_id, query.get("version"))
-    pieces, ending = browse.export(version)
+    pieces, ending = browse.export(version, query.get("format", ""))
     return download_pieces(
         request._request,
         pieces,
         filename=f"{version.dataset.name} v{version.number}.{ending}",
-        content_type={"csv": "text/csv; charset=utf-8", "zip": "application/zip"}[ending],
+        content_type=_EXPORTED[ending],
     )
 
 

@@ -14,7 +14,7 @@ from apps.datasets.uploads import ensure_stored
 from workers.contracts.errors import UserError
 from workers.contracts.job import DatasetKind
 from workers.ingest import index, rows, thumbnails
-from workers.ingest.export import csv_of, zip_of
+from workers.ingest.export import csv_of, parquet_of, zip_of
 from workers.ingest.preview import HEAD_BYTES, needs_whole, preview_in_child
 from workers.ingest.rows import Where
 
@@ -129,12 +129,15 @@ def image_answer(request: HttpRequest, version: DatasetVersion, row: int, size: 
     return HttpResponse(data, content_type=media_type, headers=headers)
 
 
-def export(version: DatasetVersion) -> tuple[Iterator[bytes], str]:
-    """A version as one file that imports again to the same rows, piece by piece, and its ending: csv, or zip of images.
+def export(version: DatasetVersion, format: str = "") -> tuple[Iterator[bytes], str]:
+    """A version as one file that imports again to the same rows, piece by piece, and its ending: by itself csv, or zip
+    of images; `format` "parquet" for anything.
 
     Raises UserError `dataset_not_ready`.
     """
     check_ready(version)
+    if format == "parquet":
+        return _pieces(version, parquet_of), "parquet"
     is_zip = version.dataset.kind == Kind.IMAGE
     return _pieces(version, zip_of if is_zip else csv_of), "zip" if is_zip else "csv"
 

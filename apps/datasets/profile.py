@@ -141,7 +141,8 @@ def lineage(versions: Iterable[DatasetVersion]) -> list[dict[str, Any]]:
 def _done(version: DatasetVersion) -> str:
     if version.repair and version.origin == DatasetVersion.Origin.REPAIR:
         return by_name(version.repair).title
-    return version.source_name if version.origin == DatasetVersion.Origin.IMPORT else ""
+    named = (DatasetVersion.Origin.IMPORT, DatasetVersion.Origin.APPEND)
+    return version.source_name if version.origin in named else ""
 
 
 def _changed(version: DatasetVersion) -> str:

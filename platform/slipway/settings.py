@@ -197,6 +197,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20  # form and JSON bodies; files stream to
 
 # --- Control API ---
 REST_FRAMEWORK = {
+    # `format` asks for a file format (see datasets); answers are JSON whatever is asked.
+    "URL_FORMAT_OVERRIDE": None,
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "apps.teams.authentication.TokenAuthentication",
         "apps.teams.authentication.SessionAuthentication",  # CSRF enforced

@@ -319,6 +319,16 @@ def test_a_version_is_downloaded_as_a_file_that_imports_again(
     assert second.content_hash == first.content_hash
 
 
+def test_a_version_is_taken_out_as_parquet(client: APIClient, cast: Cast, imported: Imported) -> None:
+    first = imported(newest(send(client, cast)))
+    address = f"{DATASETS}/{first.dataset_id}/data"
+    file = client.get(address, {"format": "parquet"})
+    assert (file.status_code, file["Content-Type"]) == (200, "application/vnd.apache.parquet")
+    second = imported(newest(send(client, cast, b"".join(file.streaming_content), filename="films.parquet")))
+    assert second.content_hash == first.content_hash
+    assert client.get(address, {"format": "arrow"}).status_code == 422
+
+
 def test_an_earlier_version_becomes_the_newest_again(client: APIClient, cast: Cast, imported: Imported) -> None:
     reply = send(client, cast, REVIEWS)
     address = f"{DATASETS}/{reply.json()['id']}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.ingest.importing import Outcome, as_csv, as_zip, import_file, picture, pictures, reviews
-from workers.ingest.export import csv_of, zip_of
+from workers.ingest.export import csv_of, parquet_of, zip_of
 
 NASTY = [
     "=1+1",
@@ -26,7 +26,11 @@ NASTY = [
 
 
 def again(tmp_path: Path, done: Outcome, kind: str) -> Outcome:
+    """The version exported and imported once more, after a look at what Parquet makes of it."""
     data = done.folder.output / "data.parquet"
+    parquet = import_file(tmp_path, b"".join(parquet_of(data)), kind=kind, filename="again")
+    assert (parquet.result.classes, parquet.result.splits) == (done.result.classes, done.result.splits)
+    assert parquet.result.content_hash == done.result.content_hash
     content = b"".join(zip_of(data) if kind == "image" else csv_of(data))
     return import_file(tmp_path, content, kind=kind, filename="again")
 
@@ -52,7 +56,7 @@ def test_texts_that_a_spreadsheet_would_run_come_back_as_they_were(tmp_path: Pat
         ("recommendation", ("user", "item"), [(f"u{n % 7}", f"=i{n}") for n in range(60)]),
         (
             "tabular",
-            ("age", "city", "joined", "label"),
+            ("age", "home.city", "joined", "label"),
             [(str(n), ["Bonn", "=Ulm", ""][n % 3], f"2024-01-{n % 28 + 1:02}", "ab"[n % 2]) for n in range(60)],
         ),
     ],

@@ -1,7 +1,8 @@
-"""A dataset version as a file that imports again to the very same rows: CSV, or a zip of images with a list of labels.
+"""A dataset version as a file that imports again to the very same rows: CSV, or a zip of images with a list of labels;
+or Parquet, images as Hugging Face's datasets writes them.
 
-Cells are safe to open in a spreadsheet, as those of errors.csv are; the first column's name tells the importer to take
-that back (see workers.ingest.rejects).
+Cells of CSV are safe to open in a spreadsheet, as those of errors.csv are; the first column's name tells the importer
+to take that back (see workers.ingest.rejects).
 """
 
 import csv
@@ -21,6 +22,8 @@ from workers.ingest.rejects import EXPORTED, neutralise
 Source = str | Path | BinaryIO
 _BATCH_ROWS: Final = 1000
 _BATCH_IMAGES: Final = 16
+_GROUP_ROWS: Final = 65_536
+_EXPORTED: Final = ("image", "text", "second", "user", "item", "rating", "timestamp", "label", "split")
 LIST: Final = "metadata.csv"
 # In a zip, times before 1980 cannot be told; the same time always makes the same bytes.
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
@@ -53,6 +56,36 @@ def zip_of(source: Source) -> Iterator[bytes]:
                 yield out.take()
         archive.writestr(zipfile.ZipInfo(LIST, _TIME), b"".join(listed), zipfile.ZIP_DEFLATED)
     yield out.take()
+
+
+def parquet_of(source: Source) -> Iterator[bytes]:
+    """The rows of a version's data.parquet as the columns that people know, without row numbers and hashes."""
+    out = _Pipe()
+    with pq.ParquetFile(source, pre_buffer=False) as file:
+        schema = file.schema_arrow
+        names = [name for name in schema.names if name in _EXPORTED]
+        columns = [*names, *(["name"] if "image" in names else []), *(["values"] if "values" in schema.names else [])]
+        writer = None
+        for batch in file.iter_batches(_BATCH_IMAGES if "image" in names else _GROUP_ROWS, columns=columns):
+            table = pa.Table.from_batches([_plain(batch, names)])
+            writer = writer or pq.ParquetWriter(pa.PythonFile(out, "w"), table.schema, compression="zstd")
+            writer.write_table(table)
+            yield out.take()
+        if writer:
+            writer.close()
+    yield out.take()
+
+
+def _plain(batch: pa.RecordBatch, names: list[str]) -> pa.RecordBatch:
+    found = {name: batch.column(name) for name in names}
+    if "image" in found:
+        found["image"] = pa.StructArray.from_arrays([found["image"], batch.column("name")], ["bytes", "path"])
+    if "timestamp" in found:
+        found["timestamp"] = found["timestamp"].cast(pa.timestamp("s", "UTC"))
+    if "values" in batch.schema.names:
+        values = batch.column("values")
+        found |= {field.name: values.field(field.name) for field in values.type}
+    return pa.RecordBatch.from_pydict(found)
 
 
 def _values(schema: pa.Schema) -> list[str]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestLimits
-from workers.ingest import columns
+from workers.ingest import cells, columns
 from workers.ingest.archives.entries import Archive, Entry, Ledger
 from workers.ingest.cells import cell_text
 from workers.ingest.image_lists import Lists
@@ -39,15 +39,18 @@ class ParquetImages(Archive):
             schema = file.schema_arrow
             image, label = _image_column(schema, name), _label_column(schema, name)
             names, split = class_names(schema).get(label), split_of(name)
+            given = next((one for one in columns.named("split", schema.names) if one not in (image, label)), None)
+            wanted = [image, label, *([given] if given else [])]
             with as_unreadable():
-                batches = file.iter_batches(_BATCH_ROWS, columns=[image, label], use_threads=False)
+                batches = file.iter_batches(_BATCH_ROWS, columns=wanted, use_threads=False)
             while (batch := _next(batches)) is not None:
                 labels = batch.column(label).to_pylist()
                 labels = class_of(labels, names) if names else labels
-                for found, value in zip(batch.column(image).to_pylist(), labels, strict=True):
+                splits = batch.column(given).to_pylist() if given else [split] * batch.num_rows
+                for found, value, part in zip(batch.column(image).to_pylist(), labels, splits, strict=True):
                     self._done += 1
                     self._ledger.entry()
-                    yield self._entry(found, cell_text(value), split)
+                    yield self._entry(found, cell_text(value), cells.split(cell_text(part)) or split)
 
     def _entry(self, found: Any, label: str, split: str | None) -> Entry:
         data = found.get("bytes") if isinstance(found, dict) else found

@@ -196,7 +196,7 @@ def _plain_columns(schema: pa.Schema) -> list[str]:
         if (
             (_is_plain(kind) or _holds_labels(field))
             and schema.get_field_index(field.name) >= 0
-            and "." not in field.name
+            and _is_free(field.name, schema)
         ):
             names.append(field.name)
     if not names:
@@ -213,6 +213,11 @@ def _holds_labels(field: pa.Field) -> bool:
     kind = kind.value_type if types.is_dictionary(kind) else kind
     is_text = types.is_string(kind) or types.is_large_string(kind)
     return is_text or (types.is_integer(kind) and bool(named("label", [field.name])))
+
+
+def _is_free(name: str, schema: pa.Schema) -> bool:
+    """Whether a name with a dot cannot be the path of a field within another."""
+    return "." not in name or name.partition(".")[0] not in schema.names
 
 
 def _is_plain(kind: pa.DataType) -> bool:
