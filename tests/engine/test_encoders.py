@@ -15,7 +15,7 @@ from tests.engine.test_template_contract import ABSENT, predict
 from workers.contracts.errors import UserError
 from workers.engine import __main__ as engine
 from workers.inference import runtime
-from workers.task_templates import TEMPLATES
+from workers.task_templates import TEMPLATES, toy
 
 QUICK = {"epochs": 3, "encoder_learning_rate": 0.005}
 
@@ -96,6 +96,16 @@ def test_validation_decides_between_the_starter_encoder_and_a_network_from_scrat
     note = next(event["message"] for event in job.events if "Chosen:" in event.get("message", ""))
     assert note in job.result["report"]["notes"]
     assert job.result["certificate"]["passed"]
+
+
+@pytest.mark.parametrize("how", ["both", "frozen"])
+def test_an_encoder_learns_several_labels(encoders: Path, tmp_path: Path, how: str) -> None:
+    given = {"encoder": "auto", **QUICK} if how == "both" else {"encoder": "tiny", "encoder_training": "frozen"}
+    job = make_job(tmp_path, **given)
+    toy.write_toy_text_sets(job.inputs / "data.parquet", 0)
+    run(job, SLIPWAY_ENCODERS=str(encoders))
+    assert job.result["certificate"]["passed"] and len(job.result["manifest"]["thresholds"]) == 3
+    assert job.result["metrics"]["test"]["micro_f1"] >= 0.8
 
 
 def test_without_validation_rows_both_answer_together_from_one_graph(tmp_path: Path) -> None:
