@@ -15,22 +15,25 @@ class Coding:
     """The different texts that were met so far, and the number of each."""
 
     def __init__(self) -> None:
-        self._known = pl.Categories.random()
-        self._type = pl.Categorical(self._known)
+        self._count = 0
+        self._type = pl.Categorical(pl.Categories.random())
         # What is known is forgotten with the last column of this type.
         self._held = pl.Series([None], dtype=self._type)
 
     def codes(self, texts: pl.Series) -> Places:
         """int32: the number of each text."""
-        return texts.cast(self._type).to_physical().to_numpy().astype(np.int32)
+        codes = texts.cast(self._type).to_physical().to_numpy().astype(np.int32)
+        self._count = max(self._count, int(codes.max(initial=-1)) + 1)
+        return codes
 
     @property
     def names(self) -> list[str]:
         """The texts, by their numbers."""
-        return self._known.to_series().to_list()
+        numbers = pl.Series(np.arange(self._count, dtype=np.uint32))
+        return numbers.cat.to(self._type).cast(pl.String).to_list()
 
     def __len__(self) -> int:
-        return len(self._known.to_series())
+        return self._count
 
 
 def each(texts: pl.Series, value: Callable[[str], Value]) -> tuple[Places, list[Value]]:

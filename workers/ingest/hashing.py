@@ -71,10 +71,10 @@ def of_texts(texts: pl.Series, among: npt.NDArray[Any] | None = None) -> Digests
 
 def of_pairs(users: pl.Series, items: pl.Series) -> Digests:
     """Digests of interactions; of ("ab", "c") and ("a", "bc") they differ."""
-    return of_contents(
-        len(first).to_bytes(8, "little") + first + second
-        for first, second in zip(users.cast(pl.Binary).to_list(), items.cast(pl.Binary).to_list(), strict=True)
-    )
+    sizes = users.str.len_bytes()
+    prefixes = [size.to_bytes(8, "little") for size in range(int(sizes.to_numpy().max(initial=0)) + 1)]
+    known = pl.Series(prefixes, dtype=pl.Binary)
+    return of_contents((known.gather(sizes) + users.cast(pl.Binary) + items.cast(pl.Binary)).to_list())
 
 
 def of_contents(contents: Iterable[bytes]) -> Digests:

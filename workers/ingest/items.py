@@ -114,7 +114,7 @@ class Items:
     def members(self) -> tuple[list[str], Members]:
         """The classes in order of appearance, and each row's: once for each of its labels, in the order of rows."""
         if self.sets is None:
-            return self.names, Members(np.arange(len(self)), self.labels)
+            return self.names, Members(np.arange(len(self), dtype=np.int32), self.labels)
         place = {name: number for number, name in enumerate(dict.fromkeys(name for one in self.sets for name in one))}
         sizes = np.array([len(one) for one in self.sets], np.int64)
         flat = np.array([place[name] for one in self.sets for name in one], np.int64)

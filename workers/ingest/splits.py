@@ -137,7 +137,7 @@ def _spread(codes: Codes, share: npt.NDArray[np.float64], groups: list[list[int]
 
 def by_user(users: Ints, order: Ints | npt.NDArray[np.float64], parts: tuple[int, ...]) -> Codes:
     """The split of each interaction: per user in `order`, the last tenth is of parts[0], that before it of parts[1]."""
-    rows = np.lexsort((np.arange(len(users)), order, users))
+    rows = np.lexsort((order, users))
     sorted_users = users[rows]
     _, starts, counts = np.unique(sorted_users, return_index=True, return_counts=True)
     totals = np.repeat(counts, counts)

@@ -176,10 +176,9 @@ def _merge(ctx: Import, kept: _Kept) -> Mask:
     """Which rows stay, one per user and item; the others are told as an issue."""
     count = len(kept)
     pairs = kept.user_codes.astype(np.int64) * len(kept.items) + kept.item_codes
-    times = kept.times if kept.times is not None else np.zeros(count, np.int64)
-    # Of several splits train wins, so it has to come last.
-    split = -kept.given.astype(np.int64) if kept.given is not None else np.zeros(count, np.int64)
-    order = np.lexsort((np.arange(count), times, split, pairs))
+    # The sort is stable, so that lines decide last. Of several splits train wins, so it has to come last.
+    keys = (kept.times, None if kept.given is None else -kept.given, pairs)
+    order = np.lexsort([key for key in keys if key is not None])
     last = np.append(pairs[order][1:] != pairs[order][:-1], True)
     keep = np.zeros(count, np.bool_)
     keep[order[last]] = True
