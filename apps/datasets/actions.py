@@ -151,7 +151,7 @@ def fail_import(*, job: Job, error: ErrorCard) -> DatasetVersion:
     return version
 
 
-def record_suspects(*, job: Job, result: TrainResult) -> None:
+def record_suspects(job: Job, result: TrainResult) -> None:
     """A training that looked for wrong labels has succeeded: its version, and no other, knows what it suspects."""
     if SUSPECTS in result.files:
         key = f"{names.attempt_prefix(job.pk, job.attempt)}/output/{SUSPECTS}"

@@ -67,7 +67,7 @@ def _succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
         if not transition(job, to=State.SUCCEEDED, metrics=trained.metrics, **changes):
             return False
         register_model(job=job, result=trained)
-        record_suspects(job=job, result=trained)
+        record_suspects(job, trained)
     _end_attempt(job, "succeeded", at)
     return True
 
