@@ -120,6 +120,7 @@ def finish_import(*, job: Job, result: IngestResult) -> DatasetVersion:
         data_key=f"{output}/data.parquet",
         errors_key=f"{output}/errors.csv" if "errors.csv" in files else "",
         findings_key=f"{output}/findings.parquet" if "findings.parquet" in files else "",
+        suspects_key=f"{output}/{SUSPECTS}" if SUSPECTS in files else "",
         lineage_key=f"{output}/lineage.parquet" if "lineage.parquet" in files else "",
         data_bytes=int(files["data.parquet"]["bytes"]),
         content_hash=result.content_hash,
@@ -152,7 +153,7 @@ def fail_import(*, job: Job, error: ErrorCard) -> DatasetVersion:
 
 
 def record_suspects(job: Job, result: TrainResult) -> None:
-    """A training that looked for wrong labels has succeeded: its version, and no other, knows what it suspects."""
+    """A training that looked for wrong labels has succeeded: its version knows what it suspects."""
     if SUSPECTS in result.files:
         key = f"{names.attempt_prefix(job.pk, job.attempt)}/output/{SUSPECTS}"
         DatasetVersion.objects.filter(pk=job.dataset_version_id).update(suspects_key=key)

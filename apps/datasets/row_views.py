@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse, JsonResponse
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
@@ -31,7 +32,14 @@ _KEYS: Final = 9
 def rows(request: SignedInRequest, dataset_id: str) -> HttpResponse:
     """One page of the rows that meet the query's conditions: `?version=&page=`, and those of `conditions`."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
-    where = _where(request, version)
+    try:
+        where = _where(request, version)
+    except UserError as error:
+        if error.code != "invalid":
+            raise
+        # A link from before a change names what there is no more: all rows, and a word on why.
+        messages.info(request, _unmet(error, version))
+        return go(request, f"{reverse('datasets:rows', args=[version.dataset_id])}?version={version.number}")
     size = IMAGES_PER_PAGE if version.dataset.kind == Kind.IMAGE else browse.ROWS_PER_PAGE
     found = browse.page_rows(version, where, positive_int(request.GET.get("page"), "page"), size)
     if found.page > found.pages:
@@ -65,6 +73,15 @@ def _where(request: SignedInRequest, version: DatasetVersion) -> Where:
     return conditions.read_where(version, {name: request.GET.get(name, "").strip() for name in conditions.NAMES})
 
 
+def _unmet(error: UserError, version: DatasetVersion) -> str:
+    told = error.params["fields"][0]
+    return _("All rows of version %(number)d are shown; “%(field)s”: %(told)s.") % {
+        "number": version.number,
+        "field": told["field"],
+        "told": told["message"],
+    }
+
+
 def _issues(version: DatasetVersion) -> list[dict[str, Any]]:
     counts = browse.issue_counts(version)
     return [{"code": code, "rows": rows, "message": CATALOGUE[code].message} for code, rows in counts.items()]
@@ -86,7 +103,8 @@ def _labels(version: DatasetVersion, row: dict[str, Any]) -> dict[str, Any]:
 def _relabelling(request: SignedInRequest, version: DatasetVersion) -> dict[str, Any]:
     newest = version.number == version.dataset.latest.number
     may_write = allows(role_of(request.user, version.dataset.project.team_id), "write")
-    labels = sorted(version.classes)
+    # The keys go to the classes that are met most.
+    labels = sorted(version.classes, key=lambda label: (-version.classes[label], label))
     return {
         "newest": newest,
         "writable": newest and may_write and version.dataset.is_labelled and not version.dataset.trashed,

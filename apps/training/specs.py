@@ -72,9 +72,10 @@ def _sources(version: DatasetVersion) -> list[InputFile]:
     if version.origin not in _EDITED or parent is None:
         earlier = [InputFile(name="parent", key=parent.data_key)] if version.origin == _APPENDED and parent else []
         return [*earlier, *sources.inputs(version)]
-    beside = {"findings.parquet": parent.findings_key, SUSPECTS: parent.suspects_key}
-    if version.origin == DatasetVersion.Origin.CORRECTION:
-        beside = {"changes.json": version.source_key}
+    asked = {"changes.json": version.source_key}
+    if version.origin == DatasetVersion.Origin.REPAIR:
+        asked = {"findings.parquet": parent.findings_key}
+    beside = {**asked, SUSPECTS: parent.suspects_key}
     found = [InputFile(name=name, key=key) for name, key in beside.items() if key]
     return [InputFile(name="source", key=parent.data_key), *found]
 

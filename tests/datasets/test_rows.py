@@ -97,6 +97,14 @@ def test_a_page_beyond_the_last_shows_the_last(client: Client, judged: DatasetVe
     assert page.count("data-row=") == 20
 
 
+def test_a_link_to_what_is_no_more_shows_all_rows_and_says_why(client: Client, judged: DatasetVersion) -> None:
+    for name in ("label", "issue"):
+        asked = client.get(f"/datasets/{judged.dataset_id}/rows", {name: "gone", "version": judged.number})
+        assert asked.status_code == 303
+        page = client.get(asked["Location"]).content.decode()
+        assert f"“{name}”" in page and page.count("data-row=") > 20
+
+
 def test_a_thumbnail_is_drawn_once(cast: Cast, client: Client, imported: Imported, tmp_path: Path) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:

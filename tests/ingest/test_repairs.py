@@ -1,5 +1,6 @@
 """Each repair against the finding that it cures: gone in the new version, and nothing else touched."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,18 +125,45 @@ def test_small_classes_go(tmp_path: Path) -> None:
     assert "class_small" not in second.codes()
 
 
-def test_suggested_labels_are_accepted_where_a_label_is_suspected(tmp_path: Path) -> None:
-    first = texts(tmp_path)
+def suspected(first: Outcome, *rows: int) -> pa.Table:
+    """Every label had better be "bad", and some rows are suspects."""
     count = len(first.rows)
-    suspects = pa.table(
+    return pa.table(
         {
             "row": pa.array(range(count), pa.int32()),
-            "predicted": ["bad"] * count,
-            "suspect": [row in (0, 2) for row in range(count)],
+            "predicted": pa.array(["bad"] * count).dictionary_encode(),
+            "label_probability": pa.array([0.25] * count, pa.float32()),
+            "suspicion": pa.array([0.75] * count, pa.float32()),
+            "suspect": [row in rows for row in range(count)],
         }
     )
-    second = repaired(tmp_path, first, "accept-suggestions", suspects=suspects)
+
+
+def suspects_of(done: Outcome) -> dict[int, str]:
+    """Row → text."""
+    table = pq.read_table(done.folder.output / SUSPECTS)
+    return {row: done.rows[row]["text"] for row in table.filter(table["suspect"])["row"].to_pylist()}
+
+
+def test_suggested_labels_are_accepted_where_a_label_is_suspected(tmp_path: Path) -> None:
+    first = texts(tmp_path)
+    second = repaired(tmp_path, first, "accept-suggestions", suspects=suspected(first, 0, 2))
     assert [row["row"] for row in second.rows if row["label"] != first.rows[row["row"]]["label"]] == [0, 2]
+    assert suspects_of(second) == {}
+
+
+def test_what_nobody_has_decided_stays_suspected(tmp_path: Path) -> None:
+    first = texts(tmp_path, ("review number 1", "bad"), ("last one", "good"))
+    suspects = suspected(first, 0, 2, 41)
+    second = repaired(tmp_path, first, "drop-repeats", suspects=suspects)
+    assert suspects_of(second) == {0: "review number 0", 2: "review number 2", 40: "last one"}
+
+    job_dir = job(tmp_path, first.folder.output / "data.parquet", corrections=True, mapping=first.result.mapping)
+    changes = [{"row": 0, "label": "good again"}, {"row": 1, "drop": True}]
+    (job_dir.inputs / "changes.json").write_text(json.dumps({"changes": changes}))
+    pq.write_table(suspects, job_dir.inputs / SUSPECTS)
+    third = outcome(job_dir, run(job_dir))
+    assert suspects_of(third) == {1: "review number 2", 40: "last one"}
 
 
 def test_users_and_items_seen_once_go_and_the_rest_keeps_its_values(tmp_path: Path) -> None:

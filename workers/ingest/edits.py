@@ -160,7 +160,7 @@ class _Image(Entry):
         return None
 
 
-def write_lineage(ctx: Import, edited: Edited) -> None:
+def write_lineage(ctx: Import, edited: Edited) -> Ints:
     """Which row of the earlier version each row was: those that came through, less those that the import refused."""
     ctx.close_rejects()
     with open(ctx.job_dir.output / "errors.csv", encoding="utf-8", newline="") as stream:
@@ -168,6 +168,7 @@ def write_lineage(ctx: Import, edited: Edited) -> None:
     parents: Ints = np.delete(np.frombuffer(edited.parents, np.int32), refused)
     column = pa.array(parents, pa.int32())
     pq.write_table(pa.table([column], schema=LINEAGE_SCHEMA), ctx.job_dir.output / LINEAGE, compression="zstd")
+    return parents
 
 
 def _names(roles: list[str], taken: list[str], mapping: Mapping[str, str]) -> dict[str, str]:

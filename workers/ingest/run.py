@@ -15,6 +15,7 @@ from workers.ingest.append import AppendedTable
 from workers.ingest.append_images import AppendedImages, free_folder, places_in
 from workers.ingest.archives import open_archive
 from workers.ingest.archives.parquet_images import ParquetImages
+from workers.ingest.carried import carry_suspects
 from workers.ingest.context import Import
 from workers.ingest.edits import Edit, Edited, EditedImages, EditedTable, write_lineage
 from workers.ingest.image_lists import Lists
@@ -65,7 +66,10 @@ def _edit(ctx: Import, spec: IngestSpec) -> IngestResult:
             result = _TABLES[spec.kind](ctx, source)
     if not any(edited.counts.values()):
         raise JobError("edit_empty")
-    write_lineage(ctx, edited)
+    parents = write_lineage(ctx, edited)
+    if suspects := _beside(ctx, SUSPECTS):
+        output = ctx.job_dir.output
+        carry_suspects(suspects, output / "data.parquet", output / SUSPECTS, parents, edit.labels, edit.renamed)
     profile = {**result.profile, "edit": {"repair": spec.repair, **edited.counts}}
     return result.model_copy(update={"mapping": spec.mapping, "profile": profile})
 
