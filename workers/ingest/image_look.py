@@ -4,17 +4,22 @@ from array import array
 from contextlib import suppress
 from enum import IntFlag
 from functools import cache
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops
+from PIL import Image
 
 Hashes = npt.NDArray[np.uint64]
 Pixels = npt.NDArray[np.uint8]
+# int16 [3, pixels].
+Bands = npt.NDArray[np.int16]
 # The thumbnail that is hashed, and the one that is kept for comparing.
 _SIDE: Final = 32
 _KEPT_SIDE: Final = 16
+# A large image is looked at where so many points, or twice as many, lie on each of its sides: 4 to 8 in a pixel of the
+# thumbnail.
+_POINTS: Final = 128
 # In numbers from 0 to 255: what JPEG makes of equal channels, and what noise makes of one colour.
 _ALIKE: Final = 8
 _DETAIL: Final = 256
@@ -37,22 +42,23 @@ class Trait(IntFlag):
 
 
 class Look(NamedTuple):
-    """Traits, and the image as 32 × 32 bytes of grey."""
+    """Traits, and the thumbnail: 32 × 32 pixels of red, green and blue, a byte each."""
 
     traits: Trait
-    grey: bytes
+    thumbnail: bytes
 
 
 def look(image: Image.Image) -> Look:
     """Look at an image that is decoded. Takes a small part of the time that decoding does."""
-    small = _small(image)
+    thumbnail = _small(image).tobytes()
+    bands = _bands(thumbnail)
     traits = Trait.NONE
     # The thumbnail says no to most; the others are asked in more detail.
-    if _is_blank(small) and _is_blank(_detail(image)):
+    if _is_blank(bands) and _is_blank(_detail(image)):
         traits |= Trait.BLANK
     elif image.mode in ("1", "L", "LA") or image.mode.startswith("I"):
         traits |= Trait.GREY
-    elif _is_grey(small) and _is_grey(_detail(image)):
+    elif _is_grey(bands) and _is_grey(_detail(image)):
         traits |= Trait.GREY if image.mode == "P" else Trait.GREY | Trait.GREY_IN_COLOUR
     if image.mode == "CMYK":
         traits |= Trait.CMYK
@@ -62,20 +68,32 @@ def look(image: Image.Image) -> Look:
             traits |= Trait.ANIMATED
         if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) in range(2, 9):
             traits |= Trait.ROTATED
-    return Look(traits, small.convert("L").tobytes())
+    return Look(traits, thumbnail)
 
 
 def _small(image: Image.Image) -> Image.Image:
     """RGB, 32 × 32."""
-    if image.mode not in _SCALED:
-        image = _flat(image)
+    image = _scalable(image)
+    points = (image.width // max(1, image.width // _POINTS), image.height // max(1, image.height // _POINTS))
+    if points != image.size:
+        image = image.resize(points, Image.Resampling.NEAREST)
     return _flat(image.resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=1.5))
 
 
-def _detail(image: Image.Image) -> Image.Image:
-    """RGB, smaller by whole factors, each side still at least 256 pixels if it had them."""
+def _detail(image: Image.Image) -> Bands:
+    """Smaller by whole factors, each side still at least 256 pixels if it had them."""
     factors = max(1, image.width // _DETAIL), max(1, image.height // _DETAIL)
-    return _flat(image.reduce(factors) if max(factors) > 1 and image.mode in _SCALED else image)
+    image = _scalable(image)
+    return _bands(_flat(image.reduce(factors) if max(factors) > 1 else image).tobytes())
+
+
+def _bands(pixels: bytes) -> Bands:
+    """Red, green and blue of an RGB image."""
+    return np.frombuffer(pixels, np.uint8).reshape(-1, 3).T.astype(np.int16, order="C")
+
+
+def _scalable(image: Image.Image) -> Image.Image:
+    return image if image.mode in _SCALED else _flat(image)
 
 
 def _flat(image: Image.Image) -> Image.Image:
@@ -89,19 +107,12 @@ def _flat(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _is_grey(image: Image.Image) -> bool:
-    red, green, blue = image.split()
-    return all(_range(ImageChops.difference(one, green))[1] <= _ALIKE for one in (red, blue))
+def _is_grey(bands: Bands) -> bool:
+    return bool((np.abs(bands[::2] - bands[1]) <= _ALIKE).all())
 
 
-def _is_blank(image: Image.Image) -> bool:
-    ranges = map(_range, image.split())
-    return all(high - low <= _ALIKE for low, high in ranges)
-
-
-def _range(band: Image.Image) -> tuple[int, int]:
-    low, high = cast("tuple[int, int]", band.getextrema())
-    return low, high
+def _is_blank(bands: Bands) -> bool:
+    return bool((bands.max(axis=1) - bands.min(axis=1) <= _ALIKE).all())
 
 
 class Looks:
@@ -116,12 +127,12 @@ class Looks:
     def add(self, look: Look) -> None:
         """One more image."""
         self._traits.append(look.traits)
-        self._waiting.append(look.grey)
+        self._waiting.append(look.thumbnail)
         if len(self._waiting) >= _BATCH:
             self._settle()
 
     def _settle(self) -> None:
-        grey = np.frombuffer(b"".join(self._waiting), np.uint8).reshape(-1, _SIDE, _SIDE)
+        grey = _grey(np.frombuffer(b"".join(self._waiting), np.uint8).reshape(-1, _SIDE, _SIDE, 3))
         self._waiting = []
         self._hashes.frombytes(perceptual(grey).tobytes())
         half = _SIDE // _KEPT_SIDE
@@ -144,6 +155,11 @@ class Looks:
         """uint8 [images, 256]."""
         self._settle()
         return np.frombuffer(self._grey, np.uint8).reshape(-1, _KEPT_SIDE**2)
+
+
+def _grey(pixels: npt.NDArray[np.uint8]) -> Pixels:
+    """Luma of RGB by ITU-R BT.601, rounded as Pillow does it."""
+    return ((pixels @ np.array((19595, 38470, 7471), np.uint32) + 0x8000) >> 16).astype(np.uint8)
 
 
 def perceptual(grey: Pixels) -> Hashes:

@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 from PIL import Image
@@ -45,6 +47,14 @@ def magic(data: bytes) -> str | None:
     return "BMP" if data.startswith(b"BM") and len(data) > 26 else None
 
 
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Pillow warns of large images and odd ones; the limits here are ours. For a whole process, not for each thread."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
     """Decode an image whole (of a GIF the first frame), the number of pixels checked before a single one is made."""
     format = magic(data)
@@ -52,17 +62,14 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
         return Problem("image_format", "The file is not a JPEG, PNG, WebP, GIF or BMP image.", value=data[:16].hex(" "))
     opened = format == "WEBP"  # Its decoder works while opening.
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images; the limit here is ours.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=(format,)) as image:
-                opened = True
-                width, height = image.size
-                if width * height > max_pixels:
-                    message = f"The image has {width} × {height} pixels; {max_pixels:,} are allowed."
-                    return Problem("image_too_large", message)
-                image.load()
-                seen = look(image)
+        with Image.open(io.BytesIO(data), formats=(format,)) as image:
+            opened = True
+            width, height = image.size
+            if width * height > max_pixels:
+                message = f"The image has {width} × {height} pixels; {max_pixels:,} are allowed."
+                return Problem("image_too_large", message)
+            image.load()
+            seen = look(image)
     except Image.DecompressionBombError:
         return Problem("image_too_large", "The image has far more pixels than allowed.")
     except MemoryError:

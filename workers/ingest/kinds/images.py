@@ -3,7 +3,7 @@
 import os
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from workers.ingest.archives.entries import Archive, Entry
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.image_lists import Lists
 from workers.ingest.image_look import Looks
-from workers.ingest.images import Decoded, decode
+from workers.ingest.images import Decoded, decode, without_warnings
 from workers.ingest.label_sets import OPTION
 from workers.ingest.layout import Folder, Place
 from workers.ingest.parquet_out import IMAGE_SCHEMA, GroupWriter, column_types
@@ -25,6 +25,9 @@ from workers.ingest.records import Problem, Record
 from workers.ingest.statistics import summary
 
 _STAGED = pa.schema([field for field in IMAGE_SCHEMA if field.name not in ("row", "split", "label")])
+# What a thread decodes at a time: so many files, or those that come to so many bytes.
+_BATCH_IMAGES = 32
+_BATCH_BYTES = 2**20
 
 
 class _Image(NamedTuple):
@@ -35,6 +38,7 @@ class _Image(NamedTuple):
     folder: Folder
     data: bytes
     found: Decoded | Problem
+    digest: bytes = b""
 
 
 class _Kept:
@@ -68,15 +72,14 @@ def run(ctx: Import, archive: Archive, format: str, lists: Lists | None = None) 
     """Import an archive; `lists` knows labels that do not stand in it. Raises JobError."""
     ctx.open_rejects(["name"])
     kept, lists = _Kept(), lists or Lists(ctx.limits, ctx.spec.mapping.get(OPTION, ""))
-    with GroupWriter(ctx.staged, _STAGED) as staged:
+    with GroupWriter(ctx.staged, _STAGED, packed=False) as staged:
         for image in _decoded(ctx, archive, lists):
             if isinstance(image.found, Problem):
                 _reject(ctx, image.number, image.name, image.found)
                 continue
-            digest = hashing.of_bytes(image.data)
-            kept.add(image, image.found, hashing.short(digest))
+            kept.add(image, image.found, hashing.short(image.digest))
             width, height = image.found.width, image.found.height
-            row = (digest.hex(), image.data, image.name, width, height, image.found.format)
+            row = (image.digest.hex(), image.data, image.name, width, height, image.found.format)
             staged.add(row, len(image.data) + 200)
             ctx.progress.report(READ_SHARE * archive.fraction(), "Reading images")
     return _finish(ctx, kept, lists, format)
@@ -113,24 +116,40 @@ def _finish(ctx: Import, kept: _Kept, lists: Lists, format: str) -> IngestResult
 
 
 def _decoded(ctx: Import, archive: Archive, lists: Lists) -> Iterator[_Image]:
-    """Every file of the archive, in order. Decoding runs in a few threads (Pillow frees the GIL)."""
-    workers = min(4, os.cpu_count() or 1)
-    waiting: deque[Future[_Image] | _Image] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for job in _entries(ctx, archive, lists):
-            waiting.append(pool.submit(_decode, job, ctx.limits.max_image_pixels) if job.data else job)
-            if len(waiting) > 2 * workers:
-                yield _result(waiting.popleft())
+    """Every file of the archive, in order. Decoding runs in a few threads (Pillow frees the GIL), some files at a time,
+    because handing one over takes as long as decoding a small one."""
+    threads = min(4, os.cpu_count() or 1)
+    waiting: deque[Future[list[_Image]]] = deque()
+    with without_warnings(), ThreadPoolExecutor(threads) as pool:
+        for batch in _batches(_entries(ctx, archive, lists)):
+            waiting.append(pool.submit(_decode, batch, ctx.limits.max_image_pixels))
+            if len(waiting) > threads:
+                yield from waiting.popleft().result()
         while waiting:
-            yield _result(waiting.popleft())
+            yield from waiting.popleft().result()
 
 
-def _result(waiting: "Future[_Image] | _Image") -> _Image:
-    return waiting.result() if isinstance(waiting, Future) else waiting
+def _batches(images: Iterable[_Image]) -> Iterator[list[_Image]]:
+    batch: list[_Image] = []
+    size = 0
+    for image in images:
+        batch.append(image)
+        size += len(image.data)
+        if len(batch) >= _BATCH_IMAGES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
-def _decode(job: _Image, max_pixels: int) -> _Image:
-    return job._replace(found=decode(job.data, max_pixels))
+def _decode(batch: list[_Image], max_pixels: int) -> list[_Image]:
+    """The images with what they are; those that could not even be read stay as they are."""
+    return [
+        image._replace(found=decode(image.data, max_pixels), digest=hashing.of_bytes(image.data))
+        if image.data
+        else image
+        for image in batch
+    ]
 
 
 def _entries(ctx: Import, archive: Archive, lists: Lists) -> Iterator[_Image]:
