@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from typing import Any, Final
 
 from django.db import transaction
@@ -21,7 +22,7 @@ from workers.contracts import names
 from workers.contracts.errors import CATALOGUE, UserError
 from workers.ingest.repair_preview import Preview, preview
 from workers.ingest.repairs import Repair, repairs_of
-from workers.ingest.version import Version
+from workers.ingest.version import Version, count_suspects
 
 MAX_CHANGES: Final = 10_000
 MAX_LABEL_CHARS: Final = 200
@@ -101,16 +102,18 @@ def repair_for(version: DatasetVersion, code: str, name: str = "") -> Repair:
 def issues(version: DatasetVersion) -> list[dict[str, Any]]:
     """What the data doctor found at the import, and the labels that look wrong to a model that was trained since."""
     found: list[dict[str, Any]] = list(version.issues)
-    if version.suspects_key and (suspected := _suspected(version)):
+    if version.suspects_key and (suspected := _suspected(version.suspects_key)):
         card = CATALOGUE["label_suspect"]
         more = {"message": card.message, "repair": card.hint, "examples": []}
         found.append({"code": "label_suspect", "severity": "warning", "count": suspected, **more})
     return found
 
 
-def _suspected(version: DatasetVersion) -> int:
-    with opened(version) as data:
-        return len(data.suspects())
+@lru_cache(maxsize=1024)
+def _suspected(key: str) -> int:
+    """How many labels a suspects.parquet doubts; what is in storage under a key never changes."""
+    with storage().open(key) as suspects:
+        return count_suspects(suspects)
 
 
 def repairs_for(version: DatasetVersion) -> dict[str, list[Repair]]:

@@ -3,8 +3,6 @@
 import html
 import re
 
-import ftfy
-
 from workers.ingest.text_doctor import CHECKS, personal
 
 _FINDS = {check.code: check.find for check in CHECKS}
@@ -25,7 +23,12 @@ def mend_encoding(text: str) -> str:
 
     Only the encoding is mended (ftfy's other fixes, of quotes and widths, would change what is right).
     """
-    return ftfy.fix_encoding(text) if _FINDS["text_mojibake"](text) else text
+    if not _FINDS["text_mojibake"](text):
+        return text
+    # Loading it takes a tenth of what an import needs to start.
+    import ftfy
+
+    return ftfy.fix_encoding(text)
 
 
 def strip_markup(text: str) -> str:

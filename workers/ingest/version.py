@@ -133,6 +133,12 @@ class Version(AbstractContextManager["Version"]):
         return np.sort(found.to_numpy().astype(np.int64))
 
 
+def count_suspects(suspects: Source) -> int:
+    """How many rows of a suspects.parquet have a label that is suspected to be wrong."""
+    found = pq.read_table(suspects, columns=["suspect"], use_threads=False)["suspect"]
+    return int(pc.sum(found).as_py() or 0)
+
+
 def _short(column: pa.ChunkedArray) -> Hashes:
     """The first 64 bits of hashes in hexadecimal, as workers.ingest.hashing.short gives them."""
     parts = []
