@@ -221,5 +221,7 @@ def _check_changes(dataset: Dataset, parent: DatasetVersion, changes: list[dict[
         problem = "The rows of this dataset have one label each: send `label`."
     elif dataset.kind != "text" and any("text" in change for change in changes):
         problem = "Only datasets of texts have texts to correct."
+    elif "text_pair" not in parent.mapping and any("text_pair" in change for change in changes):
+        problem = "Only datasets of pairs of texts have second texts to correct."
     if problem:
         raise UserError("invalid", fields=[{"field": "changes", "message": problem}])

@@ -14,6 +14,7 @@ from workers.fetch.policy import MAX_URL
 
 TITLES = {
     "text": _("Text"),
+    "text_pair": _("Second text, of pairs"),
     "label": _("Label"),
     "split": _("Split"),
     "user": _("User"),
@@ -25,7 +26,7 @@ NEEDED: dict[str, tuple[str, ...]] = {name: kind.needed for name, kind in KINDS.
 # What may part several labels in a cell.
 SEPARATORS = (("", _("One label each")), ("|", _("Bars |")), (";", _("Semicolons ;")), (",", _("Commas ,")))
 # The order in which the form asks.
-ORDER = ("text", "user", "label", "item", "rating", "timestamp", "split")
+ORDER = ("text", "text_pair", "user", "label", "item", "rating", "timestamp", "split")
 
 
 class ImportForm(forms.Form):
@@ -99,9 +100,12 @@ class ImportForm(forms.Form):
             if not mapping.get(role):
                 self.add_error(f"{kind}-{role}", _("Which column is it?"))
         values["mapping"] = {role: column for role, column in mapping.items() if column}
+        if mapping.get("text_pair") == "":
+            # Left out it would be guessed: here somebody saw the guess and said that there is none.
+            values["mapping"]["text_pair"] = ""
         taken: set[str] = set()
         for role, column in values["mapping"].items():
-            if column in taken:
+            if column and column in taken:
                 self.add_error(f"{kind}-{role}", _("This column is chosen already."))
             taken.add(column)
         if separator := values.get(f"{kind}-label_separator"):

@@ -171,6 +171,7 @@ def charts(version: DatasetVersion) -> list[dict[str, Any]]:
     found: list[dict[str, Any] | None] = []
     if version.dataset.kind == Kind.TEXT:
         found.append(_histogram(_("Length of the texts, in characters"), profile.get("text_length")))
+        found.append(_histogram(_("Length of the second texts, in characters"), profile.get("text_pair_length")))
     elif version.dataset.kind == Kind.IMAGE:
         found.append(_histogram(_("Width, in pixels"), profile.get("width")))
         found.append(_histogram(_("Height, in pixels"), profile.get("height")))

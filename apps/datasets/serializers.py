@@ -88,6 +88,9 @@ class ChangeIn(serializers.Serializer[Any]):
         help_text="Instead of `label`, where rows have several: all that the row is to have.",
     )
     text = serializers.CharField(max_length=1_000_000, required=False, trim_whitespace=False)
+    text_pair = serializers.CharField(
+        max_length=1_000_000, required=False, trim_whitespace=False, help_text="The second text of a pair."
+    )
     split = serializers.ChoiceField(choices=SPLITS, required=False)
     drop = serializers.BooleanField(required=False, help_text="The row goes.")
 
@@ -97,8 +100,9 @@ class ChangeIn(serializers.Serializer[Any]):
             raise serializers.ValidationError({"label": "Give a label or labels, a text, a split, or drop."})
         if "label" in attrs and "labels" in attrs:
             raise serializers.ValidationError({"label": "Send either `label` or `labels`."})
-        if not attrs.get("text", "text").strip():
-            raise serializers.ValidationError({"text": "The text is empty."})
+        for name in ("text", "text_pair"):
+            if name in attrs and not attrs[name].strip():
+                raise serializers.ValidationError({name: "The text is empty."})
         return attrs
 
 

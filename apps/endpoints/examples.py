@@ -20,7 +20,8 @@ _SPREAD = 200
 
 
 def suggestions(endpoint: Endpoint) -> list[str]:
-    """Texts, users, rows in JSON, or addresses of images; empty where there is no data left to take them from."""
+    """Texts, users, rows or pairs of texts in JSON, or addresses of images; empty where there is no data left to take
+    them from."""
     model = _answering(endpoint)
     if model is None:
         return []
@@ -47,6 +48,12 @@ def columns(endpoint: Endpoint) -> list[dict[str, Any]]:
     ]
 
 
+def takes_pairs(endpoint: Endpoint) -> bool:
+    """Whether the endpoint's model takes two texts."""
+    model = _answering(endpoint)
+    return model is not None and model.takes_pairs
+
+
 def _answering(endpoint: Endpoint) -> ModelVersion | None:
     """The model that answers most requests."""
     revision = endpoint.revisions.select_related("model__dataset_version").order_by("-traffic", "-number").first()
@@ -66,7 +73,7 @@ def _stored(version: DatasetVersion, kind: str) -> list[str]:
 
 
 def example_input(endpoint: Endpoint) -> str:
-    """One text, user or row for the code snippets; empty for images and where there is none."""
+    """One text, pair, user or row for the code snippets; empty for images and where there is none."""
     return next(iter(suggestions(endpoint)), "") if endpoint.kind != "image" else ""
 
 
@@ -78,9 +85,13 @@ def _suggestions(version: DatasetVersion, kind: str) -> list[str]:
     return [_SHOWN[kind](row) for row in rows]
 
 
+def _texts(row: dict[str, Any]) -> str:
+    return json.dumps({name: row[name] for name in ("text", "text_pair")}, ensure_ascii=False)
+
+
 # An example out of a row of data, by kind.
 _SHOWN: dict[str, Callable[[dict[str, Any]], str]] = {
-    "text": lambda row: str(row["text"]),
+    "text": lambda row: _texts(row) if "text_pair" in row else str(row["text"]),
     "recommendation": lambda row: str(row["user"]),
     "tabular": lambda row: json.dumps(row["values"], ensure_ascii=False),
 }

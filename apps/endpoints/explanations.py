@@ -37,14 +37,17 @@ class Reason(NamedTuple):
 
 
 def shown(prediction: dict[str, Any], value: Any) -> dict[str, Any] | None:
-    """What the page draws: `pieces` of a text, `cells` of an image, `reasons` of both and of a row, or `because` of
-    recommendations. None where no explanation was asked for. `value` is the input that was sent."""
+    """What the page draws: `texts`, each its pieces, `cells` of an image, `reasons` of both and of a row, or `because`
+    of recommendations. None where no explanation was asked for. `value` is the input that was sent."""
     found: dict[str, Any] | None = prediction.get("explanation")
     if found is None:
         return None
     if "words" in found:
-        pieces = list(_pieces(str(value), found["words"]))
-        return {"label": found["label"], "pieces": pieces, "reasons": _reasons(found["words"], "text")}
+        parts = value if isinstance(value, dict) else {"text": value}
+        words = {name: [word for word in found["words"] if word.get("input", "text") == name] for name in parts}
+        largest = _largest(found["words"])
+        texts = [list(_pieces(str(text), words[name], largest)) for name, text in parts.items()]
+        return {"label": found["label"], "texts": texts, "reasons": _reasons(found["words"], "text")}
     if "weights" in found:
         rows, columns = found["grid"]
         cells = _cells(found["weights"])
@@ -54,9 +57,8 @@ def shown(prediction: dict[str, Any], value: Any) -> dict[str, Any] | None:
     return {"because": [entry for entry in found["items"] if entry["because"]]}
 
 
-def _pieces(text: str, words: Sequence[dict[str, Any]]) -> Iterator[Piece]:
+def _pieces(text: str, words: Sequence[dict[str, Any]], largest: float) -> Iterator[Piece]:
     """The whole text in order: words with their weights, and what lies between them without."""
-    largest = _largest(words)
     end = 0
     for word in words:
         if word["start"] > end:

@@ -30,7 +30,7 @@ _PATIENCE_S = 3.0
 # Explanations take longer than predictions: the API gives them twenty seconds.
 _TIMEOUT_S = 25.0
 MAX_IMAGE_BYTES = 10 * 2**20
-# What the names of the fields of a row begin with; the column's name follows.
+# What the names of the fields of a row, or of a pair of texts, begin with; the column's name follows.
 CELL = "cell-"
 
 
@@ -52,6 +52,13 @@ def text_input(text: str) -> str:
     if not text.strip():
         raise UserError("invalid", _("Type a text first."))
     return text
+
+
+def pair_input(text: str, second: str) -> dict[str, str]:
+    """The input of an endpoint of pairs. Raises UserError where a text is missing."""
+    if not text.strip() or not second.strip():
+        raise UserError("invalid", _("Type both texts first."))
+    return {"text": text, "text_pair": second}
 
 
 def image_input(file: UploadedFile | None) -> dict[str, str]:
@@ -82,7 +89,11 @@ def row_input(cells: dict[str, str]) -> dict[str, str]:
 
 
 READ: Final[dict[str, Callable[[dict[str, Any], QueryDict], Any]]] = {
-    "text": lambda asked, _: text_input(asked.get("text") or ""),
+    "text": lambda asked, sent: (
+        pair_input(str(sent.get(f"{CELL}text", "")), str(sent[f"{CELL}text_pair"]))
+        if f"{CELL}text_pair" in sent
+        else text_input(asked.get("text") or "")
+    ),
     "image": lambda asked, _: image_input(asked.get("image")),
     "recommendation": lambda asked, _: ranking_input(
         asked.get("user") or "", asked.get("items") or "", asked.get("k") or 10

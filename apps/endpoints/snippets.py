@@ -11,6 +11,7 @@ from apps.endpoints.models import Endpoint
 # An input by kind of endpoint, made of an example of its own data where there is one.
 _EXAMPLES: Final[dict[str, Callable[[str], Any]]] = {
     "text": lambda example: example or "Is this the right place for my question?",
+    "pair": lambda example: json.loads(example) if example else {"text": "A text.", "text_pair": "Another one."},
     "recommendation": lambda example: {"user": example or "u1", "k": 10, "exclude_seen": True},
     "tabular": lambda example: json.loads(example) if example else {"column": "value"},
 }
@@ -29,13 +30,13 @@ def predict_url(endpoint: Endpoint) -> str:
     return f"{settings.SLIPWAY_PREDICT_URL}/v1/endpoints/{endpoint.slug}/predict"
 
 
-def snippets(endpoint: Endpoint, example: str = "") -> list[Snippet]:
+def snippets(endpoint: Endpoint, example: str = "", *, pairs: bool = False) -> list[Snippet]:
     """curl, Python and JavaScript. `example` is an input of the endpoint's own data: a text, a user, or a
-    row in JSON."""
+    row in JSON; with `pairs` two texts in JSON."""
     url = predict_url(endpoint)
     if endpoint.kind == "image":
         return [Snippet(*row) for row in (("curl", "curl", _curl_image(url)), *_image_programs(url))]
-    body = {"inputs": [_EXAMPLES[endpoint.kind](example)]}
+    body = {"inputs": [_EXAMPLES["pair" if pairs else endpoint.kind](example)]}
     text = json.dumps(body, ensure_ascii=False)
     return [
         Snippet("curl", "curl", _curl_json(url, text)),

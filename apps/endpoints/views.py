@@ -70,7 +70,7 @@ def _show(request: SignedInRequest, found: Endpoint, deploy_form: DeployForm | N
     trial = rollout and _trial(rollout, revisions)
     # After a trial that was taken back, a rollback would bring the candidate back: nobody means that.
     is_back = bool(trial and trial["is_news"] and rollout and rollout.state == Rollout.State.ROLLED_BACK)
-    example = examples.example_input(found)
+    example, pairs = examples.example_input(found), examples.takes_pairs(found)
     return page(
         request,
         "endpoints/endpoint.html",
@@ -88,7 +88,8 @@ def _show(request: SignedInRequest, found: Endpoint, deploy_form: DeployForm | N
         columns=examples.columns(found),
         deploy_form=deploy_form or _deploy_form(found, revisions),
         address=snippets.predict_url(found),
-        snippets=snippets.snippets(found, example),
+        pairs=pairs,
+        snippets=snippets.snippets(found, example, pairs=pairs),
         keys=_keys(found),
     )
 

@@ -117,7 +117,7 @@ def roles(model: ModelVersion) -> list[str]:
     if model.kind == "tabular":
         return [column["name"] for column in model.manifest["preprocessing"]["columns"]]
     kind: DatasetKind = model.kind  # type: ignore[assignment]  # one of its choices
-    return list(KINDS[kind].asked)
+    return [role for role in KINDS[kind].asked if role != "text_pair" or model.takes_pairs]
 
 
 @transaction.atomic

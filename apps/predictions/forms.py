@@ -10,7 +10,7 @@ from apps.predictions.models import Prediction
 from apps.registry.models import ModelVersion
 
 _ROLE = "role-"
-_TITLES = {"text": _("Text"), "user": _("User"), "items": _("Items")}
+_TITLES = {"text": _("Text"), "text_pair": _("Second text"), "user": _("User"), "items": _("Items")}
 
 
 class PredictionForm(forms.Form):

@@ -45,6 +45,11 @@ class ModelVersion(models.Model):
     def is_deployable(self) -> bool:
         return bool(self.certificate.get("passed"))
 
+    @property
+    def takes_pairs(self) -> bool:
+        """Whether an input is two texts."""
+        return bool(self.manifest.get("preprocessing", {}).get("pairs"))
+
     def variant(self, name: str) -> dict[str, Any] | None:
         """What its bundle's certificate says of a variant (workers.contracts.manifest.Variant); None without one."""
         return next((one for one in self.manifest.get("variants", []) if one["name"] == name), None)

@@ -105,7 +105,7 @@ def measure(count: int) -> dict[str, Any]:
         pq.write_table(pa.table({"text": made}), path, row_group_size=65_536)
         before = resource.getrusage(resource.RUSAGE_SELF)
         start = time.monotonic()
-        found = near_texts.find(path, "text", np.ones(count, np.bool_), lambda share: None)
+        found = near_texts.find(path, ["text"], np.ones(count, np.bool_), lambda share: None)
         seconds = time.monotonic() - start
         after = resource.getrusage(resource.RUSAGE_SELF)
     joined = [found[origin] == found[copy] for origin, copy, _ in planted]

@@ -37,10 +37,11 @@ REACHED = {"accuracy": 0.9, "micro_f1": 0.9, "recall@10": 0.9}
 # Templates whose rows may have several labels each, and who writes such a toy.
 SEVERAL = {"text-classification": toy.write_toy_text_sets, "image-classification": toy.write_toy_image_sets}
 WITH_SEVERAL = " with several labels"
-CASES = [*sorted(TEMPLATES), *(key + WITH_SEVERAL for key in SEVERAL)]
+OF_PAIRS = " of pairs"
+CASES = [*sorted(TEMPLATES), *(key + WITH_SEVERAL for key in SEVERAL), f"text-classification{OF_PAIRS}"]
 # What a client sends for a row of the toy data, and whether an explanation names what the toy was made to turn on.
 RAW: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "text": lambda row: row["text"],
+    "text": lambda row: {name: row[name] for name in ("text", "text_pair")} if "text_pair" in row else row["text"],
     "image": lambda row: row["image"],
     "recommendation": lambda row: {"user": row["user"], "k": 3},
     "tabular": lambda row: row["values"],
@@ -48,6 +49,11 @@ RAW: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 def names_the_word(row: dict[str, Any], found: dict[str, Any]) -> bool:
+    if "text_pair" in row:
+        # What is asked for, in the question or where the sentence has it; a sentence that has it not shows nothing.
+        assert {word["input"] for word in found["words"]} == {"text", "text_pair"}
+        heaviest = max(found["words"], key=lambda word: word["weight"])["text"]
+        return found["label"] == "misses" or f"where is {heaviest}?" == row["text"]
     return max(found["words"], key=lambda word: word["weight"])["text"] in toy._WORDS[found["label"]]
 
 
@@ -82,11 +88,13 @@ ABSENT = ["torch", "workers", "django", "pyarrow", "pydantic", "onnx", "scipy", 
 
 def toy_job(case: str, folder: Path, **parameters: Any) -> Job:
     """A short job whose names are Markdown."""
-    key = case.removesuffix(WITH_SEVERAL)
+    key = case.removesuffix(WITH_SEVERAL).removesuffix(OF_PAIRS)
     names = {"data_name": "Toy *data*", "model_name": "# Toy"}
     longer = {"epochs": 16} if key != case and key.startswith("image") else {}
     job = Job.create(folder, make_spec(key, seed=3, parameters=TOY[key] | longer | parameters, **names))
-    if key == case:
+    if case.endswith(OF_PAIRS):
+        toy.write_toy_text_pairs(job.inputs / "data.parquet", 0)
+    elif key == case:
         TEMPLATES[key].toy_data(job.inputs / "data.parquet")
     else:
         SEVERAL[key](job.inputs / "data.parquet", 0)
@@ -95,6 +103,10 @@ def toy_job(case: str, folder: Path, **parameters: Any) -> Job:
 
 def has_several(job: Job) -> bool:
     return "labels" in pyarrow.parquet.read_schema(job.inputs / "data.parquet").names
+
+
+def has_pairs(job: Job) -> bool:
+    return "text_pair" in pyarrow.parquet.read_schema(job.inputs / "data.parquet").names
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -233,7 +245,8 @@ def test_predict_py_takes_what_people_have(done: Job, tmp_path: Path) -> None:
         photo.write_bytes(base64.b64decode(raw["image"]))
         arguments = [str(photo)]
     else:
-        forms = {"text": [raw], "tabular": ["--row", json.dumps(raw)]}
+        texts = [raw["text"], "--text-pair", raw["text_pair"]] if has_pairs(done) else [raw]
+        forms = {"text": texts, "tabular": ["--row", json.dumps(raw)]}
         arguments = forms[kind] if kind in forms else ["--user", raw["user"], "--k", "3"]
     predictor = runtime.load(done.bundle)
     item = {"user": raw["user"], "k": 3} if kind == "recommendation" else raw
@@ -241,7 +254,7 @@ def test_predict_py_takes_what_people_have(done: Job, tmp_path: Path) -> None:
 
 
 def test_a_killed_job_goes_on_from_its_checkpoint_to_the_very_same_model(done: Job, tmp_path: Path) -> None:
-    job = toy_job(done.key + (WITH_SEVERAL if has_several(done) else ""), tmp_path)
+    job = toy_job(done.key + (WITH_SEVERAL if has_several(done) else OF_PAIRS if has_pairs(done) else ""), tmp_path)
     before = kill_when(job, is_checkpoint)
     run(job)
     steps = [event["step"] for event in job.events[before:] if event["type"] == "progress" and "steps" in event]

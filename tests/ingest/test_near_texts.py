@@ -27,7 +27,7 @@ def words(count: int, seed: int, length: int = 30) -> list[str]:
 def groups_of(folder: Path, *texts: str) -> list[int]:
     path = folder / "texts.parquet"
     pq.write_table(pa.table({"text": list(texts)}), path, row_group_size=7)
-    return near_texts.find(path, "text", np.ones(len(texts), np.bool_), lambda share: None).tolist()
+    return near_texts.find(path, ["text"], np.ones(len(texts), np.bool_), lambda share: None).tolist()
 
 
 @pytest.mark.parametrize(

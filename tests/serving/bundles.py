@@ -10,6 +10,7 @@ import io
 import json
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,7 @@ def text_bundle(
     tokenizer: Tokenizer | None = None,
     more_files: dict[str, bytes] | None = None,
     answered: bool = True,
+    inputs: Sequence[Any] = ("good film", "bad film"),
     **changes: Any,
 ) -> Path:
     """A text bundle at `path`. `changes` replace fields of the manifest.
@@ -116,7 +118,14 @@ def text_bundle(
         **(more_files or {}),
     }
     manifest = _manifest("text", "text-labels", TEXT_LABELS, {"max_chars": 1000, "max_tokens": 64})
-    return _write(path, files, {**manifest, **changes}, ["good film", "bad film"], answered=answered)
+    return _write(path, files, {**manifest, **changes}, list(inputs), answered=answered)
+
+
+def pair_bundle(path: Path) -> Path:
+    """A text bundle whose inputs are two texts: the words of both count."""
+    pairs = [{"text": "good film", "text_pair": "film"}, {"text": "film", "text_pair": "bad film"}]
+    settings = {"max_chars": 1000, "max_tokens": 64, "pairs": True}
+    return text_bundle(path, inputs=pairs, preprocessing=settings)
 
 
 def variant_bundle(path: Path, *, deployable: bool = True) -> Path:

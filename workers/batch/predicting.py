@@ -9,6 +9,7 @@ from typing import Any, Final
 from workers.batch.sources import Block
 from workers.inference.core import InputError, Predictor
 from workers.inference.ranked import RankedItems
+from workers.inference.text import Item
 from workers.serving.config import MAX_BATCH
 
 _WHOLE: Final = 2**31
@@ -62,7 +63,9 @@ class Answering:
             return error
 
     def _predict(self, items: Sequence[Any]) -> list[dict[str, Any] | None]:
-        order = sorted(range(len(items)), key=lambda place: len(items[place])) if self._by_length else range(len(items))
+        order: Sequence[int] = range(len(items))
+        if self._by_length:
+            order = sorted(order, key=lambda place: _length(items[place]))
         answers: list[dict[str, Any] | None] = [None] * len(items)
         for start in range(0, len(items), self._most):
             places = order[start : start + self._most]
@@ -86,3 +89,8 @@ class Answering:
         """End the threads."""
         if self._pool:
             self._pool.shutdown()
+
+
+def _length(item: Item) -> int:
+    """Characters of a text, or of both of a pair."""
+    return len(item) if isinstance(item, str) else sum(map(len, item))

@@ -30,11 +30,26 @@ def question(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head
 
 
 def _text(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: list[list[str]]) -> Question:
+    if manifest["preprocessing"].get("pairs"):
+        return _pair(spec, columns, head)
     column = _chosen(spec, "text", columns) or (columns[0] if len(columns) == 1 else None)
     column = column or guess("text", columns, head).get("text")
     if column is None:
         raise _missing("Which column holds the text cannot be told.", columns)
     return Question([column], lambda values: cells.cell_text(values[0]))
+
+
+def _pair(spec: BatchSpec, columns: list[str], head: list[list[str]]) -> Question:
+    chosen = {role: _chosen(spec, role, columns) for role in ("text", "text_pair")}
+    found = guess("text", columns, head, {role: column for role, column in chosen.items() if column})
+    for role in chosen:
+        if role not in found:
+            raise _missing(f"The model takes pairs of texts; which column holds the {role} cannot be told.", columns)
+
+    def ask(values: Sequence[Any]) -> dict[str, str]:
+        return {"text": cells.cell_text(values[0]), "text_pair": cells.cell_text(values[1])}
+
+    return Question([found["text"], found["text_pair"]], ask)
 
 
 def _ranking(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: list[list[str]]) -> Question:

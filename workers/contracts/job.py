@@ -53,10 +53,11 @@ class IngestLimits(Contract):
 class IngestSpec(Contract):
     """Read `inputs/source` (called `filename` by its owner) into Parquet.
 
-    `mapping` names columns: {"text", "label", "split"?}, {"user", "item", "rating"?, "timestamp"?, "split"?} or, for
-    tables, {"label", "split"?}; what it leaves out is guessed. "label_separator" in it is no column: what parts several
-    labels in one cell of texts' or images' labels. `more` names further files, `inputs/source-1`, …, whose tables are
-    one with the first's; `header` says whether the first row names the columns, where it is not to be guessed. With
+    `mapping` names columns: {"text", "text_pair"?, "label", "split"?}, {"user", "item", "rating"?, "timestamp"?,
+    "split"?} or, for tables, {"label", "split"?}; what it leaves out is guessed, "" is none. "label_separator" in it is
+    no column: what parts several labels in one cell of texts' or images' labels. `more` names further files,
+    `inputs/source-1`, …, whose tables are one with the first's; `header` says whether the first row names the columns,
+    where it is not to be guessed. With
     `append`, the rows are added to those of `inputs/parent`, an earlier version's data.parquet. With `corrections` or
     `repair`, `inputs/source` is the data.parquet of an earlier version: `changes.json` beside it says what to correct
     (see workers.ingest.correct), or `repair` names what to do (see workers.ingest.repairs), perhaps with
@@ -142,10 +143,10 @@ class TrainSpec(Contract):
 class BatchSpec(Contract):
     """Answer every row of `inputs/source` (called `filename` by its owner) with the model in `inputs/bundle.zip`.
 
-    `mapping` names columns: {"text"}, {"user"} or {"items"}, or for tables {column of the model: column of the file};
-    what it leaves out is guessed. `format` of the answers: that of the file where it is None, CSV for archives.
-    `scores`: a column per class; `k`: how many items to recommend. `requests_left` of the team's monthly quota.
-    The rest says whose usage it is.
+    `mapping` names columns: {"text", "text_pair"?}, {"user"} or {"items"}, or for tables {column of the model: column
+    of the file}; what it leaves out is guessed. `format` of the answers: that of the file where it is None, CSV for
+    archives. `scores`: a column per class; `k`: how many items to recommend. `requests_left` of the team's monthly
+    quota. The rest says whose usage it is.
     """
 
     prediction: str

@@ -27,7 +27,15 @@ class DataKind(NamedTuple):
 
 KINDS: Final[dict[DatasetKind, DataKind]] = {
     "text": DataKind(
-        ("text", "label"), ("split",), True, 4 * 2**20, 256, "text", asked=("text",), options=("label_separator",)
+        ("text", "label"),
+        # The second of two texts that belong together: question and answer, premise and hypothesis.
+        ("text_pair", "split"),
+        True,
+        4 * 2**20,
+        256,
+        "text",
+        asked=("text", "text_pair"),
+        options=("label_separator",),
     ),
     # Images come as files or, a third larger, in base64.
     "image": DataKind((), (), True, 20 * 2**20, 32, "image", archive=True, options=("label_separator",)),

@@ -181,6 +181,7 @@ class IngestResult(_Part):
     string, `width` int32, `height` int32, `format` string; recommendation: `user` string, `item` string, `rating`
     float32?, `timestamp` int64 (seconds since the epoch)?; tabular: `label` string, `values` struct of strings, the
     table's own cells as written, each field with the metadata {"type": number, date, category or ignored, "format"}.
+    Where texts come in pairs, `text_pair` string, the second one, stands behind `text`.
     Where texts or images have several labels each (profile["multi_label"]), `labels` list of strings, sorted, stands
     beside `label`, which is the same list as JSON; `classes` counts each label.
     Where some rows are nearly the same, `group` string: those of equal group are, of other rows it is null.

@@ -252,7 +252,8 @@ class TrainedClassifier(Trained):
         present = set(pyarrow.parquet.read_schema(self.run.data_path).names)
         found: dict[str, Parts] = {}
         if "text" in present:
-            texts = self.run.split(split, ["text"])["text"].to_pylist()
+            columns = [name for name in ("text", "text_pair") if name in present]
+            texts = [" ".join(row.values()) for row in self.run.split(split, columns).to_pylist()]
             found["Text length (characters)"] = text_lengths(texts)
             found["Script"] = scripts(texts)
         if {"width", "height"} <= present:

@@ -34,6 +34,25 @@ def text_cases() -> list[EdgeCase]:
     ]
 
 
+def pair_cases() -> list[EdgeCase]:
+    """For whatever reads pairs of texts: each odd text as the first, as the second and as both, and halves of pairs."""
+    cases = [
+        EdgeCase(
+            f"{case.name}, {place}",
+            {"text": "A text.", "text_pair": "A text.", **dict.fromkeys(names, case.raw)},
+            case.refused,
+        )
+        for case in text_cases()
+        for place, names in (("first", ["text"]), ("second", ["text_pair"]), ("both", ["text", "text_pair"]))
+    ]
+    return [
+        *cases,
+        EdgeCase("a text alone", "A text.", refused=True),
+        EdgeCase("the first text alone", {"text": "A text."}, refused=True),
+        EdgeCase("the second text alone", {"text_pair": "A text."}, refused=True),
+    ]
+
+
 def image_cases(example: bytes) -> list[EdgeCase]:
     """For whatever reads images; made of one real image."""
     from PIL import Image

@@ -24,12 +24,13 @@ def model_card(
 ) -> str:
     """Markdown. Names that users gave are escaped. `notes` say how the metrics were measured."""
     example = next(iter(core["input_schema"].get("examples", [])), None)
+    command = template.command + (' --text-pair "another text"' if core["preprocessing"].get("pairs") else "")
     parts = [
         f"# {escape(core['name'])}",
         f"{template.title}. {template.summary}",
         "## Use",
         f"With Python 3.10 or newer and `pip install {template.libraries}`, in this folder:",
-        f"```\n{template.command.replace('EXAMPLE', json.dumps(example))}\n```",
+        f"```\n{command.replace('EXAMPLE', json.dumps(example))}\n```",
         "It prints what the hosted endpoint answers. `reference.json` holds inputs with the expected answers.",
         "## Data",
         f"Dataset “{escape(dataset_name)}”, version {provenance.dataset_number} "

@@ -144,6 +144,13 @@ class Run:
 
         return "labels" in pyarrow.parquet.read_schema(self.data_path).names
 
+    @cached_property
+    def pairs(self) -> bool:
+        """Whether each row has two texts: the column `text_pair` beside `text`."""
+        import pyarrow.parquet
+
+        return "text_pair" in pyarrow.parquet.read_schema(self.data_path).names
+
     @property
     def rows(self) -> int:
         """How many rows the file has."""

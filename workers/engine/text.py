@@ -13,7 +13,7 @@ from torch import nn
 
 from workers.engine.balance import class_weights
 from workers.engine.classification import TrainedClassifier, label_indices, training_labels
-from workers.engine.edge_cases import EdgeCase, text_cases
+from workers.engine.edge_cases import EdgeCase, pair_cases, text_cases
 from workers.engine.examples import Examples, known_rows
 from workers.engine.links import scores_of
 from workers.engine.logistic import weigh
@@ -23,12 +23,23 @@ from workers.engine.settings import Settings
 from workers.engine.several_labels import said_of
 from workers.engine.text_linear import LinearTrainer
 from workers.engine.text_network import TextEnsemble, TextNetwork, TextNetworks, phrase_table
-from workers.inference.text import TextLabels, TokenReader, clean_text, padded_length, stack_ids, stack_padded
+from workers.inference.text import (
+    STEPS,
+    Item,
+    TextLabels,
+    TokenReader,
+    as_item,
+    padded_length,
+    stack_ids,
+    stack_padded,
+)
 from workers.task_templates.text_classification import TextParams
 
 # Longer tokens than this many characters per token are rare; what lies behind is not even read.
 _CHARS_PER_TOKEN = 12
 _PAD, _UNKNOWN = "[PAD]", "[UNK]"
+# Between two texts, and before them what they have in common: see `join_pair`. Private characters: no text holds them.
+_PAIR_MARKS = [chr(0xE000 + place) for place in range(1 + 2 * STEPS)]
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
 _IN_WORD = rf"[[\p{{L}}\p{{N}}\p{{M}}]&&[^{_UNSPACED[1:-1]}]]"
 _MOST_PHRASES = 100_000
@@ -61,11 +72,9 @@ def train_from_scratch(run: Run) -> "TrainedText":
         torch.set_num_threads(1)
     labels = training_labels(run.preparation)
     max_chars = params.max_tokens * _CHARS_PER_TOKEN
-    tokenizer = train_tokenizer(
-        lambda: _texts(run.preparation, "train", max_chars), params.vocabulary, params.lowercase
-    )
+    tokenizer = _own_tokenizer(run.preparation, params, max_chars)
     run.progress(0.02, "Reading texts")
-    readers = [TokenReader(tokenizer, params.max_tokens)]
+    readers = [_own_reader(run, tokenizer, params.max_tokens)]
     train, validation, test = (
         TextExamples(run, split, readers, labels, max_chars) for split in ("train", "validation", "test")
     )
@@ -135,8 +144,22 @@ def _together(run: Run, linear: nn.Module, network: nn.Module, validation: "Text
     return TextEnsemble(linear, network, weights, multi_label)
 
 
-def train_tokenizer(texts: Callable[[], Iterator[str]], vocabulary: int, lowercase: bool) -> Tokenizer:
-    """A byte-pair tokenizer learned from the texts. Id 0 pads, id 1 is any character never seen in training.
+def _own_tokenizer(run: Run, params: TextParams, max_chars: int) -> Tokenizer:
+    return train_tokenizer(
+        lambda: _texts(run, "train", max_chars), params.vocabulary, params.lowercase, _PAIR_MARKS if run.pairs else []
+    )
+
+
+def _own_reader(run: Run, tokenizer: Tokenizer, max_tokens: int) -> TokenReader:
+    marks = tokenizer.token_to_id(_PAIR_MARKS[0]) if run.pairs else None
+    return TokenReader(tokenizer, max_tokens, pair_marks=marks or 0)
+
+
+def train_tokenizer(
+    texts: Callable[[], Iterator[str]], vocabulary: int, lowercase: bool, marks: Sequence[str] = ()
+) -> Tokenizer:
+    """A byte-pair tokenizer learned from the texts. Id 0 pads, id 1 is any character never seen in training; then come
+    `marks`, which stand for no text.
 
     Unicode is brought to one form (NFKC) and the starts of words are marked. Every sign, and every character of scripts
     written without spaces (Chinese, Japanese), is a token of its own; phrases then play the part of words.
@@ -159,7 +182,7 @@ def train_tokenizer(texts: Callable[[], Iterator[str]], vocabulary: int, lowerca
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         min_frequency=2,
-        special_tokens=[_PAD, _UNKNOWN],
+        special_tokens=[_PAD, _UNKNOWN, *marks],
         show_progress=False,
         max_token_length=24,
         initial_alphabet=alphabet,
@@ -170,9 +193,25 @@ def train_tokenizer(texts: Callable[[], Iterator[str]], vocabulary: int, lowerca
 
 
 def _texts(run: Run, split: str, max_chars: int) -> Iterator[str]:
-    for batch in run.batches(split, ["text"], 4096):
-        for text in batch["text"].to_pylist():
-            yield clean_text(text, max_chars)
+    """Each text; of a pair both, one after the other."""
+    for raw in _raws(run, split, 4096):
+        item = as_item(raw, max_chars)
+        yield from (item,) if isinstance(item, str) else item
+
+
+def _raws(run: Run, split: str, size: int = 256) -> Iterator[Any]:
+    """The texts or pairs of a split, as a client would send them."""
+    for batch in run.batches(split, _columns(run), size):
+        yield from _as_sent(batch)
+
+
+def _columns(run: Run) -> list[str]:
+    return ["text", "text_pair"] if run.pairs else ["text"]
+
+
+def _as_sent(rows: Any) -> list[Any]:
+    """Of a table or batch of `_columns`: texts, or objects with both texts of a pair."""
+    return list(rows.to_pylist()) if "text_pair" in rows.schema.names else list(rows["text"].to_pylist())
 
 
 def _settings(run: Run, params: TextParams, rows: int, tokens: int) -> Settings:
@@ -199,8 +238,8 @@ class TextExamples(Examples):
         self._readers = readers
         parts: list[list[np.ndarray]] = [[] for _ in readers]
         lengths = [[0] for _ in readers]
-        for batch in run.batches(split, ["text"], 4096):
-            texts = [clean_text(text, max_chars) for text in batch["text"].to_pylist()]
+        for batch in run.batches(split, _columns(run), 4096):
+            texts: list[Item] = [as_item(raw, max_chars) for raw in _as_sent(batch)]
             for place, reader in enumerate(readers):
                 for ids in reader.encode(texts):
                     parts[place].append(np.array(ids[: reader.max_tokens], dtype=np.int32))
@@ -260,23 +299,22 @@ class TrainedText(TrainedClassifier):
         self.max_chars = max_chars
 
     def raw_inputs(self, split: str) -> Iterator[Any]:
-        """The texts as stored."""
-        for batch in self.run.batches(split, ["text"]):
-            yield from batch["text"].to_pylist()
+        """The texts, or pairs, as stored."""
+        return _raws(self.run, split)
 
     def shown(self, split: str, rows: np.ndarray) -> list[str]:
-        """The beginnings of the texts."""
-        texts = self.run.split(split, ["text"])["text"].take(rows).to_pylist()
-        return [text[:500] for text in texts]
+        """The beginnings of the texts; of a pair one below the other."""
+        raws = _as_sent(self.run.split(split, _columns(self.run)).take(rows))
+        return [raw[:500] if isinstance(raw, str) else "\n".join(text[:250] for text in raw.values()) for raw in raws]
 
     def encode(self, raws: list[Any]) -> torch.Tensor:
         """int64 [texts, tokens], or of several tokenizers [texts, tokenizers, tokens]."""
-        texts = [clean_text(raw, self.max_chars) for raw in raws]
+        texts = [as_item(raw, self.max_chars) for raw in raws]
         return torch.from_numpy(stack_ids([(reader, reader.encode(texts)) for reader in self.readers]))
 
     def edge_cases(self) -> list[EdgeCase]:
         """Empty, very long and unusual texts."""
-        return text_cases()
+        return pair_cases() if self.run.pairs else text_cases()
 
     def example_input(self) -> torch.Tensor:
         """Two texts of 16 tokens."""
@@ -294,7 +332,22 @@ class TrainedText(TrainedClassifier):
             name = f"tokenizer{number + 1 if number else ''}.json"
             reader.tokenizer.save(str(folder / name), pretty=False)
             tokenizers.append({"file": name, **reader.settings()})
-        return {"max_chars": self.max_chars, "max_tokens": self.readers[-1].max_tokens, "tokenizers": tokenizers}
+        cut = {"max_chars": self.max_chars, "max_tokens": self.readers[-1].max_tokens}
+        return {**cut, "tokenizers": tokenizers, **({"pairs": True} if self.run.pairs else {})}
+
+    def input_schema(self) -> dict[str, Any]:
+        """Of pairs both texts; else the template's."""
+        if not self.run.pairs:
+            return {}
+        text = {"type": "string", "minLength": 1}
+        return {
+            "type": "object",
+            "title": "Two texts",
+            "properties": {"text": text, "text_pair": text},
+            "required": ["text", "text_pair"],
+            "additionalProperties": False,
+            "examples": self.reference_cases()[:1],
+        }
 
     def cross_fit(self, whole: Run, labels: list[str], given: np.ndarray, dealt: np.ndarray) -> CrossFitted:
         """See Trained. By logistic regression on TF-IDF, whatever the model itself is: a small part of its cost, and
@@ -303,12 +356,9 @@ class TrainedText(TrainedClassifier):
         params = whole.params
         assert isinstance(params, TextParams)
         own = next((reader for reader in self.readers if reader.tokenizer.id_to_token(1) == _UNKNOWN), None)
-        tokenizer = (
-            own.tokenizer
-            if own
-            else train_tokenizer(lambda: _texts(whole, "train", self.max_chars), params.vocabulary, params.lowercase)
-        )
-        texts = TextExamples(whole, "train", [TokenReader(tokenizer, params.max_tokens)], labels, self.max_chars)
+        tokenizer = own.tokenizer if own else _own_tokenizer(whole, params, self.max_chars)
+        readers = [_own_reader(whole, tokenizer, params.max_tokens)]
+        texts = TextExamples(whole, "train", readers, labels, self.max_chars)
         characters = whole.train.preset != "fast"
         answers = LinearTrainer(whole, tokenizer, len(labels)).cross_fit(texts, dealt, characters)
         return CrossFitted(answers, "logistic regression on words" + (" and characters" if characters else ""))
@@ -316,5 +366,7 @@ class TrainedText(TrainedClassifier):
     def reference_cases(self) -> list[Any]:
         """The first texts of the evaluation rows."""
         split = self.certified_split()
-        texts = self.run.split(split, ["text"])["text"].slice(0, 5).to_pylist()
-        return [text[:1000] for text in texts]
+        raws = _as_sent(self.run.split(split, _columns(self.run)).slice(0, 5))
+        cut = [{"text": raw} if isinstance(raw, str) else raw for raw in raws]
+        cut = [{name: text[:1000] for name, text in raw.items()} for raw in cut]
+        return cut if self.run.pairs else [raw["text"] for raw in cut]

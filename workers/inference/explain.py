@@ -17,7 +17,7 @@ from workers.inference.core import Predictor
 from workers.inference.image import ImageLabels
 from workers.inference.ranked import Query, RankedItems
 from workers.inference.tabular import FEATURES, TableLabels
-from workers.inference.text import TextLabels
+from workers.inference.text import Item, TextLabels
 
 # Inputs that one request may have explained, and how often the model may be asked for all of them together.
 MAX_EXPLAINED: Final = 8
@@ -26,6 +26,7 @@ _BATCH: Final = 32
 _MOST_CELLS: Final = 14
 _MOST_REASONS: Final = 5
 _LEAST: Final = 1e-12
+_INPUTS: Final = ("text", "text_pair")
 
 
 class Explained(NamedTuple):
@@ -98,16 +99,35 @@ def _falls(model: _Model, whole: Any, changed: Iterable[Any], label: str) -> np.
     return falls
 
 
-def _words(model: _Model, text: str, answer: dict[str, Any], budget: int) -> dict[str, Any]:
+def _words(model: _Model, item: Item, answer: dict[str, Any], budget: int) -> dict[str, Any]:
     """{"method", "label", "words": [{"text", "start", "end", "weight"}]}; neighbours share a weight in long texts.
 
-    Start and end count Unicode code points.
+    Start and end count Unicode code points. Of a pair each word says in `input` in which it is, text or text_pair.
     """
-    spans = _joined(word_spans(text), budget)
-    weights = _falls(model, text, (text[:start] + text[end:] for start, end in spans), answer["label"])
+    texts = [item] if isinstance(item, str) else list(item)
+    paired = len(texts) > 1
+    # Each text has the share of the questions that is the share of its words.
+    found = [word_spans(text) for text in texts]
+    every = sum(map(len, found))
+    most = [budget * len(spans) // max(1, every) or 1 for spans in found]
+    places = [(number, start, end) for number, spans in enumerate(found) for start, end in _joined(spans, most[number])]
+
+    def without(number: int, start: int, end: int) -> Item:
+        left = texts[number][:start] + texts[number][end:]
+        if not paired:
+            return left
+        return (left, texts[1]) if number == 0 else (texts[0], left)
+
+    weights = _falls(model, item, (without(*place) for place in places), answer["label"])
     words = [
-        {"text": text[start:end], "start": start, "end": end, "weight": round(weight, 4)}
-        for (start, end), weight in zip(spans, weights.tolist(), strict=True)
+        {
+            "text": texts[number][start:end],
+            "start": start,
+            "end": end,
+            "weight": round(weight, 4),
+            **({"input": _INPUTS[number]} if paired else {}),
+        }
+        for (number, start, end), weight in zip(places, weights.tolist(), strict=True)
     ]
     return {"method": "occlusion", "label": answer["label"], "words": words}
 

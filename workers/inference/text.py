@@ -1,4 +1,4 @@
-"""Text → label."""
+"""Text → label, or two texts → label."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,9 +9,15 @@ import numpy as np
 
 from workers.inference.core import Bundle, InputError, LabelPredictor
 
+# A text, or the two of a pair.
+Item = str | tuple[str, str]
+# What a pair shares is told in so many steps, from nothing to all of it.
+STEPS = 9
+_UNPAIRED = 'This model takes two texts: {"text": "…", "text_pair": "…"}.'
+
 
 class TextLabels(LabelPredictor):
-    """Text → label. An item is a text, cut to the manifest's `max_chars`."""
+    """Text → label. An item is a text, cut to the manifest's `max_chars`; of a model of pairs two of them."""
 
     input_name = "token_ids"
     inputs_help = "texts"
@@ -20,25 +26,53 @@ class TextLabels(LabelPredictor):
         super().__init__(bundle)
         settings = bundle.manifest["preprocessing"]
         self._max_chars: int = settings["max_chars"]
+        self.pairs: bool = settings.get("pairs", False)
         self._readers = [TokenReader.open(bundle.folder, own) for own in settings.get("tokenizers", [settings])]
 
-    def prepare(self, raw: Any, index: int = 0) -> str:
-        """The text itself, or {"text": ...}."""
-        if isinstance(raw, dict) and set(raw) == {"text"}:
-            raw = raw["text"]
-        if not isinstance(raw, str):
+    def prepare(self, raw: Any, index: int = 0) -> Item:
+        """The text itself, or {"text": ...}; of a model of pairs {"text": ..., "text_pair": ...}."""
+        if not isinstance(raw, dict):
+            raw = {"text": raw}
+        if self.pairs and set(raw) != {"text", "text_pair"}:
+            raise InputError(index, _UNPAIRED)
+        if not self.pairs and "text_pair" in raw:
+            raise InputError(index, "This model takes one text: it has no text_pair.")
+        if not {"text"} <= set(raw) <= {"text", "text_pair"}:
             raise InputError(index, "A text is expected, as a JSON string.")
-        if not raw.strip():
-            raise InputError(index, "The text is empty.")
-        return clean_text(raw, self._max_chars)
+        for name, text in raw.items():
+            if not isinstance(text, str):
+                raise InputError(index, f"A {name} is expected, as a JSON string.")
+            if not text.strip():
+                raise InputError(index, f"The {name} is empty.")
+        return as_item(raw, self._max_chars)
 
     def batch(self, items: Sequence[Any]) -> np.ndarray:
         """Token ids, int64 [items, tokens]; of a model that reads by several tokenizers [items, tokenizers, tokens]."""
         return stack_ids([(reader, reader.encode(items)) for reader in self._readers])
 
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Texts, and of pairs the second ones."""
+        super().add_arguments(parser)
+        help = "the second text of a pair; once for each text, in their order"
+        parser.add_argument("--text-pair", metavar="TEXT", action="append", default=[], help=help)
+
     def raw_inputs(self, arguments: argparse.Namespace) -> list[Any]:
-        """Each argument is a text."""
-        return list(arguments.inputs)
+        """Each argument is a text, or with --text-pair the first of a pair."""
+        if not arguments.text_pair:
+            return list(arguments.inputs)
+        if len(arguments.text_pair) != len(arguments.inputs):
+            raise InputError(None, f"{len(arguments.inputs)} texts and {len(arguments.text_pair)} --text-pair.")
+        both = zip(arguments.inputs, arguments.text_pair, strict=True)
+        return [{"text": text, "text_pair": pair} for text, pair in both]
+
+
+def as_item(raw: Any, max_chars: int) -> Item:
+    """What tokenizers read of a raw input that is known to be right."""
+    if isinstance(raw, str):
+        return clean_text(raw, max_chars)
+    text = clean_text(raw["text"], max_chars)
+    return (text, clean_text(raw["text_pair"], max_chars)) if "text_pair" in raw else text
 
 
 def clean_text(text: str, max_chars: int) -> str:
@@ -50,36 +84,66 @@ def clean_text(text: str, max_chars: int) -> str:
 class TokenReader:
     """Texts → token ids, by a tokenizer and how its ids are cut and padded.
 
-    `special_tokens`: the tokenizer adds its own marks around each text, and leaves room for them when it cuts.
+    `special_tokens`: the tokenizer adds its own marks around each text, and leaves room for them when it cuts; pairs
+    it reads in its own way, too. `pair_marks`: where it has no such way, the first of the ids by which `join_pair`
+    joins two texts.
     """
 
-    def __init__(self, tokenizer: Any, max_tokens: int, pad_id: int = 0, special_tokens: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Any, max_tokens: int, pad_id: int = 0, special_tokens: bool = False, pair_marks: int = 0
+    ) -> None:
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.pad_id = pad_id
         self.special_tokens = special_tokens
+        self.pair_marks = pair_marks
 
     @classmethod
     def open(cls, folder: Path, settings: dict[str, Any]) -> "TokenReader":
-        """From a bundle's folder: `file`, `max_tokens`, `pad_id`, `special_tokens`."""
+        """From a bundle's folder: `file` and what `settings` gives."""
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(folder / settings.get("file", "tokenizer.json")))
-        own = {name: settings[name] for name in ("max_tokens", "pad_id", "special_tokens") if name in settings}
+        names = ("max_tokens", "pad_id", "special_tokens", "pair_marks")
+        own = {name: settings[name] for name in names if name in settings}
         return cls(tokenizer, **own)
 
     def settings(self) -> dict[str, Any]:
         """What `open` needs beside the file's name."""
-        return {"max_tokens": self.max_tokens, "pad_id": self.pad_id, "special_tokens": self.special_tokens}
+        marks = {"pair_marks": self.pair_marks} if self.pair_marks else {}
+        return {"max_tokens": self.max_tokens, "pad_id": self.pad_id, "special_tokens": self.special_tokens, **marks}
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of some texts. The tokenizer's file says how it normalises; with special tokens, how it cuts."""
+    def encode(self, texts: Sequence[Item]) -> list[list[int]]:
+        """Token ids of some texts, or pairs. The tokenizer's file says how it normalises; with special tokens, how it
+        cuts."""
+        if self.pair_marks:
+            both = self._ids([text for pair in texts for text in pair])
+            pairs = zip(both[::2], both[1::2], strict=True)
+            return [join_pair(first, second, self.max_tokens, self.pair_marks) for first, second in pairs]
+        return self._ids(texts)
+
+    def _ids(self, texts: Sequence[Item]) -> list[list[int]]:
         found = self.tokenizer.encode_batch_fast(texts, add_special_tokens=self.special_tokens)
         return [encoding.ids for encoding in found]
 
     def pad(self, ids: Sequence[Any]) -> np.ndarray:
         """int64 [texts, length], cut to `max_tokens`."""
         return pad_ids(ids, self.max_tokens, self.pad_id)
+
+
+def join_pair(first: list[int], second: list[int], most: int, marks: int) -> list[int]:
+    """At most so many ids: how much of the first is in the second, and the other way round; both, with a mark between.
+
+    Models that look at words and short phrases see by the first two what two texts have in common. Of too many tokens
+    the longer text loses more. `marks` is the mark between, behind it come those of the first share, then the other's.
+    """
+    common = len(set(first) & set(second))
+    shares = [common * (STEPS - 1) // max(1, len(set(ids))) for ids in (first, second)]
+    room = most - len(shares) - 1
+    first = first[: max(room - len(second), room // 2)]
+    second = second[: room - len(first)]
+    told = [marks + 1 + place * STEPS + share for place, share in enumerate(shares)]
+    return [*told, *first, marks, *second]
 
 
 def pad_ids(ids: Sequence[Any], max_tokens: int, pad_id: int = 0) -> np.ndarray:

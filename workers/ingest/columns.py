@@ -57,6 +57,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "split": ("split", "set", "subset", "fold", "partition", "usage"),
 }
+# Names of two columns that hold pairs of texts; one of them alone says nothing.
+_PAIRS = (
+    *(("text", "textpair"), ("sentence1", "sentence2"), ("question1", "question2"), ("text1", "text2")),
+    *(("premise", "hypothesis"), ("texta", "textb"), ("sentencea", "sentenceb")),
+)
 _CHECKS: dict[str, Callable[[str], object]] = {
     "rating": cells.rating,
     "timestamp": cells.timestamp,
@@ -111,6 +116,10 @@ def resolve(kind: DatasetKind, columns: list[str], head: list[list[str]], wanted
             raise JobError("column_missing", f'There is no column "{asked[:80]}" for the {role}.', evidence=evidence)
         chosen[role] = column
     mapping = {**guess(kind, columns, head, chosen), **chosen}
+    # Said to be nothing is said, too.
+    for role in KINDS[kind].optional:
+        if wanted.get(role) == "":
+            mapping.pop(role, None)
     for role in KINDS[kind].needed:
         if role not in mapping:
             raise JobError("column_missing", f"Which column holds the {role} cannot be told.", evidence=evidence)
@@ -139,8 +148,10 @@ def guess(
 ) -> dict[str, str]:
     """Roles by the columns' names, then by their content; a role that cannot be told is left out."""
     mapping: dict[str, str] = dict(chosen or {})
+    if kind == "text":
+        _guess_pair(mapping, columns)
     for role in (*KINDS[kind].needed, *KINDS[kind].optional):
-        if role in mapping:
+        if role in mapping or role not in _NAMES:
             continue
         for column in named(role, columns):
             if column not in mapping.values() and _fits(role, _cells(columns, head, column)):
@@ -156,6 +167,18 @@ def guess(
             if role not in mapping and _fits(role, _cells(columns, head, column)):
                 mapping[role] = column
     return mapping
+
+
+def _guess_pair(mapping: dict[str, str], columns: list[str]) -> None:
+    """Two columns that are named as pairs are, where none of them is chosen for something else."""
+    found = {plain(column): column for column in reversed(columns)}
+    for names in _PAIRS:
+        pair = {role: found.get(name) for role, name in zip(("text", "text_pair"), names, strict=True)}
+        if all(column and mapping.get(role, column) == column for role, column in pair.items()):
+            others = {column for role, column in mapping.items() if role not in pair}
+            if not others & set(pair.values()):
+                mapping.update({role: column for role, column in pair.items() if column})
+                return
 
 
 def _guess_text(mapping: dict[str, str], columns: list[str], head: list[list[str]]) -> None:

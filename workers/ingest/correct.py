@@ -14,7 +14,8 @@ from workers.ingest.version import Version
 
 
 def plan(body: Any, version: Version) -> Edit:
-    """The edit that {"changes": [{"row", "label"? or "labels"?, "text"?, "split"?, "drop"?}, …]} asks for.
+    """The edit that {"changes": [{"row", "label"? or "labels"?, "text"?, "text_pair"?, "split"?, "drop"?}, …]}
+    asks for.
 
     The last word on a row counts. Raises JobError correction_invalid.
     """
@@ -23,11 +24,12 @@ def plan(body: Any, version: Version) -> Edit:
         raise JobError("correction_invalid", 'Send {"changes": [{"row": 0, "label": "…"}]}.')
     labels: dict[int, str] = {}
     texts: dict[int, str] = {}
+    pairs: dict[int, str] = {}
     splits: dict[int, str] = {}
     drop = np.zeros(version.rows, np.bool_)
     for place, change in enumerate(changes):
         row = _row(change, place, version)
-        known = {"row", "label", "labels", "text", "split", "drop"}
+        known = {"row", "label", "labels", "text", "text_pair", "split", "drop"}
         if not set(change) & (known - {"row"}) or set(change) - known:
             raise JobError("correction_invalid", f"Change {place}: give a label, a text, a split, or drop.")
         if "label" in change:
@@ -35,12 +37,14 @@ def plan(body: Any, version: Version) -> Edit:
         if "labels" in change:
             labels[row] = _labels(change["labels"], place, version)
         if "text" in change:
-            texts[row] = _text(change["text"], place, version)
+            texts[row] = _text("text", change["text"], place, version)
+        if "text_pair" in change:
+            pairs[row] = _text("text_pair", change["text_pair"], place, version)
         if "split" in change:
             splits[row] = _split(change["split"], place)
         if "drop" in change:
             drop[row] = change["drop"] is True
-    return Edit(drop=drop, labels=labels, texts=texts, splits=splits)
+    return Edit(drop=drop, labels=labels, texts=texts, pairs=pairs, splits=splits)
 
 
 def _row(change: Any, place: int, version: Version) -> int:
@@ -75,9 +79,10 @@ def _labels(labels: Any, place: int, version: Version) -> str:
     return label_sets.text(label_sets.of(labels))
 
 
-def _text(text: Any, place: int, version: Version) -> str:
-    if "text" not in version.schema.names:
-        raise JobError("correction_invalid", "Only datasets of texts can be given others.")
+def _text(column: str, text: Any, place: int, version: Version) -> str:
+    if column not in version.schema.names:
+        what = "texts" if column == "text" else "pairs of texts"
+        raise JobError("correction_invalid", f"Only datasets of {what} can be given others.")
     if not isinstance(text, str) or not text.strip() or text_problem([text]):
         raise JobError("correction_invalid", f"Change {place}: the text is empty or no text.")
     return text

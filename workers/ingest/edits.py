@@ -35,13 +35,14 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 class Edit:
     """What becomes of the rows of a version.
 
-    `drop`: which rows go, one bool each. `labels`, `texts` and `splits`: row → its new one. `renamed`: label → another,
-    in all rows. `mend`: every text is what this makes of it.
+    `drop`: which rows go, one bool each. `labels`, `texts`, `pairs` (second texts) and `splits`: row → its new one.
+    `renamed`: label → another, in all rows. `mend`: every text is what this makes of it.
     """
 
     drop: Mask | None = None
     labels: Mapping[int, str] = field(default_factory=dict)
     texts: Mapping[int, str] = field(default_factory=dict)
+    pairs: Mapping[int, str] = field(default_factory=dict)
     splits: Mapping[int, str] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     mend: Callable[[str], str] | None = None
@@ -52,8 +53,14 @@ class Edit:
 
     def text(self, row: int, text: str) -> str:
         """The text of a row that had this one."""
-        found = self.texts.get(row, text)
-        return self.mend(found) if self.mend else found
+        return self._mended(self.texts.get(row, text))
+
+    def text_pair(self, row: int, text: str) -> str:
+        """The second text of a row that had this one."""
+        return self._mended(self.pairs.get(row, text))
+
+    def _mended(self, text: str) -> str:
+        return self.mend(text) if self.mend else text
 
     def split(self, row: int, split: str) -> str:
         """The split of a row that had this one."""
@@ -85,14 +92,18 @@ class Edited:
                 yield self._applied(number, row)
 
     def _applied(self, number: int, row: dict[str, Any]) -> dict[str, Any]:
+        happened = set()
         for name, count, change in (
             ("label", "relabelled", self._edit.label),
             ("text", "changed", self._edit.text),
+            ("text_pair", "changed", self._edit.text_pair),
             ("split", "moved", self._edit.split),
         ):
             if name in row and (new := change(number, row[name])) != row[name]:
                 row[name] = new
-                self.counts[count] += 1
+                happened.add(count)
+        for count in happened:
+            self.counts[count] += 1
         return row
 
     def fraction(self) -> float:

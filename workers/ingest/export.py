@@ -23,7 +23,7 @@ Source = str | Path | BinaryIO
 _BATCH_ROWS: Final = 1000
 _BATCH_IMAGES: Final = 16
 _GROUP_ROWS: Final = 65_536
-_EXPORTED: Final = ("image", "text", "second", "user", "item", "rating", "timestamp", "label", "split")
+_EXPORTED: Final = ("image", "text", "text_pair", "user", "item", "rating", "timestamp", "label", "split")
 LIST: Final = "metadata.csv"
 # In a zip, times before 1980 cannot be told; the same time always makes the same bytes.
 _TIME: Final = (1980, 1, 1, 0, 0, 0)

@@ -26,7 +26,7 @@ VERSION: Final = 1
 _ROWS: Final = 16_384
 _BYTES: Final = 8 * 2**20
 _SEARCHED: Final[dict[str, tuple[str, ...]]] = {
-    "text": ("text",),
+    "text": ("text", "text_pair"),
     "image": ("name",),
     "recommendation": ("user", "item"),
     "tabular": ("values",),
@@ -74,7 +74,7 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def _folded(batch: pa.RecordBatch, kind: DatasetKind) -> Any:
     cells: list[Any] = []
-    for name in _SEARCHED[kind]:
+    for name in (name for name in _SEARCHED[kind] if name in batch.schema.names):
         # The values of a table's row are many columns.
         whole = batch[name]
         cells += whole.flatten() if pa.types.is_struct(whole.type) else [whole]

@@ -32,8 +32,9 @@ class Rows(NamedTuple):
     names: list[str]
 
 
-def of_texts(ctx: Import, hashes: Hashes) -> Ints | None:
+def of_texts(ctx: Import, hashes: Hashes, columns: list[str]) -> Ints | None:
     """int64 [rows]: the first row of each staged text's group of nearly the same; of a text like no other its own.
+    Of pairs, whose texts are in two `columns`, both count as one text.
 
     None where none are to be compared.
     """
@@ -43,7 +44,7 @@ def of_texts(ctx: Import, hashes: Hashes) -> Ints | None:
     firsts = looked_at(ctx, firsts)
     looked = np.zeros(len(hashes), np.bool_)
     looked[firsts] = True
-    return alike(hashes, near_texts.find(ctx.staged, "text", looked, lambda share: progress(ctx, share)))
+    return alike(hashes, near_texts.find(ctx.staged, columns, looked, lambda share: progress(ctx, share)))
 
 
 class Thumbnails(NamedTuple):

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from workers.ingest.parquet_out import groups
 from workers.ingest.shingles import Ints, Values, batches, fold, shingles, whole
@@ -49,21 +50,22 @@ class _Sketches(NamedTuple):
 
 
 class _Texts(NamedTuple):
-    """Texts that can be read again: the rows of a column of a Parquet file, and how many characters each has."""
+    """Texts that can be read again: the rows of columns of a Parquet file, and how many characters each has."""
 
     source: Path
-    column: str
+    columns: list[str]
     rows: Ints
     chars: Ints
 
 
-def find(source: Path, column: str, looked: npt.NDArray[np.bool_], progress: Progress) -> Ints:
+def find(source: Path, columns: list[str], looked: npt.NDArray[np.bool_], progress: Progress) -> Ints:
     """int64 [rows of the file]: the first row of each row's group; a row like no other is its own.
 
-    `looked`: which rows of the Parquet file to compare. `progress` is told the share that is done.
+    `columns` of a row are joined to one text. `looked`: which rows of the file to compare. `progress` is told the
+    share that is done.
     """
     found = np.arange(len(looked), dtype=np.int64)
-    sketches = _sketch(source, column, looked, lambda share: progress(0.5 * share))
+    sketches = _sketch(source, columns, looked, lambda share: progress(0.5 * share))
     if not len(sketches.rows):
         return found
     # Texts that are equal when folded are one from here on: its first row stands for them.
@@ -74,19 +76,19 @@ def find(source: Path, column: str, looked: npt.NDArray[np.bool_], progress: Pro
     pairs = _candidates(sketches.signatures[different])
     progress(0.6)
     weights = _agreement(sketches.signatures[different], *pairs.T)
-    texts = _Texts(source, column, sketches.rows[different], sketches.chars[different])
+    texts = _Texts(source, columns, sketches.rows[different], sketches.chars[different])
     linked = _linked(texts, pairs, weights, lambda share: progress(0.6 + 0.4 * share))
     leader[different] = different[linked]
     found[sketches.rows] = sketches.rows[leader[leader]]
     return found
 
 
-def _sketch(source: Path, column: str, looked: npt.NDArray[np.bool_], progress: Progress) -> _Sketches:
+def _sketch(source: Path, columns: list[str], looked: npt.NDArray[np.bool_], progress: Progress) -> _Sketches:
     parts: list[_Sketches] = []
     row = 0
-    for group in groups(source, [column]):
+    for group in groups(source, columns):
         here = np.flatnonzero(looked[row : row + group.num_rows])
-        texts = group[column].take(here).to_pylist()
+        texts = _joined(group, here)
         for start, part in batches(texts):
             folded = fold(part)
             least = np.where(folded.wide, _LEAST_OF_WIDE, _LEAST)
@@ -100,6 +102,12 @@ def _sketch(source: Path, column: str, looked: npt.NDArray[np.bool_], progress: 
         empty = np.empty(0, np.int64)
         return _Sketches(empty, empty.astype(np.uint64), empty.astype(np.bool_), np.empty((0, _BINS), np.uint8), empty)
     return _Sketches(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def _joined(group: pa.Table, rows: Ints) -> list[str]:
+    """Some texts of a row group; of several columns one text."""
+    columns = [column.to_pylist() for column in group.take(rows).columns]
+    return columns[0] if len(columns) == 1 else ["\n".join(texts) for texts in zip(*columns, strict=True)]
 
 
 def _signatures(texts: int, text: Ints, hashes: Values) -> Signatures:
@@ -215,10 +223,10 @@ def _sets(texts: _Texts, rows: Ints) -> tuple[Values, Ints]:
     values: list[Values] = []
     counts: list[Ints] = []
     row = 0
-    for group in groups(texts.source, [texts.column]):
+    for group in groups(texts.source, texts.columns):
         here = rows[(rows >= row) & (rows < row + group.num_rows)] - row
         row += group.num_rows
-        for _, part in batches(group[texts.column].take(here).to_pylist()) if len(here) else ():
+        for _, part in batches(_joined(group, here)) if len(here) else ():
             text, hashes = shingles(fold(part))
             unique = np.unique((text.astype(np.uint64) << np.uint64(32)) | hashes)
             values.append(unique.astype(np.uint32))

@@ -27,12 +27,18 @@ IMAGE_SCHEMA = pa.schema(
         ("format", pa.string()),
     ]
 )
+_TEXT_PAIR = pa.field("text_pair", pa.string())
 # Beside the columns of a kind, where some rows are nearly the same: those with equal groups are, others have null.
 GROUP = pa.field("group", pa.string())
 # What is not the rows' own: numbers and names that an import gave them.
 OURS = ("row", "hash", "group")
 
 _LABELS = pa.field("labels", pa.list_(pa.string()))
+
+
+def text_schema(*, pairs: bool) -> pa.Schema:
+    """The columns of texts, or of pairs of them."""
+    return TEXT_SCHEMA.insert(TEXT_SCHEMA.get_field_index("text") + 1, _TEXT_PAIR) if pairs else TEXT_SCHEMA
 
 
 def with_labels(schema: pa.Schema, columns: list[dict[str, str]]) -> tuple[pa.Schema, list[dict[str, str]]]:

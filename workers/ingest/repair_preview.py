@@ -12,7 +12,8 @@ from workers.ingest.version import Version
 _EXAMPLES: Final = 5
 # Of texts so many are looked at for examples.
 _LOOKED_AT: Final = 1000
-_SHOWN: Final = ("text", "name", "user", "item", "values", "label")
+_TEXTS: Final = ("text", "text_pair")
+_SHOWN: Final = (*_TEXTS, "name", "user", "item", "values", "label")
 _CHARS: Final = 500
 
 
@@ -39,8 +40,8 @@ def preview(version: Version, repair: Repair) -> Preview:
     found = version.found(repair.code) if edit.mend else np.empty(0, np.int64)
     changed = found
     if edit.mend:
-        texts = version.at(found[:_LOOKED_AT].tolist(), ["text"])
-        curable = np.array([edit.mend(row["text"]) != row["text"] for row in texts], np.bool_)
+        texts = version.at(found[:_LOOKED_AT].tolist(), [name for name in _TEXTS if name in version.schema.names])
+        curable = np.array([any(edit.mend(text) != text for text in row.values()) for row in texts], np.bool_)
         changed = found[: len(curable)][curable]
         # All that was looked at can be told for sure; the rest only where there is no rest.
         found = changed if len(curable) == len(found) else found
@@ -64,7 +65,7 @@ def _examples(version: Version, edit: Edit, rows: list[int]) -> list[dict[str, A
     for row, cells in zip(rows, version.at(rows, columns), strict=True):
         before = {name: _shown(value) for name, value in cells.items()}
         after = dict(before)
-        for name, change in (("label", edit.label), ("text", edit.text)):
+        for name, change in (("label", edit.label), ("text", edit.text), ("text_pair", edit.text_pair)):
             if name in cells:
                 after[name] = _shown(change(row, cells[name]))
         gone = edit.drop is not None and edit.drop[row]

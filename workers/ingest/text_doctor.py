@@ -5,7 +5,7 @@ columns are searched for at once, so that most texts cost next to nothing.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -110,58 +110,81 @@ def is_card(digits: str) -> bool:
     return (sum(int(digit) for digit in digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
+# A column's texts, and the places of all that NEEDS finds.
+Texts = tuple[pl.Series, npt.NDArray[Any]]
+
+
 class TextDoctor:
-    """Looks at accepted texts as they come."""
+    """Looks at accepted texts as they come: one or several columns of them."""
 
     def __init__(self, issues: Issues, findings: Findings) -> None:
         self._issues, self._findings = issues, findings
-        self._seen = self._ids = 0
-        self._scripts: Counter[str] = Counter()
-        self._first: dict[str, tuple[int, str]] = {}
+        self._samples: defaultdict[str, _Sample] = defaultdict(_Sample)
 
-    def look(
-        self, texts: pl.Series, among: npt.NDArray[Any], first: int, lines: npt.NDArray[np.int64], column: str
-    ) -> None:
-        """Accepted texts, from row `first` of the version on, and their lines; `among`: all that NEEDS finds."""
-        looked_at = texts.gather(among)
+    def look(self, columns: dict[str, Texts], first: int, lines: npt.NDArray[np.int64]) -> None:
+        """Accepted texts by the name of their column, from row `first` of the version on, and their lines."""
         for check in CHECKS:
-            needed = looked_at.str.contains(check.needs)
-            rows = among[needed.to_numpy()].tolist()
-            found = ((row, text, check.find(text)) for row, text in zip(rows, looked_at.filter(needed), strict=True))
-            hits = [(row, text, what) for row, text, what in found if what]
-            self._tell(check, hits, first, lines, column)
-        if self._seen < _SAMPLE:
-            for text, line in zip(texts[: _SAMPLE - self._seen], lines.tolist(), strict=False):
-                self._sample(text, line)
+            hits = {column: _hits(check, *texts) for column, texts in columns.items()}
+            self._tell(check, {column: found for column, found in hits.items() if found}, first, lines)
+        for column, (texts, _) in columns.items():
+            self._samples[column].add(texts, lines)
 
     def _tell(
-        self, check: Check, hits: list[tuple[int, str, str]], first: int, lines: npt.NDArray[np.int64], column: str
+        self, check: Check, hits: dict[str, list[tuple[int, str, str]]], first: int, lines: npt.NDArray[np.int64]
     ) -> None:
-        if not hits:
+        for column, found in hits.items():
+            for row, text, what in found[: self._issues.max_examples]:
+                value = _around(text, what)
+                self._issues.add(check.code, check.severity, line=int(lines[row]), column=column, value=value, count=0)
+        # A row counts once, in whichever of its columns something is found.
+        if rows := sorted({row for found in hits.values() for row, _, _ in found}):
+            self._issues.add(check.code, check.severity, count=len(rows))
+            self._findings.extend(np.array(rows) + first, check.code)
+
+    def conclude(self) -> None:
+        """What can be said of all texts of a column together."""
+        for column, sample in self._samples.items():
+            if sample.seen and sample.ids >= _ID_SHARE * sample.seen:
+                self._issues.add("text_is_id", "warning", line=1, column=column, value=column)
+            for name in sample.common():
+                line, text = sample.first[name]
+                count = sample.scripts[name]
+                value = f"{name}, {count / sample.seen:.0%}: {text}"
+                self._issues.add("text_scripts", "info", line=line, column=column, value=value, count=count)
+
+
+class _Sample:
+    """The first texts of a column: how many were seen, are ids, are in which script, and the first of each script."""
+
+    def __init__(self) -> None:
+        self.seen = self.ids = 0
+        self.scripts: Counter[str] = Counter()
+        self.first: dict[str, tuple[int, str]] = {}
+
+    def add(self, texts: pl.Series, lines: npt.NDArray[np.int64]) -> None:
+        if self.seen >= _SAMPLE:
             return
-        for row, text, what in hits[: self._issues.max_examples]:
-            value = _around(text, what)
-            self._issues.add(check.code, check.severity, line=int(lines[row]), column=column, value=value, count=0)
-        self._issues.add(check.code, check.severity, count=len(hits))
-        self._findings.extend(np.array([row for row, _, _ in hits]) + first, check.code)
+        for text, line in zip(texts[: _SAMPLE - self.seen], lines.tolist(), strict=False):
+            self.seen += 1
+            self.ids += bool(_ID.fullmatch(text.strip()))
+            script = _script(text)
+            self.scripts[script] += 1
+            self.first.setdefault(script, (line, text))
 
-    def _sample(self, text: str, line: int) -> None:
-        self._seen += 1
-        self._ids += bool(_ID.fullmatch(text.strip()))
-        script = _script(text)
-        self._scripts[script] += 1
-        self._first.setdefault(script, (line, text))
+    def common(self) -> list[str]:
+        """The scripts of more than a few texts, where there are several."""
+        named = [(name, count) for name, count in self.scripts.most_common() if name]
+        found = [name for name, count in named if count >= _SCRIPT_SHARE * self.seen]
+        return found if len(found) > 1 else []
 
-    def conclude(self, column: str) -> None:
-        """What can be said of all texts together."""
-        if self._seen and self._ids >= _ID_SHARE * self._seen:
-            self._issues.add("text_is_id", "warning", line=1, column=column, value=column)
-        self._scripts.pop("", None)
-        common = [name for name, count in self._scripts.most_common() if count >= _SCRIPT_SHARE * self._seen]
-        for name in common if len(common) > 1 else ():
-            line, text = self._first[name]
-            value = f"{name}, {self._scripts[name] / self._seen:.0%}: {text}"
-            self._issues.add("text_scripts", "info", line=line, column=column, value=value, count=self._scripts[name])
+
+def _hits(check: Check, texts: pl.Series, among: npt.NDArray[Any]) -> list[tuple[int, str, str]]:
+    """The rows that a check finds something in: place, text and what is found."""
+    looked_at = texts.gather(among)
+    needed = looked_at.str.contains(check.needs)
+    rows = among[needed.to_numpy()].tolist()
+    found = ((row, text, check.find(text)) for row, text in zip(rows, looked_at.filter(needed), strict=True))
+    return [(row, text, what) for row, text, what in found if what]
 
 
 def _script(text: str) -> str:

@@ -15,18 +15,22 @@ _TIMES: Final = 20
 _SHORT: Final = 2
 
 
-def tell(ctx: Import, lengths: npt.NDArray[Any], lines: LineNumbers, column: str) -> None:
-    """Tell of the staged texts, by their number of characters."""
-    limit = max(_LONG, _TIMES * float(np.median(lengths)))
-    for code, rows in (
-        ("text_long", np.flatnonzero(lengths > limit)),
-        ("text_short", np.flatnonzero(lengths <= _SHORT)),
-    ):
-        examples = rows[: ctx.limits.max_examples_per_issue].tolist()
-        texts = cells_at(ctx.staged, "text", set(examples))
-        for row in examples:
-            value = f"{lengths[row]:,} characters: {texts[row]}"
-            ctx.issues.add(code, "info", line=int(lines[row]), column=column, value=value, count=0)
-        if len(rows):
-            ctx.issues.add(code, "info", count=len(rows))
-            ctx.findings.extend(rows, code)
+def tell(ctx: Import, lengths: dict[str, npt.NDArray[Any]], lines: LineNumbers, columns: dict[str, str]) -> None:
+    """Tell of the staged texts, by their number of characters. `columns`: role of a text → its column in the file."""
+    limits = {role: max(_LONG, _TIMES * float(np.median(found))) for role, found in lengths.items()}
+    found = {
+        "text_long": {role: np.flatnonzero(sizes > limits[role]) for role, sizes in lengths.items()},
+        "text_short": {role: np.flatnonzero(sizes <= _SHORT) for role, sizes in lengths.items()},
+    }
+    for code, places in found.items():
+        for role, rows in places.items():
+            examples = rows[: ctx.limits.max_examples_per_issue].tolist()
+            texts = cells_at(ctx.staged, role, set(examples))
+            for row in examples:
+                value = f"{lengths[role][row]:,} characters: {texts[row]}"
+                ctx.issues.add(code, "info", line=int(lines[row]), column=columns[role], value=value, count=0)
+        # A row counts once, whichever of its texts it is.
+        together = np.unique(np.concatenate(list(places.values())))
+        if len(together):
+            ctx.issues.add(code, "info", count=len(together))
+            ctx.findings.extend(together, code)

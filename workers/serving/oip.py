@@ -1,7 +1,8 @@
 """The Open Inference Protocol, version 2, over HTTP: JSON tensors and the binary tensor data extension.
 
 Inputs are what people have, in one BYTES tensor: texts, encoded image files, users, or rows as JSON
-objects. Shared memory, model control, tracing and logging of other servers do not exist here.
+objects; pairs of texts in two, `text` and `text_pair`. Shared memory, model
+control, tracing and logging of other servers do not exist here.
 """
 
 import math
@@ -20,6 +21,7 @@ from workers.serving.config import MAX_INPUTS
 from workers.serving.cycle import Headers, Receive
 from workers.serving.replies import JSON
 
+_PAIR: Final = ("text", "text_pair")
 INPUT_NAMES: Final[dict[str, str]] = {name: kind.tensor for name, kind in KINDS.items()}
 _LENGTH: Final = b"inference-header-content-length"
 _MAX_HEADER_DIGITS: Final = 9
@@ -56,8 +58,14 @@ async def read(receive: Receive, headers: dict[bytes, bytes], kind: str, limit: 
     head = await bodies.parse_json(json_part, pool)
     if not isinstance(head, dict):
         raise UserError("input_invalid", "An infer request is a JSON object.")
-    values = _tensor_values(head, binary, kind)
-    return Request(head, bodies.checked_count(_raw_inputs(values, head, kind), kind), len(body))
+    tensors = head.get("inputs")
+    if kind == "text" and isinstance(tensors, list) and len(tensors) == 2:
+        raws = _pairs(tensors, binary)
+    else:
+        if not isinstance(tensors, list) or len(tensors) != 1 or not isinstance(tensors[0], dict):
+            raise UserError("input_invalid", f"Exactly one input tensor is expected: BYTES `{INPUT_NAMES[kind]}`.")
+        raws = _raw_inputs(_tensor_values(tensors[0], binary, kind), head, kind)
+    return Request(head, bodies.checked_count(raws, kind), len(body))
 
 
 def _parameters(part: dict[str, Any]) -> dict[str, Any]:
@@ -86,12 +94,29 @@ def _wanted(outputs: Any, default: bool) -> dict[str, bool] | None:
     return wanted
 
 
-def _tensor_values(head: dict[str, Any], binary: bytes, kind: str) -> list[Any]:
-    """The elements of the one input tensor, as bytes or str."""
-    tensors = head.get("inputs")
-    if not isinstance(tensors, list) or len(tensors) != 1 or not isinstance(tensors[0], dict):
-        raise UserError("input_invalid", f"Exactly one input tensor is expected: BYTES `{INPUT_NAMES[kind]}`.")
-    tensor = tensors[0]
+def _pairs(tensors: list[Any], binary: bytes) -> list[dict[str, str]]:
+    """Pairs of texts, out of two tensors of equal length; their binary data stand in the order of the tensors."""
+    found: dict[str, list[str]] = {}
+    for tensor in tensors:
+        name = tensor.get("name") if isinstance(tensor, dict) else None
+        if name not in _PAIR or name in found:
+            raise UserError("input_invalid", "Two input tensors are BYTES `text` and `text_pair`.")
+        size = _parameters(tensor).get("binary_data_size")
+        own = binary
+        if len(found) == 0:
+            # What is left has to fit the second.
+            here = size if isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= len(binary) else 0
+            own, binary = binary[:here], binary[here:]
+        values = _tensor_values(tensor, own, "text")
+        found[name] = [_as_text(value, index) for index, value in enumerate(values)]
+    if len(found["text"]) != len(found["text_pair"]):
+        raise UserError("input_invalid", "`text` and `text_pair` have to be of the same length.")
+    both = zip(found["text"], found["text_pair"], strict=True)
+    return [{"text": text, "text_pair": pair} for text, pair in both]
+
+
+def _tensor_values(tensor: dict[str, Any], binary: bytes, kind: str) -> list[Any]:
+    """The elements of an input tensor, as bytes or str; `binary` is its own data."""
     if tensor.get("datatype") != "BYTES":
         raise UserError("input_invalid", f"The tensor `{INPUT_NAMES[kind]}` has the datatype BYTES.")
     count = _element_count(tensor.get("shape"), kind)
@@ -195,11 +220,12 @@ def outputs_of(kind: str, labels: list[str], several: bool) -> list[dict[str, An
 
 def metadata(slug: str, kind: str, predictor: Predictor, versions: list[str]) -> dict[str, Any]:
     """The answer to GET /v2/models/{slug}."""
+    inputs = _PAIR if getattr(predictor, "pairs", False) else (INPUT_NAMES[kind],)
     return {
         "name": slug,
         "versions": versions,
         "platform": "onnxruntime_onnx",
-        "inputs": [_described(INPUT_NAMES[kind], "BYTES", [-1])],
+        "inputs": [_described(name, "BYTES", [-1]) for name in inputs],
         "outputs": outputs_of(kind, predictor.labels, bool(getattr(predictor, "thresholds", None))),
     }
 

@@ -90,6 +90,23 @@ def write_toy_text_sets(path: Path, seed: int) -> None:
     _write(path, rows)
 
 
+def write_toy_text_pairs(path: Path, seed: int) -> None:
+    """A question after a word, and a sentence that has it or another: neither alone tells the label. 360 rows."""
+    random_source = random.Random(seed)
+    words = sorted(word for topic in _WORDS.values() for word in topic)
+    rows = []
+    for row in range(360):
+        asked, other = random_source.sample(words, 2)
+        label = random_source.choice(["answers", "misses"])
+        sentence = random_source.choices(_FILLERS, k=random_source.randint(3, 6))
+        sentence.append(asked if label == "answers" else other)
+        random_source.shuffle(sentence)
+        texts = {"text": f"where is {asked}?", "text_pair": " ".join(sentence)}
+        digest = hashlib.sha256(str(texts).encode()).hexdigest()[:32]
+        rows.append({"row": row, "split": _split(row), "hash": digest, **texts, "label": label})
+    _write(path, rows)
+
+
 def write_toy_image_sets(path: Path, seed: int) -> None:
     """Noise with up to three blobs, each in the colour of its label, in corners: 240 rows of 24 pixels."""
     import numpy as np

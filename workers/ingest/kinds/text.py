@@ -1,9 +1,11 @@
-"""Text classification: rows of text and label."""
+"""Text classification: rows of text and label, or of two texts and label."""
 
 from array import array
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -11,12 +13,13 @@ from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
 from workers.ingest import columns, hashing, items, label_sets, near, reading, text_lengths
 from workers.ingest.context import Import
-from workers.ingest.parquet_out import TEXT_SCHEMA, GroupWriter, column_types
+from workers.ingest.parquet_out import GroupWriter, column_types, text_schema
 from workers.ingest.records import Problem, Table
 from workers.ingest.statistics import summary
 from workers.ingest.text_doctor import NEEDS, TextDoctor
 
-_STAGED = pa.schema([("hash", pa.string()), ("text", pa.string())])
+# The texts of a row, by their roles.
+_TEXTS = ("text", "text_pair")
 _BLANK = f"^[{hashing.SPACES}]*$"
 # Most texts have nothing of all this; one pass finds those that deserve a closer look.
 _REMARKABLE = "|".join(("^$", hashing.UNUSUAL, NEEDS))
@@ -29,17 +32,20 @@ def run(ctx: Import, table: Table) -> IngestResult:
     table.narrow(list(read.values()))
     ctx.open_rejects(table.columns)
     kept = items.Items()
-    lengths = array("I")
+    texts = {role: mapping[role] for role in _TEXTS if role in mapping}
+    lengths = {role: array("I") for role in texts}
     doctor = TextDoctor(ctx.issues, ctx.findings)
     _read(ctx, table, read, mapping.get(label_sets.OPTION, ""), kept, lengths, doctor)
-    doctor.conclude(mapping["text"])
+    doctor.conclude()
     items.check(ctx, kept)
-    characters = np.frombuffer(lengths, np.uint32)
-    text_lengths.tell(ctx, characters, kept.lines, mapping["text"])
-    about = {"format": table.format, **table.facts, "text_length": summary(characters)}
-    types = column_types(TEXT_SCHEMA)
-    first = near.of_texts(ctx, kept.hashes)
-    return items.write(ctx, kept, TEXT_SCHEMA, shown="text", columns=types, mapping=mapping, profile=about, first=first)
+    characters = {role: np.frombuffer(found, np.uint32) for role, found in lengths.items()}
+    text_lengths.tell(ctx, characters, kept.lines, texts)
+    about = {"format": table.format, **table.facts}
+    about |= {f"{role}_length": summary(found) for role, found in characters.items()}
+    schema = text_schema(pairs="text_pair" in texts)
+    types = column_types(schema)
+    first = near.of_texts(ctx, kept.hashes, list(texts))
+    return items.write(ctx, kept, schema, shown="text", columns=types, mapping=mapping, profile=about, first=first)
 
 
 def _read(
@@ -48,28 +54,50 @@ def _read(
     mapping: dict[str, str],
     separator: str,
     kept: items.Items,
-    lengths: "array[int]",
+    lengths: "dict[str, array[int]]",
     doctor: TextDoctor,
 ) -> None:
     unpacked = 0
-    with GroupWriter(ctx.staged, _STAGED, packed=False) as staged:
+    schema = pa.schema([("hash", pa.string()), *((role, pa.string()) for role in lengths)])
+    with GroupWriter(ctx.staged, schema, packed=False) as staged:
         for rows in reading.accepted(ctx, table, partial(_parse, ctx, mapping, separator)):
-            texts, remarkable = rows["text"], rows["remarkable"].arg_true().to_numpy()
-            digests = hashing.of_texts(texts, remarkable)
-            doctor.look(texts, remarkable, len(kept), rows[reading.LINE].to_numpy(), mapping["text"])
+            remarkable = {role: rows[f"{role} remarkable"].arg_true().to_numpy() for role in lengths}
+            digests = _digests(rows, remarkable)
+            found = {mapping[role]: (rows[role], among) for role, among in remarkable.items()}
+            doctor.look(found, len(kept), rows[reading.LINE].to_numpy())
             kept.extend(digests.short, *reading.targets(rows, separator))
-            lengths.frombytes(rows["length"].to_numpy().tobytes())
-            staged.add_table(pa.table({"hash": digests.hexadecimal, "text": texts.to_arrow()}))
-            unpacked += int(rows["length"].sum())
+            for role, column in lengths.items():
+                column.frombytes(rows[f"{role} length"].to_numpy().tobytes())
+                unpacked += int(rows[f"{role} length"].sum())
+            texts = {role: rows[role].to_arrow() for role in lengths}
+            staged.add_table(pa.table({"hash": digests.hexadecimal, **texts}))
             if unpacked > ctx.limits.max_unpacked_bytes:
                 raise JobError("archive_too_large", "The file's text unpacks to more than is allowed.")
+
+
+def _digests(rows: pl.DataFrame, remarkable: dict[str, npt.NDArray[Any]]) -> hashing.Digests:
+    """Of a pair both texts count; a text alone keeps the digest that it has always had."""
+    if len(remarkable) == 1:
+        return hashing.of_texts(rows["text"], remarkable["text"])
+    both = (hashing.named(rows[role]).cast(pl.Binary).to_list() for role in _TEXTS)
+    # The first one's length stands before it: of ("ab", "c") and ("a", "bc") the digests differ.
+    return hashing.of_contents(
+        len(first).to_bytes(8, "little") + first + second for first, second in zip(*both, strict=True)
+    )
 
 
 def _parse(
     ctx: Import, mapping: dict[str, str], separator: str, rows: pl.DataFrame, faults: reading.Faults
 ) -> pl.DataFrame:
-    """Text, its length and whether it is remarkable, label and split of rows."""
-    texts, column = rows[mapping["text"]], mapping["text"]
+    """Texts, of each its length and whether it is remarkable, label and split of rows."""
+    found: dict[str, pl.Series] = {}
+    for role in _TEXTS:
+        if role in mapping:
+            found |= _parse_texts(ctx, role, mapping[role], rows[mapping[role]], faults)
+    return pl.DataFrame({**found, **reading.target(mapping, rows, faults, separator)})
+
+
+def _parse_texts(ctx: Import, role: str, column: str, texts: pl.Series, faults: reading.Faults) -> dict[str, pl.Series]:
     remarkable, lengths = texts.str.contains(_REMARKABLE), texts.str.len_chars()
     blank = np.zeros(len(texts), np.bool_)
     blank[remarkable.arg_true().to_numpy()] = texts.filter(remarkable).str.contains(_BLANK).to_numpy()
@@ -80,5 +108,4 @@ def _parse(
         return Problem("text_too_long", message, column, texts[row])
 
     faults.add(lengths > ctx.limits.max_field_chars, too_long)
-    target = reading.target(mapping, rows, faults, separator)
-    return pl.DataFrame({"text": texts, "length": lengths, "remarkable": remarkable, **target})
+    return {role: texts, f"{role} length": lengths, f"{role} remarkable": remarkable}
