@@ -162,3 +162,19 @@ def test_a_name_can_lead_nowhere_else(name: str) -> None:
     with pytest.raises(UserError) as caught:
         TEMPLATES[TEXT].resolve("fast", {"encoder": name})
     assert caught.value.params["fields"][0]["field"] == "encoder"
+
+
+@pytest.mark.parametrize("encoder", ["tiny", "auto"])
+def test_pairs_are_read_as_the_encoder_reads_pairs(tmp_path: Path, encoder: str) -> None:
+    job = make_job(tmp_path, encoder=encoder, **QUICK)
+    toy.write_toy_text_pairs(job.inputs / "data.parquet", 0)
+    engine.main([str(job.root)])
+    settings = job.result["manifest"]["preprocessing"]
+    assert job.result["certificate"]["passed"] and settings["pairs"]
+    case = json.loads((job.bundle / "reference.json").read_text())["cases"][0]
+    predictor = runtime.load(job.bundle)
+    item = predictor.prepare(case["input"])
+    assert predictor.predict([item]) == [case["prediction"]]
+    if encoder == "tiny":
+        (reader,) = predictor._readers
+        assert [reader.tokenizer.id_to_token(number) for number in reader.encode([item])[0]].count("[SEP]") == 2

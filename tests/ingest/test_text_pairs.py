@@ -4,9 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.ingest.importing import Outcome, as_csv, found, import_file
+from tests.ingest.importing import Outcome, as_csv, found, import_file, reviews
+from tests.ingest.test_append import append
 from tests.ingest.test_export import again
+from tests.ingest.test_repairs import repaired
+from tests.ingest.test_rows_and_corrections import correct
+from workers.contracts.errors import JobError
 from workers.ingest.columns import guess
+from workers.ingest.repair_preview import preview
+from workers.ingest.repairs import by_name
+from workers.ingest.version import Version
 
 HEADER = ("premise", "hypothesis", "label")
 TOPICS = ("harbour", "mountain", "kitchen", "library", "station", "garden")
@@ -84,3 +91,35 @@ def test_the_doctor_looks_at_both_and_counts_a_row_once(tmp_path: Path) -> None:
 def test_the_second_text_is_searched(tmp_path: Path) -> None:
     done = imported(tmp_path, pairs())
     assert [row["row"] for row in found(done, q="OF 93 WAS")] == [3]
+
+
+def test_repairs_corrections_and_more_rows_keep_pairs(tmp_path: Path) -> None:
+    rows = [*pairs(), ("write to a@example.org", "or to b@example.org", "y"), (pairs(61)[60][0], "c@example.org", "n")]
+    first = imported(tmp_path, rows)
+    second = repaired(tmp_path, first, "mask-personal")
+    assert [(row["text"], row["text_pair"]) for row in second.rows[60:]] == [
+        ("write to [email]", "or to [email]"),
+        (rows[61][0], "[email]"),
+    ]
+    assert second.result.profile["edit"]["changed"] == 2 and "text_personal" not in second.codes()
+    third = correct(
+        tmp_path, second, {"changes": [{"row": 3, "text_pair": "something else"}, {"row": 4, "drop": True}]}
+    )
+    assert third.rows[3]["text_pair"] == "something else" and third.rows[3]["text"] == rows[3][0]
+    assert third.rows[:3] == second.rows[:3] and third.result.rows == 61
+    more = append(tmp_path, first, as_csv([("a new one", "of two texts", "y")], HEADER))
+    assert [row["text_pair"] for row in more.rows] == [row[1] for row in rows] + ["of two texts"]
+    with pytest.raises(JobError, match="pairs of texts"):
+        correct(tmp_path, import_file(tmp_path, as_csv(reviews())), {"changes": [{"row": 3, "text_pair": "b"}]})
+
+
+def test_a_repair_shows_both_texts_before_and_after(tmp_path: Path) -> None:
+    rows = [*pairs(), (pairs(61)[60][0], "c@example.org", "n")]
+    first = imported(tmp_path, rows)
+    output = first.folder.output
+    with Version(output / "data.parquet", output / "findings.parquet") as version:
+        seen = preview(version, by_name("mask-personal"))
+    assert seen.changed == 1
+    assert [(one["before"]["text_pair"], one["after"]["text_pair"]) for one in seen.examples] == [
+        ("c@example.org", "[email]")
+    ]
