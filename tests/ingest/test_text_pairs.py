@@ -102,9 +102,8 @@ def test_repairs_corrections_and_more_rows_keep_pairs(tmp_path: Path) -> None:
         (rows[61][0], "[email]"),
     ]
     assert second.result.profile["edit"]["changed"] == 2 and "text_personal" not in second.codes()
-    third = correct(
-        tmp_path, second, {"changes": [{"row": 3, "text_pair": "something else"}, {"row": 4, "drop": True}]}
-    )
+    changes = [{"row": 3, "text_pair": "something else"}, {"row": 4, "drop": True}]
+    third = correct(tmp_path, second, {"changes": changes})
     assert third.rows[3]["text_pair"] == "something else" and third.rows[3]["text"] == rows[3][0]
     assert third.rows[:3] == second.rows[:3] and third.result.rows == 61
     more = append(tmp_path, first, as_csv([("a new one", "of two texts", "y")], HEADER))
