@@ -102,7 +102,9 @@ def check_mapping(kind: str, mapping: dict[str, str]) -> None:
         known = ", ".join(sorted(ROLES[kind])) or "nothing"
         message = f"{kind} data has no {', '.join(unknown)}: {known} can be mapped."
         raise UserError("invalid", fields=[{"field": "mapping", "message": message}])
-    columns = [column for role, column in mapping.items() if role not in KINDS[cast(DatasetKind, kind)].options]
+    columns = [
+        column for role, column in mapping.items() if column and role not in KINDS[cast(DatasetKind, kind)].options
+    ]
     if len(set(columns)) < len(columns):
         raise UserError("invalid", fields=[{"field": "mapping", "message": "A column can be only one thing."}])
 

@@ -100,8 +100,8 @@ class ImportForm(forms.Form):
             if not mapping.get(role):
                 self.add_error(f"{kind}-{role}", _("Which column is it?"))
         values["mapping"] = {role: column for role, column in mapping.items() if column}
-        if mapping.get("text_pair") == "":
-            # Left out it would be guessed: here somebody saw the guess and said that there is none.
+        if mapping.get("text_pair") == "" and self.initial.get(f"{kind}-text_pair"):
+            # Left out it would be guessed again: somebody saw the guess and said that there is none.
             values["mapping"]["text_pair"] = ""
         taken: set[str] = set()
         for role, column in values["mapping"].items():

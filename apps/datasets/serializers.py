@@ -15,9 +15,9 @@ from workers.fetch.policy import MAX_URL
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string"}})
 class MappingField(serializers.DictField):
-    """{"text": "review", …}; as text in a multipart body, which knows no objects."""
+    """{"text": "review", …}; as text in a multipart body, which knows no objects. "" says that there is none."""
 
-    child = serializers.CharField(max_length=400, trim_whitespace=False)
+    child = serializers.CharField(max_length=400, trim_whitespace=False, allow_blank=True)
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, str):
