@@ -14,7 +14,7 @@ from workers.fetch.policy import MAX_URL
 
 TITLES = {
     "text": _("Text"),
-    "text_pair": _("Second text, of pairs"),
+    "text_pair": _("Second text"),
     "label": _("Label"),
     "split": _("Split"),
     "user": _("User"),
