@@ -28,13 +28,29 @@ def test_the_whole_text_is_shown_in_order_and_only_felt_words_are_marked() -> No
     text = "so  <b>fine</b> but slow!"
     found = shown(words(text, so=0.01, fine=2.0, but=-0.4, slow=-1.9), text)
     assert found is not None
-    assert "".join(piece.text for piece in found["pieces"]) == text
-    level = {piece.text: (piece.level, piece.side) for piece in found["pieces"]}
+    (pieces,) = found["texts"]
+    assert "".join(piece.text for piece in pieces) == text
+    level = {piece.text: (piece.level, piece.side) for piece in pieces}
     assert level["fine"] == (4, "for") and level["slow"] == (4, "against") and level["so"][0] == 0
     assert [reason.name for reason in found["reasons"]] == ["fine", "slow", "but"]
     page = rendered(words(text, so=0.01, fine=2.0, but=-0.4, slow=-1.9), text)
     assert "&lt;b&gt;" in page and "<b>" not in page
     assert 'class="against-4"' in page and "−1.90" in page and "+2.00" in page
+
+
+def test_both_texts_of_a_pair_are_shown_by_one_measure() -> None:
+    pair = {"text": "is it so", "text_pair": "so it is"}
+    prediction = words(pair["text"], so=1.0)
+    first = prediction["explanation"]["words"][0] | {"input": "text"}
+    prediction["explanation"]["words"] = [
+        first,
+        {"text": "is", "start": 6, "end": 8, "weight": 2.0, "input": "text_pair"},
+    ]
+    found = shown(prediction, pair)
+    assert found is not None
+    assert ["".join(piece.text for piece in pieces) for pieces in found["texts"]] == list(pair.values())
+    assert [[piece.text for piece in pieces if piece.level] for pieces in found["texts"]] == [["so"], ["is"]]
+    assert [max(piece.level for piece in pieces) for pieces in found["texts"]] == [2, 4]
 
 
 def test_where_nothing_decides_nothing_stands_out() -> None:
