@@ -13,6 +13,7 @@ from workers.inference.core import Bundle, InputError, LabelPredictor
 Item = str | tuple[str, str]
 # What a pair shares is told in so many steps, from nothing to all of it.
 STEPS = 9
+_ONE, _BOTH = {"text"}, {"text", "text_pair"}
 _NO_TEXT = "A text is expected, as a JSON string."
 _PAIRED = "This model takes one text: it has no text_pair."
 _UNPAIRED = 'This model takes two texts: {"text": "…", "text_pair": "…"}.'
@@ -23,20 +24,20 @@ class TextLabels(LabelPredictor):
 
     input_name = "token_ids"
     inputs_help = "texts"
+    pairs = False
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__(bundle)
         settings = bundle.manifest["preprocessing"]
         self._max_chars: int = settings["max_chars"]
-        self.pairs: bool = settings.get("pairs", False)
-        self._fields = {"text", "text_pair"} if self.pairs else {"text"}
+        self.pairs = settings.get("pairs", False)
         self._readers = [TokenReader.open(bundle.folder, own) for own in settings.get("tokenizers", [settings])]
 
     def prepare(self, raw: Any, index: int = 0) -> Item:
         """The text itself, or {"text": ...}; of a model of pairs {"text": ..., "text_pair": ...}."""
         if not isinstance(raw, dict):
             raw = {"text": raw}
-        if raw.keys() != self._fields:
+        if raw.keys() != (_BOTH if self.pairs else _ONE):
             raise InputError(index, _UNPAIRED if self.pairs else _PAIRED if "text_pair" in raw else _NO_TEXT)
         for name, text in raw.items():
             if not isinstance(text, str):
