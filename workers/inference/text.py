@@ -13,7 +13,8 @@ from workers.inference.core import Bundle, InputError, LabelPredictor
 Item = str | tuple[str, str]
 # What a pair shares is told in so many steps, from nothing to all of it.
 STEPS = 9
-_ONE, _BOTH = {"text"}, {"text", "text_pair"}
+_ONE = {"text"}
+_BOTH = {"text", "text_pair"}
 _NO_TEXT = "A text is expected, as a JSON string."
 _PAIRED = "This model takes one text: it has no text_pair."
 _UNPAIRED = 'This model takes two texts: {"text": "…", "text_pair": "…"}.'
