@@ -1,6 +1,7 @@
 """What identifies rows and versions: the same from release to release, or versions would not import again as such."""
 
 import hashlib
+import struct
 import unicodedata
 from pathlib import Path
 
@@ -36,14 +37,49 @@ def test_texts_and_their_version_are_hashed_as_ever(tmp_path: Path) -> None:
     assert done.result.content_hash == version_hash(done, [row["label"] for row in done.rows])
 
 
-def test_interactions_and_their_version_are_hashed_as_ever(tmp_path: Path) -> None:
-    rows = [(f"user {n % 7}", f"é{n}", f"{n * 0.37:.2f}", str(1_600_000_000 + n)) for n in range(60)]
+def test_a_version_of_interactions_is_hashed_by_columns(tmp_path: Path) -> None:
+    rows: list[tuple[str, ...]] = [
+        (f" user {n % 7}", f"e\u0301{n}", f"{n * 0.37:.2f}", str(1_600_000_000 + n)) for n in range(60)
+    ]
+    # A row that gives way to a later one, and one that cannot be used: neither counts.
+    odd: list[tuple[str, ...]] = [
+        ("user 9", "first", "1", "1600000000"),
+        ("nobody", "x", "many", "1"),
+        ("user 9", "first", "2", "1700000000"),
+    ]
+    rows = [*odd, *rows]
     done = import_file(tmp_path, as_csv(rows, header=("user", "item", "rating", "time")), kind="recommendation")
-    for row in done.rows:
-        user = row["user"].encode()
-        assert row["hash"] == digest(len(user).to_bytes(8, "little") + user + row["item"].encode())
-    values = [f"{row['rating']}|{row['timestamp']}" for row in done.rows]
-    assert done.result.content_hash == version_hash(done, values)
+    columns: dict[str, bytes] = {
+        "split": b"".join(bytes([("train", "validation", "test").index(row["split"])]) for row in done.rows),
+        "rating": struct.pack(f"<{len(done.rows)}f", *(row["rating"] for row in done.rows)),
+        "timestamp": struct.pack(f"<{len(done.rows)}q", *(row["timestamp"] for row in done.rows)),
+    }
+    for role in ("user", "item"):
+        names = list(dict.fromkeys(row[role] for row in done.rows))
+        columns[role] = struct.pack(f"<{len(done.rows)}i", *(names.index(row[role]) for row in done.rows))
+        columns[f"{role}.lengths"] = struct.pack(f"<{len(names)}I", *(len(name.encode()) for name in names))
+        columns[f"{role}.names"] = "".join(names).encode()
+    told = "".join(f"{name}:{hashlib.sha256(columns[name]).hexdigest()};" for name in sorted(columns))
+    assert done.result.content_hash == hashlib.sha256(told.encode()).hexdigest()
+    turned: list[tuple[str, ...]] = [(time, rating, item, user) for user, item, rating, time in rows]
+    again = import_file(tmp_path, as_csv(turned, header=("time", "rating", "item", "user")), kind="recommendation")
+    assert again.result.content_hash == done.result.content_hash
+
+
+def test_hashes_of_pairs_are_pinned() -> None:
+    """Splits by hash depend on them."""
+    import polars as pl
+
+    users, items = pl.Series(["ab", "a", "é"]), pl.Series(["c", "bc", "ab"])
+    by_role = hashing.of_names(users, "user"), hashing.of_names(items, "item")
+    for role, names, found in zip(("user", "item"), (users, items), by_role, strict=True):
+        wanted = [hashlib.blake2b(one.encode(), digest_size=8, person=role.encode()).digest() for one in names]
+        assert found.tolist() == [int.from_bytes(one, "little") for one in wanted]
+    for user, item, pair in zip(*(one.tolist() for one in by_role), hashing.of_pairs(*by_role).tolist(), strict=True):
+        mixed = (user + item) % 2**64
+        mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB % 2**64
+        assert pair == mixed ^ mixed >> 31
 
 
 @settings(max_examples=200, deadline=None)
@@ -51,17 +87,16 @@ def test_interactions_and_their_version_are_hashed_as_ever(tmp_path: Path) -> No
 def test_whole_columns_are_hashed_and_named_like_single_texts(texts: list[str]) -> None:
     import polars as pl
 
-    from workers.ingest import cells
+    from workers.ingest import cells, names
 
     column = pl.Series("text", texts, pl.String)
     assert hashing.named(column).to_list() == [cells.name(text) for text in texts]
     plain = [unicodedata.normalize("NFC", " ".join(text.split())) for text in texts]
     assert hashing.of_texts(column).hexadecimal.to_pylist() == [digest(text.encode()) for text in plain]
-    pairs = hashing.of_pairs(column, column.reverse())
-    encoded = [text.encode() for text in texts]
-    wanted = [len(a).to_bytes(8, "little") + a + b for a, b in zip(encoded, encoded[::-1], strict=True)]
-    assert pairs.hexadecimal.to_pylist() == [digest(pair) for pair in wanted]
-    assert pairs.short.tolist() == [hashing.short(hashlib.blake2b(pair, digest_size=16).digest()) for pair in wanted]
+    numbers = names.Names()
+    codes = numbers.codes(column)
+    assert [numbers.at([code])[0] if code >= 0 else "" for code in codes.tolist()] == [cells.name(one) for one in texts]
+    assert numbers.codes(column.reverse()).tolist() == codes[::-1].tolist()
 
 
 def test_no_usual_character_is_hashed_as_another_one() -> None:

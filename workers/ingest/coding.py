@@ -29,8 +29,12 @@ class Coding:
     @property
     def names(self) -> list[str]:
         """The texts, by their numbers."""
-        numbers = pl.Series(np.arange(self._count, dtype=np.uint32))
-        return numbers.cat.to(self._type).cast(pl.String).to_list()
+        return self.texts(0).to_list()
+
+    def texts(self, first: int) -> pl.Series:
+        """The texts from this number on."""
+        numbers = pl.Series(np.arange(first, self._count, dtype=np.uint32), dtype=pl.UInt32)
+        return numbers.cat.to(self._type).cast(pl.String)
 
     def __len__(self) -> int:
         return self._count

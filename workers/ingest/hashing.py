@@ -69,12 +69,19 @@ def of_texts(texts: pl.Series, among: npt.NDArray[Any] | None = None) -> Digests
     return of_contents(contents)
 
 
-def of_pairs(users: pl.Series, items: pl.Series) -> Digests:
-    """Digests of interactions; of ("ab", "c") and ("a", "bc") they differ."""
-    sizes = users.str.len_bytes()
-    prefixes = [size.to_bytes(8, "little") for size in range(int(sizes.to_numpy().max(initial=0)) + 1)]
-    known = pl.Series(prefixes, dtype=pl.Binary)
-    return of_contents((known.gather(sizes) + users.cast(pl.Binary) + items.cast(pl.Binary)).to_list())
+def of_names(names: pl.Series, role: str) -> npt.NDArray[np.uint64]:
+    """Digests of users or items, which differ where the roles do: 64 bits of BLAKE2b each."""
+    digest = partial(hashlib.blake2b, digest_size=8, person=role.encode())
+    contents = names.cast(pl.Binary).to_list()
+    return np.frombuffer(b"".join(map(_digest, map(digest, contents))), "<u8").astype(np.uint64)
+
+
+def of_pairs(users: Hashes, items: Hashes) -> Hashes:
+    """Hashes of interactions from the digests of their user and item: the sum of both, mixed by splitmix64.
+
+    Two pairs are the same by chance as rarely as any 64 bits: of 20 million once in 90,000 files.
+    """
+    return _mixed(users + items)
 
 
 def of_contents(contents: Iterable[bytes]) -> Digests:
@@ -102,12 +109,14 @@ def short(digest: bytes) -> int:
 
 def uniform(hashes: Hashes, seed: int) -> npt.NDArray[np.float64]:
     """A number in [0, 1) per hash, independent of the hashes' order and different for each seed (splitmix64)."""
-    with np.errstate(over="ignore"):
-        mixed = hashes + np.uint64((seed * _GOLDEN + _GOLDEN) & _MASK)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed = mixed ^ (mixed >> np.uint64(31))
+    mixed = _mixed(hashes + np.uint64((seed * _GOLDEN + _GOLDEN) & _MASK))
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mixed(hashes: Hashes) -> Hashes:
+    mixed = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _text(column: pa.LargeStringArray) -> memoryview:
@@ -133,3 +142,29 @@ class ContentHash:
     def hexdigest(self) -> str:
         """64 hexadecimal digits."""
         return self._digest.hexdigest()
+
+
+class ColumnsHash:
+    """The hash of a version of interactions: of each column by itself, so that whole columns are hashed at once.
+
+    Users and items count as their numbers in order of appearance, and those names in that order.
+    """
+
+    def __init__(self) -> None:
+        self._digests: dict[str, Any] = {}
+
+    def add(self, column: str, values: npt.NDArray[Any]) -> None:
+        """The next values of a column, each with as many bytes as the others."""
+        little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
+        self._digests.setdefault(column, hashlib.sha256()).update(little.data)
+
+    def add_names(self, column: str, names: pl.Series) -> None:
+        """All names of a column of numbers."""
+        self.add(f"{column}.lengths", names.str.len_bytes().to_numpy().astype(np.uint32))
+        digest = self._digests.setdefault(f"{column}.names", hashlib.sha256())
+        digest.update(_text(names.to_arrow().cast(pa.large_string())))
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits."""
+        named = sorted(self._digests.items())
+        return hashlib.sha256("".join(f"{name}:{one.hexdigest()};" for name, one in named).encode()).hexdigest()

@@ -1,44 +1,73 @@
 """What all interactions together tell: users and items seen once, and times that are the same or lie ahead."""
 
 import datetime as dt
+from typing import NamedTuple
 
 import numpy as np
 
 from workers.ingest.context import Import
+from workers.ingest.issues import Severity
+from workers.ingest.names import Names
+from workers.ingest.pairs import Mask, Pairs
 from workers.ingest.splits import Ints
 
 # A clock may be ahead of ours, or of another zone.
 _AHEAD_S = 86_400
+_EXAMPLES = 5
 
 
-def look(
-    ctx: Import,
-    users: tuple[list[str], Ints],
-    items: tuple[list[str], Ints],
-    times: Ints | None,
-    lines: Ints,
-    now: float,
-) -> None:
-    """Find what is odd. Of users and items the names with their codes, and the code of each row, as lines and times."""
-    for code, (names, codes) in {"user_once": users, "item_once": items}.items():
-        once = np.flatnonzero(np.bincount(codes, minlength=len(names)) == 1)
-        if len(once):
-            _tell(ctx, code, np.flatnonzero(np.isin(codes, once)), lines, names, codes)
-    if times is None:
-        return
-    ahead = np.flatnonzero(times > now + _AHEAD_S)
-    for row in ahead[:5].tolist():
-        moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=int(times[row]))
-        ctx.issues.add("timestamp_future", "warning", line=int(lines[row]), value=moment.isoformat(), count=0)
-    ctx.findings.extend(ahead, "timestamp_future")
-    if len(ahead):
-        ctx.issues.add("timestamp_future", "warning", count=len(ahead))
-    if len(times) > 1 and times.min() == times.max():
-        ctx.issues.add("timestamp_constant", "warning", line=int(lines[0]), value=str(int(times[0])))
+class Seen(NamedTuple):
+    """How often each user and item (by number) comes, and the first and the last time, if there are times."""
+
+    users: Ints
+    items: Ints
+    times: tuple[int, int] | None
 
 
-def _tell(ctx: Import, code: str, rows: Ints, lines: Ints, names: list[str], codes: Ints) -> None:
-    for row in rows[:5].tolist():
-        ctx.issues.add(code, "info", line=int(lines[row]), value=names[int(codes[row])], count=0)
-    ctx.issues.add(code, "info", count=len(rows))
-    ctx.findings.extend(rows, code)
+def count(pairs: Pairs, keep: Mask) -> Seen:
+    """Count the rows that stay."""
+    users, items = np.zeros(len(pairs.users), np.int64), np.zeros(len(pairs.items), np.int64)
+    lows, highs = [], []
+    for block in pairs.blocks(keep):
+        for counts, codes in ((users, block.users), (items, block.items)):
+            counts += np.bincount(codes, minlength=len(counts))
+        if "timestamp" in block.values and len(block.rows):
+            lows.append(int(block.values["timestamp"].min()))
+            highs.append(int(block.values["timestamp"].max()))
+    return Seen(users, items, (min(lows), max(highs)) if lows else None)
+
+
+def look(ctx: Import, pairs: Pairs, keep: Mask, seen: Seen, now: float) -> None:
+    """Tell what is odd among the rows that stay."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    counted: dict[str, int] = {}
+    for block in pairs.blocks(keep):
+        marked = {"user_once": seen.users[block.users] == 1, "item_once": seen.items[block.items] == 1}
+        if seen.times and seen.times[1] > now + _AHEAD_S:
+            marked["timestamp_future"] = block.values["timestamp"] > now + _AHEAD_S
+        shown = {"user_once": (pairs.users, block.users), "item_once": (pairs.items, block.items)}
+        for code, mask in marked.items():
+            rows = np.flatnonzero(mask)
+            counted[code] = counted.get(code, 0) + len(rows)
+            ctx.findings.extend(rows + block.first, code)
+            examples = found.setdefault(code, [])
+            for row in rows[: _EXAMPLES - len(examples)].tolist():
+                value = _named(*shown[code], row) if code in shown else _moment(int(block.values["timestamp"][row]))
+                examples.append((int(pairs.lines[int(block.rows[row])]), value))
+    for code, examples in found.items():
+        severity: Severity = "warning" if code == "timestamp_future" else "info"
+        for line, value in examples:
+            ctx.issues.add(code, severity, line=line, value=value, count=0)
+        if counted[code]:
+            ctx.issues.add(code, severity, count=counted[code])
+    if seen.times and seen.times[0] == seen.times[1] and int(keep.sum()) > 1:
+        line = int(pairs.lines[int(np.argmax(keep))])
+        ctx.issues.add("timestamp_constant", "warning", line=line, value=str(seen.times[0]))
+
+
+def _named(names: Names, codes: Ints, row: int) -> str:
+    return names.at([int(codes[row])])[0]
+
+
+def _moment(seconds: int) -> str:
+    return (dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)).isoformat()

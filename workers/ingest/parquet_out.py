@@ -54,7 +54,6 @@ def interaction_schema(*, rating: bool, timestamp: bool) -> pa.Schema:
         [
             ("row", pa.int64()),
             ("split", pa.string()),
-            ("hash", pa.string()),
             ("user", pa.string()),
             ("item", pa.string()),
         ]
@@ -85,7 +84,8 @@ class GroupWriter:
         self._schema = schema
         # Encoded images do not compress; a page per few of them lets one be read without its whole row group.
         packing: Any = {_path(field): "none" if field.type == pa.binary() else "zstd" for field in schema}
-        repeated = ("split", "label", "labels", "user", "item", "format", "group")
+        # Most users of a group of rows are different.
+        repeated = ("split", "label", "labels", "item", "format", "group")
         dictionary: Any = [_path(field) for field in schema if field.name in repeated]
         if "values" in schema.names:
             # Cells of a table repeat, and compress.

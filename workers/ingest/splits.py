@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import SPLITS
+from workers.ingest import sorting
 from workers.ingest.hashing import Hashes, uniform
 
 TRAIN: Final = 0
@@ -26,6 +27,7 @@ UNDECIDED: Final = -1
 CODES: Final = {name: code for code, name in enumerate(SPLITS)}
 Codes = npt.NDArray[np.int8]
 Ints = npt.NDArray[np.signedinteger[Any]]
+Floats = npt.NDArray[np.float64]
 
 
 class Members(NamedTuple):
@@ -135,11 +137,13 @@ def _spread(codes: Codes, share: npt.NDArray[np.float64], groups: list[list[int]
             held[code].append(moved)
 
 
-def by_user(users: Ints, order: Ints | npt.NDArray[np.float64], parts: tuple[int, ...]) -> Codes:
+def by_user(users: Ints, order: Ints | Floats, parts: tuple[int, ...]) -> Codes:
     """The split of each interaction: per user in `order`, the last tenth is of parts[0], that before it of parts[1]."""
-    rows = np.lexsort((order, users))
+    # Floats that are not negative are in the order of the bits that they are made of.
+    rows = sorting.order(users, order.view(np.int64))
     sorted_users = users[rows]
-    _, starts, counts = np.unique(sorted_users, return_index=True, return_counts=True)
+    starts = np.flatnonzero(np.append(True, sorted_users[1:] != sorted_users[:-1])[: len(users)])
+    counts = np.diff(np.append(starts, len(users)))
     totals = np.repeat(counts, counts)
     from_end = totals - (np.arange(len(users)) - np.repeat(starts, counts))
     tenth = np.where(totals >= MIN_ITEMS, np.maximum(1, np.rint(totals / 10)), 0).astype(np.int64)
@@ -159,21 +163,16 @@ def added_interactions(users: Ints, hashes: Hashes, times: Ints | None, given: C
     return codes
 
 
-def interactions(
-    users: Ints, hashes: Hashes | None, times: Ints | None, given: Codes | None, seed: int
-) -> tuple[Codes, str]:
-    """The split of each interaction and by what it was decided: "file", "time" or "hash".
+def held_out(given: Codes | None) -> tuple[int, ...]:
+    """The splits that are carved out of interactions, the last of each user first. Raises JobError."""
+    return (TEST, VALIDATION) if given is None else tuple(reversed(missing(given)))
 
-    `hashes` may be None where there are times and no given splits.
-    """
-    if given is None and times is not None:
-        return by_user(users, times, (TEST, VALIDATION)), "time"
-    if hashes is None:
-        raise ValueError("hashes are needed where not time alone decides")
+
+def interactions(users: Ints, order: Ints | Floats, given: Codes | None, parts: tuple[int, ...]) -> Codes:
+    """The splits of all interactions of some users: `parts` (see `held_out`) are carved out of what trains."""
     if given is None:
-        return by_user(users, uniform(hashes, seed), (TEST, VALIDATION)), "hash"
+        return by_user(users, order, parts)
     codes = given.copy()
-    if lacking := tuple(reversed(missing(given))):
-        train = np.flatnonzero(given == TRAIN)
-        codes[train] = by_user(users[train], uniform(hashes[train], seed), lacking)
-    return codes, "file"
+    train = given == TRAIN
+    codes[train] = by_user(users[train], order[train], parts)
+    return codes

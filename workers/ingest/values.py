@@ -18,11 +18,19 @@ def ratings(column: pl.Series) -> pl.Series:
 
 def times(column: pl.Series) -> pl.Series:
     """int64: `cells.timestamp` of each cell, seconds since the epoch; null where it has none."""
-    seconds = pl.when(column.str.contains(_SECONDS)).then(column.cast(pl.Int64, strict=False))
+    known = pl.select(pl.when(column.str.contains(_SECONDS)).then(column.cast(pl.Int64, strict=False))).to_series()
+    for read in (_moments, _others):
+        if (missing := known.is_null().arg_true()).len():
+            known = known.scatter(missing, read(column.gather(missing)))
+    return known
+
+
+def _moments(column: pl.Series) -> pl.Series:
     written = column.str.slice(0, 10) + " " + column.str.slice(11, 8)
-    moment = written.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False).dt.epoch("s")
-    known = pl.select(seconds.when(column.str.contains(_MOMENT)).then(moment)).to_series()
-    if not (missing := known.is_null().arg_true()).len():
-        return known
-    places, found = each(column.gather(missing), cells.timestamp)
-    return known.scatter(missing, pl.Series(found, dtype=pl.Int64).gather(places))
+    moments = written.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False).dt.epoch("s")
+    return pl.select(pl.when(column.str.contains(_MOMENT)).then(moments)).to_series()
+
+
+def _others(column: pl.Series) -> pl.Series:
+    places, found = each(column, cells.timestamp)
+    return pl.Series(found, dtype=pl.Int64).gather(places)

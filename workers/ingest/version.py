@@ -12,12 +12,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.contracts.job import SPLITS
-from workers.ingest import label_sets
+from workers.ingest import hashing, label_sets
 from workers.ingest.hashing import Hashes
 from workers.ingest.label_sets import LabelSet
 from workers.ingest.splits import Codes, Ints
@@ -42,7 +43,11 @@ class Version(AbstractContextManager["Version"]):
 
     @cached_property
     def hashes(self) -> Hashes:
-        """uint64 of each row's item."""
+        """uint64 of each row's item; of interactions of user and item."""
+        if "hash" not in self.schema.names:
+            coded = ((role, *self.coded(role)) for role in ("user", "item"))
+            digests = (hashing.of_names(pl.Series(names, dtype=pl.String), role)[codes] for role, names, codes in coded)
+            return hashing.of_pairs(*digests)
         return np.concatenate([_short(group["hash"]) for group in self.groups(["hash"])] or [np.empty(0, np.uint64)])
 
     @cached_property

@@ -7,8 +7,7 @@ The others are accepted rows too, but merged: rows + rejected + profile["merged"
 
 import datetime as dt
 import time as clock
-from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -19,72 +18,17 @@ import pyarrow as pa
 from workers.contracts.errors import JobError
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
-from workers.ingest import columns, finish, hashing, interaction_doctor, reading, splits, values
-from workers.ingest.coding import Coding, LineNumbers
-from workers.ingest.context import Import
+from workers.ingest import cells, columns, finish, interaction_doctor, names, reading, splits, values
+from workers.ingest.ahead import ahead
+from workers.ingest.context import READ_SHARE, Import
+from workers.ingest.hashing import ColumnsHash
 from workers.ingest.items import MIN_ROWS, no_rows
-from workers.ingest.parquet_out import GroupWriter, cells_at, column_types, interaction_schema
+from workers.ingest.names import Names
+from workers.ingest.pairs import Mask, Pairs
+from workers.ingest.parquet_out import GroupWriter, column_types, interaction_schema
 from workers.ingest.records import Problem, Table
 from workers.ingest.splits import Codes, Ints
 from workers.ingest.statistics import doubling_histogram, summary
-
-_MAX_ID_CHARS = 1000
-Mask = finish.Mask
-
-
-class _Kept:
-    """What stays in memory per accepted row, 8 to 25 bytes, and each different user and item once."""
-
-    def __init__(self, mapping: dict[str, str]) -> None:
-        self.users, self.items = Coding(), Coding()
-        self.lines = LineNumbers()
-        self._user_codes = array("i")
-        self._item_codes = array("i")
-        self._times = array("q")
-        self._given = array("b")
-        self._hashes = array("Q")
-        # Only where time alone decides the splits, nothing else is asked for.
-        self._needs_hashes = "timestamp" not in mapping or "split" in mapping
-
-    def __len__(self) -> int:
-        return len(self._user_codes)
-
-    def extend(self, rows: pl.DataFrame, hashes: hashing.Hashes) -> None:
-        self._user_codes.frombytes(self.users.codes(rows["user"]).tobytes())
-        self._item_codes.frombytes(self.items.codes(rows["item"]).tobytes())
-        for name, kept in (("timestamp", self._times), ("split", self._given)):
-            if name in rows.columns:
-                kept.frombytes(rows[name].to_numpy().tobytes())
-        if self._needs_hashes:
-            self._hashes.frombytes(hashes.tobytes())
-        self.lines.extend(rows[reading.LINE].to_numpy())
-
-    @property
-    def user_codes(self) -> Ints:
-        return np.frombuffer(self._user_codes, np.int32)
-
-    @property
-    def item_codes(self) -> Ints:
-        return np.frombuffer(self._item_codes, np.int32)
-
-    @property
-    def hashes(self) -> hashing.Hashes | None:
-        return np.frombuffer(self._hashes, np.uint64) if self._needs_hashes else None
-
-    @property
-    def times(self) -> Ints | None:
-        return np.frombuffer(self._times, np.int64) if self._times else None
-
-    @property
-    def given(self) -> Codes | None:
-        return np.frombuffer(self._given, np.int8) if self._given else None
-
-    def settle(self, seed: int) -> None:
-        """Give rows that were added to an earlier version's their splits; those rows keep the ones they have."""
-        given, hashes = self.given, self.hashes
-        if given is not None and hashes is not None and (given == splits.UNDECIDED).any():
-            settled = splits.added_interactions(self.user_codes, hashes, self.times, given, seed)
-            self._given = array("b", settled.tobytes())
 
 
 def run(ctx: Import, table: Table) -> IngestResult:
@@ -93,29 +37,24 @@ def run(ctx: Import, table: Table) -> IngestResult:
     table.narrow(list(mapping.values()))
     ctx.open_rejects(table.columns)
     schema = interaction_schema(rating="rating" in mapping, timestamp="timestamp" in mapping)
-    kept = _Kept(mapping)
-    _read(ctx, table, mapping, kept, schema)
-    if not len(kept):
+    pairs = Pairs(mapping, ctx.staging)
+    for rows in reading.accepted(ctx, table, partial(_parse, mapping, pairs)):
+        pairs.extend(rows)
+    if not len(pairs):
         raise no_rows(ctx)
-    kept.settle(ctx.spec.seed)
-    keep = _merge(ctx, kept)
-    if int(keep.sum()) < MIN_ROWS or len(kept.users) < 2 or len(kept.items) < 2:
-        evidence = f"{int(keep.sum())} interactions of {len(kept.users)} users with {len(kept.items)} items."
+    pairs.settle(ctx.spec.seed)
+    keep = pairs.last()
+    _tell_merged(ctx, pairs, keep)
+    seen = interaction_doctor.count(pairs, keep)
+    users, items = (int((counts > 0).sum()) for counts in (seen.users, seen.items))
+    if int(keep.sum()) < MIN_ROWS or users < 2 or items < 2:
+        evidence = f"{int(keep.sum())} interactions of {users} users with {items} items."
         raise JobError("too_few_rows", "There are too few interactions, users or items.", evidence=evidence)
-    times = None if kept.times is None else kept.times[keep]
-    given = None if kept.given is None else kept.given[keep]
-    hashes = None if kept.hashes is None else kept.hashes[keep]
-    interaction_doctor.look(
-        ctx,
-        (kept.users.names, kept.user_codes[keep]),
-        (kept.items.names, kept.item_codes[keep]),
-        times,
-        kept.lines[np.flatnonzero(keep)],
-        clock.time(),
-    )
-    codes, by = splits.interactions(kept.user_codes[keep], hashes, times, given, ctx.spec.seed)
-    written = finish.write(ctx, schema, codes, keep=keep)
-    carved = [] if given is None else [SPLITS[code] for code in splits.missing(given)]
+    interaction_doctor.look(ctx, pairs, keep, seen, clock.time())
+    codes, by = pairs.decide(keep, ctx.spec.seed)
+    written = _write(ctx, schema, pairs, keep, codes)
+    given = pairs.given
+    carved = [] if given is None else [SPLITS[code] for code in splits.missing(given[keep])]
     return finish.result(
         ctx,
         written,
@@ -124,29 +63,19 @@ def run(ctx: Import, table: Table) -> IngestResult:
         profile={
             "format": table.format,
             **table.facts,
-            "rows_in_file": len(kept) + ctx.rejected,
-            "merged": len(kept) - written.rows,
+            "rows_in_file": len(pairs) + ctx.rejected,
+            "merged": len(pairs) - written.rows,
             "split": {"by": by, "carved": carved},
-            **_profile(kept, keep),
+            **_profile(pairs, seen),
         },
     )
 
 
-def _read(ctx: Import, table: Table, mapping: dict[str, str], kept: _Kept, schema: pa.Schema) -> None:
-    staged_schema = pa.schema([field for field in schema if field.name not in ("row", "split")])
-    with GroupWriter(ctx.staged, staged_schema, packed=False) as staged:
-        for rows in reading.accepted(ctx, table, partial(_parse, mapping)):
-            digests = hashing.of_pairs(rows["user"], rows["item"])
-            kept.extend(rows, digests.short)
-            staged.add_table(rows.to_arrow().append_column("hash", digests.hexadecimal))
-
-
-def _parse(mapping: dict[str, str], rows: pl.DataFrame, faults: reading.Faults) -> pl.DataFrame:
-    """The values of rows. A mapped column must be filled in every row."""
+def _parse(mapping: dict[str, str], pairs: Pairs, rows: pl.DataFrame, faults: reading.Faults) -> pl.DataFrame:
+    """The values of rows, users and items as numbers. A mapped column must be filled in every row."""
     parsed: dict[str, pl.Series] = {}
-    for role in ("user", "item"):
-        parsed[role] = hashing.named(rows[mapping[role]])
-        _check_name(role, mapping[role], parsed[role], faults)
+    for role, known in (("user", pairs.users), ("item", pairs.items)):
+        parsed[role] = _numbered(role, rows[mapping[role]], known, faults)
     for role, code, read, message in _VALUES:
         if role in mapping:
             column = rows[mapping[role]]
@@ -155,11 +84,14 @@ def _parse(mapping: dict[str, str], rows: pl.DataFrame, faults: reading.Faults) 
     return pl.DataFrame({**parsed, **reading.given_split(mapping, rows, faults)})
 
 
-def _check_name(role: str, column: str, names: pl.Series, faults: reading.Faults) -> None:
-    missing = Problem({"user": "user_missing", "item": "item_missing"}[role], f"The {role} is empty.", column)
-    faults.add(names == "", lambda _: missing)
-    too_long = Problem("text_too_long", f"The {role} has more than {_MAX_ID_CHARS} characters.", column)
-    faults.add(names.str.len_chars() > _MAX_ID_CHARS, lambda row: too_long._replace(value=names[row]))
+def _numbered(role: str, column: pl.Series, known: Names, faults: reading.Faults) -> pl.Series:
+    numbers = known.codes(column)
+    missing = Problem({"user": "user_missing", "item": "item_missing"}[role], f"The {role} is empty.", column.name)
+    faults.add(numbers == names.EMPTY, lambda _: missing)
+    message = f"The {role} has more than {names.MAX_CHARS} characters."
+    too_long = Problem("text_too_long", message, column.name)
+    faults.add(numbers == names.TOO_LONG, lambda row: too_long._replace(value=cells.name(column[row])))
+    return pl.Series(numbers)
 
 
 def _unreadable(code: str, message: str, column: pl.Series, row: int) -> Problem:
@@ -172,43 +104,94 @@ _VALUES: tuple[tuple[str, str, Callable[[pl.Series], pl.Series], str], ...] = (
 )
 
 
-def _merge(ctx: Import, kept: _Kept) -> Mask:
-    """Which rows stay, one per user and item; the others are told as an issue."""
-    count = len(kept)
-    pairs = kept.user_codes.astype(np.int64) * len(kept.items) + kept.item_codes
-    # The sort is stable, so that lines decide last. Of several splits train wins, so it has to come last.
-    keys = (kept.times, None if kept.given is None else -kept.given, pairs)
-    order = np.lexsort([key for key in keys if key is not None])
-    last = np.append(pairs[order][1:] != pairs[order][:-1], True)
-    keep = np.zeros(count, np.bool_)
-    keep[order[last]] = True
+def _tell_merged(ctx: Import, pairs: Pairs, keep: Mask) -> None:
+    """Rows that give way to another one of the same user and item are told as an issue."""
     merged = np.flatnonzero(~keep)
-    if len(merged):
-        examples = merged[: ctx.limits.max_examples_per_issue].tolist()
-        users, items = (cells_at(ctx.staged, column, set(examples)) for column in ("user", "item"))
-        for row in examples:
-            value = f"{users[row]}, {items[row]}"
-            ctx.issues.add("interaction_repeated", "info", line=int(kept.lines[row]), value=value, count=0)
-        ctx.issues.add("interaction_repeated", "info", count=len(merged))
-    return keep
+    if not len(merged):
+        return
+    examples = merged[: ctx.limits.max_examples_per_issue].tolist()
+    users, items = (
+        pairs.users.at(pairs.user_codes[examples].tolist()),
+        pairs.items.at(pairs.item_codes[examples].tolist()),
+    )
+    for row, user, item in zip(examples, users, items, strict=True):
+        value = f"{user}, {item}"
+        ctx.issues.add("interaction_repeated", "info", line=int(pairs.lines[row]), value=value, count=0)
+    ctx.issues.add("interaction_repeated", "info", count=len(merged))
 
 
-def _profile(kept: _Kept, keep: Mask) -> dict[str, Any]:
-    users = np.bincount(kept.user_codes[keep], minlength=len(kept.users))
-    items = np.bincount(kept.item_codes[keep], minlength=len(kept.items))
-    names = kept.items.names
+def _write(ctx: Import, schema: pa.Schema, pairs: Pairs, keep: Mask, codes: Codes) -> finish.Written:
+    content = ColumnsHash()
+    with GroupWriter(ctx.data, schema) as writer:
+        for group, fraction in ahead(_complete(pairs, keep, codes, content)):
+            writer.add_group(group)
+            ctx.progress.report(READ_SHARE + (1 - READ_SHARE) * fraction, "Writing rows")
+    counts = np.bincount(codes, minlength=len(SPLITS))
+    return finish.Written(len(codes), dict(zip(SPLITS, counts.tolist(), strict=True)), content.hexdigest())
+
+
+def _complete(pairs: Pairs, keep: Mask, codes: Codes, content: ColumnsHash) -> Iterator[tuple[pa.Table, float]]:
+    """The rows that stay, group by group, and which share of all rows that makes so far. All is hashed on the way."""
+    texts = {"user": pairs.users.texts(), "item": pairs.items.texts()}
+    arrays = {role: text.to_arrow() for role, text in texts.items()}
+    places = {role: _Appearance(len(text)) for role, text in texts.items()}
+    for block in pairs.blocks(keep):
+        rows = slice(block.first, block.first + len(block.rows))
+        table = {
+            "row": pa.array(np.arange(rows.start, rows.stop)),
+            "split": pa.array(SPLITS).take(pa.array(codes[rows])),
+        }
+        content.add("split", codes[rows])
+        for role, numbers in (("user", block.users), ("item", block.items)):
+            table[role] = arrays[role].take(pa.array(numbers))
+            content.add(role, places[role].of(numbers))
+        for name, numbers in block.values.items():
+            table[name] = pa.array(numbers)
+            content.add(name, numbers)
+        yield pa.table(table), (int(block.rows[-1]) + 1) / len(pairs) if len(block.rows) else 0.0
+    for role, text in texts.items():
+        content.add_names(role, text.gather(places[role].numbers()))
+
+
+class _Appearance:
+    """Numbers by another count: in the order in which they appear."""
+
+    def __init__(self, count: int) -> None:
+        self._places = np.full(count, -1, np.int32)
+        self._numbers: list[Ints] = []
+        self._count = 0
+
+    def of(self, numbers: Ints) -> Ints:
+        """int32: the place of each number."""
+        new = numbers[self._places[numbers] < 0]
+        if len(new):
+            found = pl.Series(new).unique(maintain_order=True).to_numpy()
+            self._places[found] = np.arange(self._count, self._count + len(found))
+            self._numbers.append(found)
+            self._count += len(found)
+        return self._places[numbers]
+
+    def numbers(self) -> Ints:
+        """All of them, in that order."""
+        return np.concatenate(self._numbers)
+
+
+def _profile(pairs: Pairs, seen: interaction_doctor.Seen) -> dict[str, Any]:
+    users, items = seen.users[seen.users > 0], seen.items[seen.items > 0]
+    popular = np.argsort(-seen.items, kind="stable")[:10]
+    popular = popular[seen.items[popular] > 0].tolist()
     # Ties by name, so that the profile does not depend on the order of equal items.
-    popular = sorted(np.argsort(-items, kind="stable")[:10].tolist(), key=lambda code: (-items[code], names[code]))
+    named = sorted(zip((-seen.items[popular]).tolist(), pairs.items.at(popular), strict=True))
     profile: dict[str, Any] = {
         "users": len(users),
         "items": len(items),
-        "density": float(keep.sum() / (len(users) * len(items))),
+        "density": float(users.sum() / (len(users) * len(items))),
         "per_user": {**summary(users), "doubling": doubling_histogram(users)},
         "per_item": {**summary(items), "doubling": doubling_histogram(items)},
-        "popular": [{"item": names[code], "count": int(items[code])} for code in popular],
+        "popular": [{"item": name, "count": -count} for count, name in named],
     }
-    if kept.times is not None:
-        first, last = int(kept.times.min()), int(kept.times.max())
+    if seen.times is not None:
+        first, last = seen.times
         profile["dates"] = {"from": _iso(first), "to": _iso(last)}
     return profile
 

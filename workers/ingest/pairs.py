@@ -1,0 +1,161 @@
+"""What is kept of the rows of a recommendation dataset: 8 bytes each in memory, the rest on disk."""
+
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workers.ingest import hashing, reading, sorting, splits
+from workers.ingest.coding import LineNumbers
+from workers.ingest.names import Names
+from workers.ingest.spill import Spill
+from workers.ingest.splits import Codes, Ints
+
+Mask = npt.NDArray[np.bool_]
+# Rows that are read in one go, and about how many are sorted in one go.
+BLOCK: Final = 65_536
+_SORTED: Final = 1 << 20
+# The dtypes of what is on disk.
+_VALUES: Final[dict[str, type[np.number[Any]]]] = {"rating": np.float32, "timestamp": np.int64}
+
+
+class Block(NamedTuple):
+    """Consecutive rows that stay: `first` is the number of the first in the version, `rows` those of all in the file.
+
+    `values`: rating and timestamp, what of both there is.
+    """
+
+    first: int
+    rows: Ints
+    users: Ints
+    items: Ints
+    values: dict[str, npt.NDArray[Any]]
+
+
+class Pairs:
+    """User, item, rating, time, given split and line of each accepted row, in order."""
+
+    def __init__(self, mapping: dict[str, str], folder: Path) -> None:
+        self.users, self.items = Names(), Names()
+        self.lines = LineNumbers()
+        self._user_codes = array("i")
+        self._item_codes = array("i")
+        self._given = array("b")
+        self._spilt = {name: Spill(folder / name, dtype) for name, dtype in _VALUES.items() if name in mapping}
+
+    def __len__(self) -> int:
+        return len(self._user_codes)
+
+    def extend(self, rows: pl.DataFrame) -> None:
+        """Accepted rows: users and items as numbers of their names."""
+        self._user_codes.frombytes(rows["user"].to_numpy().tobytes())
+        self._item_codes.frombytes(rows["item"].to_numpy().tobytes())
+        for name, spill in self._spilt.items():
+            spill.extend(rows[name].to_numpy())
+        if "split" in rows.columns:
+            self._given.frombytes(rows["split"].to_numpy().tobytes())
+        self.lines.extend(rows[reading.LINE].to_numpy())
+
+    @property
+    def user_codes(self) -> Ints:
+        """int32, one per row."""
+        return np.frombuffer(self._user_codes, np.int32)
+
+    @property
+    def item_codes(self) -> Ints:
+        """int32, one per row."""
+        return np.frombuffer(self._item_codes, np.int32)
+
+    @property
+    def times(self) -> Spill | None:
+        """Seconds since the epoch, or None if the file has none."""
+        return self._spilt.get("timestamp")
+
+    @property
+    def given(self) -> Codes | None:
+        """The split that the file gives each row, or None if it gives none."""
+        return np.frombuffer(self._given, np.int8) if self._given else None
+
+    def hashes(self) -> Callable[[Ints], hashing.Hashes]:
+        """What gives the hashes of rows."""
+        users, items = hashing.of_names(self.users.texts(), "user"), hashing.of_names(self.items.texts(), "item")
+        return lambda rows: hashing.of_pairs(users[self.user_codes[rows]], items[self.item_codes[rows]])
+
+    def _chances(self, seed: int) -> Callable[[Ints], splits.Floats]:
+        hashes = self.hashes()
+        return lambda rows: hashing.uniform(hashes(rows), seed)
+
+    def settle(self, seed: int) -> None:
+        """Give rows that were added to an earlier version's their splits; those rows keep the ones they have."""
+        given = self.given
+        if given is not None and (given == splits.UNDECIDED).any():
+            rows = np.arange(len(self))
+            times = None if self.times is None else self.times.read(0, len(self))
+            settled = splits.added_interactions(self.user_codes, self.hashes()(rows), times, given, seed)
+            self._given = array("b", settled.tobytes())
+
+    def by_user(self, among: Mask | None = None) -> Iterator[Ints]:
+        """All rows, or those among them, in parts that can be sorted: a user's are together, and ascend."""
+        codes = self.user_codes
+        counts = sum(np.bincount(codes[start : start + BLOCK], minlength=len(self.users)) for start in self._starts())
+        parts = np.cumsum(counts) // _SORTED
+        for part in np.unique(parts).tolist():
+            low, high = np.searchsorted(parts, [part, part + 1]).tolist()
+            mine = (codes >= low) & (codes < high)
+            yield np.flatnonzero(mine if among is None else mine & among)
+
+    def last(self) -> Mask:
+        """Which rows stay: of each user and item the last by time, then by line; one that trains before all others."""
+        keep = np.ones(len(self), np.bool_)
+        for rows in self.by_user():
+            users, items = self.user_codes[rows], self.item_codes[rows]
+            order = sorting.order(users, items)
+            same = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
+            # All of each pair that comes again, which are few as a rule.
+            repeated = np.sort(order[np.append(same, False) | np.append(False, same)])
+            if len(repeated):
+                self._keep_last(rows[repeated], keep)
+        return keep
+
+    def _keep_last(self, rows: Ints, keep: Mask) -> None:
+        users, items = self.user_codes[rows], self.item_codes[rows]
+        keys = [users, items]
+        if self.given is not None:
+            # Train comes last.
+            keys.append(-self.given[rows])
+        if self.times is not None:
+            keys.append(self.times.at(rows))
+        order = sorting.order(*keys)
+        users, items = users[order], items[order]
+        keep[rows[order[:-1]]] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
+
+    def decide(self, keep: Mask, seed: int) -> tuple[Codes, str]:
+        """int8, of the rows that stay: their splits; and by what they were decided: "file", "time" or "hash"."""
+        given = self.given
+        by = "file" if given is not None else "hash" if self.times is None else "time"
+        parts = splits.held_out(None if given is None else given[keep])
+        order_of = self._chances(seed) if self.times is None or given is not None else self.times.at
+        codes = np.zeros(len(self), np.int8)
+        for rows in self.by_user(keep):
+            order = order_of(rows)
+            mine = None if given is None else given[rows]
+            codes[rows] = splits.interactions(self.user_codes[rows], order, mine, parts)
+        return codes[keep], by
+
+    def _starts(self) -> range:
+        return range(0, len(self), BLOCK)
+
+    def blocks(self, keep: Mask) -> Iterator[Block]:
+        """The rows that stay."""
+        first = 0
+        for start in self._starts():
+            stop = min(start + BLOCK, len(self))
+            here = np.flatnonzero(keep[start:stop])
+            rows = here + start
+            values = {name: spill.read(start, stop)[here] for name, spill in self._spilt.items()}
+            yield Block(first, rows, self.user_codes[rows], self.item_codes[rows], values)
+            first += len(rows)

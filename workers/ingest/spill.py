@@ -1,0 +1,40 @@
+"""A column of numbers on disk, where millions of rows would take too much memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_ROWS = 1 << 20
+
+
+class Spill:
+    """Numbers that are added at the end and read back from anywhere."""
+
+    def __init__(self, path: Path, dtype: type[np.number[Any]]) -> None:
+        self._path = path
+        self._dtype = np.dtype(dtype)
+        self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - open as long as there are more
+        self._rows = 0
+
+    def extend(self, values: npt.NDArray[Any]) -> None:
+        """The next numbers."""
+        self._file.write(np.ascontiguousarray(values, self._dtype).data)
+        self._rows += len(values)
+
+    def read(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Numbers from one row to before another."""
+        count = min(stop, self._rows) - start
+        return np.fromfile(self._path, self._dtype, count, offset=start * self._dtype.itemsize)
+
+    def at(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The numbers of some rows, which ascend."""
+        ends = np.searchsorted(rows, np.arange(0, self._rows + _ROWS, _ROWS))
+        pieces = zip(range(0, self._rows, _ROWS), ends[:-1].tolist(), ends[1:].tolist(), strict=False)
+        found = [self.read(start, start + _ROWS)[rows[low:high] - start] for start, low, high in pieces if low < high]
+        return np.concatenate([np.empty(0, self._dtype), *found])
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        return (self.read(start, start + _ROWS) for start in range(0, self._rows, _ROWS))
