@@ -29,12 +29,12 @@ class Coding:
     @property
     def names(self) -> list[str]:
         """The texts, by their numbers."""
-        return self.texts(0).to_list()
+        return self.texts(np.arange(self._count)).to_list()
 
-    def texts(self, first: int) -> pl.Series:
-        """The texts from this number on."""
-        numbers = pl.Series(np.arange(first, self._count, dtype=np.uint32), dtype=pl.UInt32)
-        return numbers.cat.to(self._type).cast(pl.String)
+    def texts(self, numbers: npt.ArrayLike) -> pl.Series:
+        """The texts of some numbers."""
+        found = pl.Series(np.asarray(numbers).astype(np.uint32))
+        return found.cat.to(self._type).cast(pl.String)
 
     def __len__(self) -> int:
         return self._count

@@ -1,5 +1,6 @@
 """Names of users or items as numbers: each different cell is looked at once, however many rows hold it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -34,12 +35,12 @@ class Names:
 
     def _learn(self) -> None:
         known = len(self)
-        fresh = self._cells.texts(known)
+        fresh = self._cells.texts(np.arange(known, len(self._cells)))
         names = hashing.named(fresh)
         changed = (names != fresh).arg_true().to_numpy()
         written = self._cells.codes(names.gather(changed)) if len(changed) else np.empty(0, np.int32)
         # Names that no cell was written like are names of their own.
-        names = names.append(self._cells.texts(known + len(fresh)))
+        names = names.append(self._cells.texts(np.arange(known + len(fresh), len(self._cells))))
         codes = np.arange(known, len(self._cells), dtype=np.int32)
         codes[changed] = written
         codes[(names == "").to_numpy()] = EMPTY
@@ -48,8 +49,8 @@ class Names:
 
     def texts(self) -> pl.Series:
         """The name, or the cell, of each number."""
-        return self._cells.texts(0)
+        return self._cells.texts(np.arange(len(self)))
 
-    def at(self, codes: list[int]) -> list[str]:
+    def at(self, codes: Sequence[int]) -> list[str]:
         """Some names."""
-        return self.texts().gather(codes).to_list()
+        return self._cells.texts(codes).to_list()

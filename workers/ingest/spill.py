@@ -16,12 +16,12 @@ class Spill:
     def __init__(self, path: Path, dtype: type[np.number[Any]]) -> None:
         self._path = path
         self._dtype = np.dtype(dtype)
-        self._file = open(path, "wb", buffering=0)  # noqa: SIM115 - open as long as there are more
         self._rows = 0
 
     def extend(self, values: npt.NDArray[Any]) -> None:
         """The next numbers."""
-        self._file.write(np.ascontiguousarray(values, self._dtype).data)
+        with open(self._path, "ab") as file:
+            file.write(np.ascontiguousarray(values, self._dtype).data)
         self._rows += len(values)
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
