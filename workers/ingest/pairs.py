@@ -18,7 +18,7 @@ from workers.ingest.splits import Codes, Ints
 Mask = npt.NDArray[np.bool_]
 # Rows that are read in one go, and about how many are sorted in one go.
 BLOCK: Final = 65_536
-_SORTED: Final = 1 << 20
+_SORTED: Final = 1 << 19
 # The dtypes of what is on disk.
 _VALUES: Final[dict[str, type[np.number[Any]]]] = {"rating": np.float32, "timestamp": np.int64}
 
@@ -105,8 +105,13 @@ class Pairs:
         parts = np.cumsum(counts) // _SORTED
         for part in np.unique(parts).tolist():
             low, high = np.searchsorted(parts, [part, part + 1]).tolist()
-            mine = (codes >= low) & (codes < high)
-            yield np.flatnonzero(mine if among is None else mine & among)
+            found = []
+            for start in range(0, len(self), _SORTED):
+                some = codes[start : start + _SORTED]
+                mine = (some >= low) & (some < high)
+                mine &= True if among is None else among[start : start + _SORTED]
+                found.append(np.flatnonzero(mine) + start)
+            yield np.concatenate(found)
 
     def last(self) -> Mask:
         """Which rows stay: of each user and item the last by time, then by line; one that trains before all others."""
