@@ -17,9 +17,9 @@ Bands = npt.NDArray[np.int16]
 # The thumbnail that is hashed, and the one that is kept for comparing.
 _SIDE: Final = 32
 _KEPT_SIDE: Final = 16
-# A large image is looked at where so many points, or twice as many, lie on each of its sides: 4 to 8 in a pixel of the
-# thumbnail.
-_POINTS: Final = 128
+# A large image is looked at in a grid of points, at least so many on each side: 36 or more in a pixel of the thumbnail.
+# With fewer of them, copies of another size are less alike.
+_POINTS: Final = 192
 # In numbers from 0 to 255: what JPEG makes of equal channels, and what noise makes of one colour.
 _ALIKE: Final = 8
 _DETAIL: Final = 256
