@@ -126,8 +126,7 @@ def _write(ctx: Import, schema: pa.Schema, pairs: Pairs, keep: Mask, codes: Code
         for group, fraction in ahead(_complete(pairs, keep, codes, content)):
             writer.add_group(group)
             ctx.progress.report(READ_SHARE + (1 - READ_SHARE) * fraction, "Writing rows")
-    counts = np.bincount(codes, minlength=len(SPLITS))
-    return finish.Written(len(codes), dict(zip(SPLITS, counts.tolist(), strict=True)), content.hexdigest())
+    return finish.Written(len(codes), finish.per_split(codes), content.hexdigest())
 
 
 def _complete(pairs: Pairs, keep: Mask, codes: Codes, content: ColumnsHash) -> Iterator[tuple[pa.Table, float]]:
