@@ -1,6 +1,6 @@
 """The rate of whole imports beside that of a peer which only parses and writes, in turns on one machine.
 
-python benchmarks/ingest/rates.py [--mb 1000] [--images 50000] [--rounds 3] [--cores 2] [KIND …]
+python benchmarks/ingest/rates.py [--mb 800] [--images 50000] [--rounds 3] [--cores 2] [KIND …]
 
 Tables: polars alone parses the same CSV and writes its columns as Parquet, packed the same. Images: a bare
 Pillow loop decodes every file of the same archive. Imports have all checks on but the search for near-duplicates.
@@ -73,7 +73,7 @@ def main() -> None:
     """Make what is missing, compare, print a line of JSON per kind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", default=[*_KINDS])
-    parser.add_argument("--mb", type=float, default=1000)
+    parser.add_argument("--mb", type=float, default=800)
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2)
