@@ -17,6 +17,7 @@ from apps.datasets.forms import NameForm
 from apps.datasets.models import Dataset
 from apps.datasets.trash import KEPT
 from apps.projects.access import project_for
+from workers.contracts.errors import UserError
 
 
 @login_required
@@ -29,7 +30,12 @@ def repair(request: SignedInRequest, dataset_id: str) -> HttpResponse:
         made = actions.repair_version(actor=request.user, dataset=dataset, code=code, name=name)
         return go(request, f"{reverse('datasets:dataset', args=[dataset.pk])}?version={made.number}")
     version = dataset.latest
-    chosen = edits.repair_for(version, request.GET.get("code", ""), request.GET.get("repair", ""))
+    try:
+        chosen = edits.repair_for(version, request.GET.get("code", ""), request.GET.get("repair", ""))
+    except UserError as error:
+        # A finding that is repaired by now: its page is that of the data.
+        messages.info(request, error.params["fields"][0]["message"])
+        return go(request, reverse("datasets:dataset", args=[dataset.pk]))
     context: dict[str, Any] = {
         "dataset": dataset,
         "version": version,

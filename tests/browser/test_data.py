@@ -143,9 +143,9 @@ def test_bad_rows_are_shown_and_a_label_is_corrected(project: Page, tmp_path: Pa
     project.locator("[data-row] [data-labels] .tag").first.click()
     project.get_by_role("dialog").get_by_role("button", name="good").click()
     project.get_by_role("button", name="Save as version 2").click()
-    expect(project.get_by_role("button", name="Version 2")).to_be_visible()
-    expect(project.get_by_text("60 rows are ready")).to_be_visible(timeout=60_000)
-    expect(project.locator(".bars").first).to_contain_text("31")
+    expect(project.locator(".bars").first).to_contain_text("31", timeout=60_000)
+    expect(project.get_by_role("button", name="Version 2", exact=True)).to_be_visible()
+    expect(project.get_by_text("60 rows are ready")).to_be_visible()
 
 
 def test_data_is_repaired_corrected_compared_and_taken_back(project: Page, tmp_path: Path) -> None:

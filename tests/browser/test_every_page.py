@@ -76,9 +76,9 @@ def pages(ours: Belongings) -> list[str]:
 
 # Of the pages that allauth brings, those of a signed-in user.
 _ACCOUNT = ["/accounts/email/", "/accounts/password/change/", "/accounts/2fa/"]
-# Addresses that only take a POST.
+# Addresses that only take a POST, or answer a script.
 _ACTIONS = ("/cancel", "/retry", "/deploy", "/rollback", "/delete", "/archive", "/restore", "/revoke", "/comments")
-_ACTIONS += ("/milestones", "/try", "/promote")
+_ACTIONS += ("/milestones", "/try", "/promote", "/put-into-trash", "/untrash", "/matching", "/rows/labels")
 
 
 def test_names_are_text_on_every_page(ours: Belongings, signed_in: Page, live_server: Any) -> None:

@@ -34,6 +34,8 @@ ELSEWHERE = {
     "encoder_invalid": ("tests/engine/test_encoders.py", "test_what_is_no_encoder_of_texts_is_refused_with_the_reason"),
     "quota_exceeded": ("tests/batch/test_resuming.py", "test_it_goes_on_from_a_checkpoint_to_the_same_file"),
     "prediction_not_ready": ("tests/batch/test_by_api.py", "test_a_cancelled_prediction_stops_and_has_no_answers"),
+    "url_timeout": ("tests/fetch/test_http.py", "test_a_far_end_that_misbehaves_costs_little_and_is_told"),
+    "url_unreachable": ("tests/datasets/test_sources.py", "test_an_object_of_a_bucket_that_the_operator_names"),
     "checkpoint_corrupt": ("tests/runner/test_attempts.py", "test_a_damaged_checkpoint_is_not_used"),
 }
 

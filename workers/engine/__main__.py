@@ -18,7 +18,7 @@ from types import FrameType
 
 from workers.contracts.errors import ErrorCard, JobError, SlipwayError
 from workers.contracts.jobdir import JobDir
-from workers.contracts.manifest import TrainResult
+from workers.contracts.manifest import SUSPECTS, TrainResult
 from workers.contracts.report import read_report
 from workers.engine.devices import devices_of, die_with_parent, is_rank, launch, leave_card
 from workers.engine.plan import learn
@@ -63,6 +63,8 @@ def run_job(job_dir: JobDir) -> None:
     manifest = export_bundle(run, template, trained, metrics, report, folder)
     run.progress(0.99, "Packing")
     zip_bundle(folder, job_dir.output / "bundle.zip")
+    if suspected:
+        (job_dir.root / SUSPECTS).replace(job_dir.output / SUSPECTS)
     result = TrainResult(
         metrics=metrics,
         report=report,

@@ -56,7 +56,7 @@ class Everything(Run):
 
 
 def find_suspects(run: Run, trained: Trained, folds: list[HeldOut]) -> SuspectedLabels | None:
-    """Write suspects.parquet into the job's output; None where labels cannot be judged, or are not to be.
+    """Write suspects.parquet into the job's folder; None where labels cannot be judged, or are not to be.
 
     `folds`: the answers of a cross-validation's models, or [].
     """
@@ -81,7 +81,7 @@ def find_suspects(run: Run, trained: Trained, folds: list[HeldOut]) -> Suspected
     if answers is None:
         return None
     table, found = _judge(given, answers, labels)
-    pq.write_table(table, run.job_dir.output / SUSPECTS, compression="zstd", row_group_size=100_000)
+    pq.write_table(table, run.job_dir.root / SUSPECTS, compression="zstd", row_group_size=100_000)
     seconds = time.monotonic() - began
     run.log(f"{found.suspected:,} of {found.rows:,} labels look wrong (looked for in {seconds:.1f} s).")
     return found

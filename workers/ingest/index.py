@@ -54,7 +54,7 @@ def write(source: Source, kind: DatasetKind, path: Path) -> None:
 
 def _values(file: pq.ParquetFile, column: str) -> Any:
     """The different values of a column."""
-    found = pa.array([], pa.string())
+    found = pa.array([], file.schema_arrow.field(column).type)
     for batch in file.iter_batches(_ROWS, columns=[column], use_threads=False):
         found = pc.unique(pa.concat_arrays([found, pc.unique(batch[column])]))
     return found
