@@ -103,8 +103,8 @@ def _labels(version: DatasetVersion, row: dict[str, Any]) -> dict[str, Any]:
 def _relabelling(request: SignedInRequest, version: DatasetVersion) -> dict[str, Any]:
     newest = version.number == version.dataset.latest.number
     may_write = allows(role_of(request.user, version.dataset.project.team_id), "write")
-    # The keys go to the classes that are met most.
-    labels = sorted(version.classes, key=lambda label: (-version.classes[label], label))
+    # By name, not by count: what a key means must not change with a correction.
+    labels = sorted(version.classes)
     return {
         "newest": newest,
         "writable": newest and may_write and version.dataset.is_labelled and not version.dataset.trashed,
