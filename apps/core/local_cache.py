@@ -20,30 +20,38 @@ _FORGOTTEN_S: Final = 30 * 86_400
 
 
 class LocalCache:
-    """A folder of files by key, the least recently used removed first. Threads and processes may share it."""
+    """A folder of files, the least recently used removed first. Threads and processes may share it.
+
+    A file is made from an artifact (`source`, its key in storage) and has a `name` among those of the same source.
+    """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         self._folder, self._most = folder, most_bytes
         # Counted only roughly: the folder is measured whenever a twentieth of the bound may have been added.
         self._added = most_bytes
 
-    def find(self, key: str) -> Path | None:
-        """The file of a key, where there is one."""
-        path = self._path(key)
+    def find(self, source: str, name: str) -> Path | None:
+        """A file, where there is one."""
+        path = self._path(source, name)
         return path if _touch(path) else None
 
-    def file(self, key: str, make: Callable[[Path], None]) -> Path:
-        """The file of a key. Where there is none, `make` writes it to the path it is given: once, whoever else asks."""
-        path = self._path(key)
+    def file(self, source: str, name: str, make: Callable[[Path], None]) -> Path:
+        """A file. Where there is none, `make` writes it to the path it is given: once, whoever else asks."""
+        path = self._path(source, name)
         if not _touch(path):
-            with self._alone(key):
+            with self._alone(path):
                 if not _touch(path):
                     self._make(path, make)
         return path
 
-    def _path(self, key: str) -> Path:
-        name = hashlib.sha256(key.encode()).hexdigest()
-        return self._folder / name[:2] / name[2:]
+    def forget(self, source: str) -> None:
+        """Remove all files that were made from an artifact."""
+        for path in self._path(source, "").parent.glob(f"{_digest(source)}-*"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, source: str, name: str) -> Path:
+        digest = _digest(source)
+        return self._folder / digest[:2] / f"{digest}-{_digest(name)}"
 
     def _make(self, path: Path, make: Callable[[Path], None]) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,9 +69,9 @@ class LocalCache:
             self._trim()
 
     @contextlib.contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
+    def _alone(self, path: Path) -> Iterator[None]:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self._folder / f"lock-{zlib.crc32(key.encode()) % _LOCKS}", "w") as lock:
+        with open(self._folder / f"lock-{zlib.crc32(bytes(path)) % _LOCKS}", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -79,6 +87,10 @@ class LocalCache:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(path)
                 excess -= size
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, str]]:

@@ -20,6 +20,7 @@ from workers.ingest.rows import Where
 
 ROWS_PER_PAGE: Final = 50
 ANY: Final = Where()
+_INDEX: Final = f"index {index.VERSION}"
 IMAGE_SIZES: Final = {"128": 128, "256": 256, "512": 512, "full": 4096}
 # What a Parquet file or a spreadsheet holds stands at its end: it is looked into whole, or not at all.
 _LARGEST_WHOLE: Final = 64 << 20
@@ -42,7 +43,7 @@ def page_rows(version: DatasetVersion, where: Where = ANY, page: int = 1, page_s
     """
     check_ready(version)
     first = (page - 1) * page_size
-    if where == ANY and not version.suspects_key and not local_cache().find(_index_key(version)):
+    if where == ANY and not version.suspects_key and not local_cache().find(version.data_key, _INDEX):
         # A look at rows as they are stored does not wait until they can be searched.
         with storage().open(version.data_key) as file:
             found, total = rows.read_stored(file, first, page_size), version.rows
@@ -77,14 +78,10 @@ def _files(version: DatasetVersion) -> rows.Files:
             index.write(file, kind, path)
 
     return rows.Files(
-        local_cache().file(_index_key(version), write),
+        local_cache().file(version.data_key, _INDEX, write),
         _about(version.findings_key) if version.findings_key else None,
         _about(version.suspects_key) if version.suspects_key else None,
     )
-
-
-def _index_key(version: DatasetVersion) -> str:
-    return f"index {index.VERSION} {version.data_key}"
 
 
 def _about(key: str) -> Path:
@@ -92,7 +89,7 @@ def _about(key: str) -> Path:
         with storage().open(key) as file:
             index.write_small(file, path)
 
-    return local_cache().file(f"about {index.VERSION} {key}", write)
+    return local_cache().file(key, f"about {index.VERSION}", write)
 
 
 def row_image(version: DatasetVersion, row: int, size: int = 128) -> tuple[bytes, str]:
@@ -109,7 +106,7 @@ def row_image(version: DatasetVersion, row: int, size: int = 128) -> tuple[bytes
             data = thumbnails.read_image(file, row)
         path.write_bytes(thumbnails.thumbnail(data, size)[0])
 
-    data = local_cache().file(f"image {size} {row} {version.data_key}", write).read_bytes()
+    data = local_cache().file(version.data_key, f"image {size} {row}", write).read_bytes()
     return data, "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"
 
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from apps.core import audit
 from apps.core.artifacts import storage
+from apps.core.local_cache import local_cache
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.teams.access import require
 from apps.teams.models import User
@@ -101,3 +102,4 @@ def _remove(dataset: Dataset) -> None:
 def _delete(keys: set[str]) -> None:
     for key in sorted(keys):
         storage().delete(key)
+        local_cache().forget(key)

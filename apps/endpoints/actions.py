@@ -78,9 +78,9 @@ def deploy_model(
     for field, percent in (("traffic", traffic), ("shadow", shadow)):
         if not 0 <= percent <= 100:
             raise UserError("invalid", fields=[{"field": field, "message": _("A whole number from 0 to 100.")}])
-    if model.template != endpoint.template:
-        raise UserError("model_mismatch")
     _check_deployable(endpoint.project, model, variant)
+    if reason := endpoint.misfit(model):
+        raise UserError("model_mismatch", _("The model does not fit the endpoint: %(reason)s") % {"reason": reason})
     revisions = locked_revisions(endpoint)
     revision = next((row for row in revisions if (row.model_id, row.variant) == (model.pk, variant)), None)
     if revision is None:

@@ -10,7 +10,6 @@ from django.urls import reverse
 from apps.datasets import browse
 from apps.datasets.models import DatasetVersion
 from apps.endpoints.models import Endpoint
-from apps.registry.models import ModelVersion
 from workers.contracts.errors import SlipwayError
 
 _HOW_MANY = {"text": 3, "image": 6, "recommendation": 4, "tabular": 4}
@@ -22,7 +21,7 @@ _SPREAD = 200
 def suggestions(endpoint: Endpoint) -> list[str]:
     """Texts, users, rows or pairs of texts in JSON, or addresses of images; empty where there is no data left to take
     them from."""
-    model = _answering(endpoint)
+    model = endpoint.answering_model
     if model is None:
         return []
     if endpoint.kind == "tabular":
@@ -34,7 +33,7 @@ def suggestions(endpoint: Endpoint) -> list[str]:
 
 def columns(endpoint: Endpoint) -> list[dict[str, Any]]:
     """The columns that a table's model takes: name, type, an example and frequent values; [] for other kinds."""
-    model = _answering(endpoint)
+    model = endpoint.answering_model
     if model is None or endpoint.kind != "tabular":
         return []
     schema = model.manifest["input_schema"]
@@ -50,14 +49,8 @@ def columns(endpoint: Endpoint) -> list[dict[str, Any]]:
 
 def takes_pairs(endpoint: Endpoint) -> bool:
     """Whether the endpoint's model takes two texts."""
-    model = _answering(endpoint)
+    model = endpoint.answering_model
     return model is not None and model.takes_pairs
-
-
-def _answering(endpoint: Endpoint) -> ModelVersion | None:
-    """The model that answers most requests."""
-    revision = endpoint.revisions.select_related("model__dataset_version").order_by("-traffic", "-number").first()
-    return revision.model if revision else None
 
 
 def _stored(version: DatasetVersion, kind: str) -> list[str]:

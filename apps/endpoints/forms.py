@@ -6,14 +6,16 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from apps.endpoints import rollouts
+from apps.endpoints.models import Endpoint
 from apps.projects.models import Project
 from apps.registry.models import ModelVersion
 
 
-def deployable(project: Project, template: str = "") -> list[ModelVersion]:
-    """Models of a project with a passed certificate, newest first; of one task template if given."""
+def deployable(project: Project, endpoint: Endpoint | None = None) -> list[ModelVersion]:
+    """Models of a project with a passed certificate, newest first; those that fit the endpoint if one is given."""
     rows = project.model_versions.filter(certificate__passed=True)
-    return list(rows.filter(template=template) if template else rows)
+    answering = endpoint and endpoint.answering_model
+    return [model for model in rows if not answering or not answering.misfit(model)]
 
 
 class _ModelChoice(forms.Form):

@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.ids import IdField
+from apps.registry.models import ModelVersion
 
 
 class Endpoint(models.Model):
@@ -33,6 +34,17 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def answering_model(self) -> ModelVersion | None:
+        """The model that answers most requests."""
+        revision = self.revisions.select_related("model__dataset_version").order_by("-traffic", "-number").first()
+        return revision.model if revision else None
+
+    def misfit(self, model: ModelVersion) -> str:
+        """Why the callers of this address could not be answered by `model`; "" where they could."""
+        answering = self.answering_model
+        return answering.misfit(model) if answering else ""
 
 
 class Revision(models.Model):

@@ -96,7 +96,7 @@ def _show(request: SignedInRequest, found: Endpoint, deploy_form: DeployForm | N
 
 def _deploy_form(endpoint: Endpoint, revisions: list[status.RevisionStatus]) -> DeployForm:
     """The newest model that is not on the endpoint is what somebody most likely came to deploy."""
-    models = deployable(endpoint.project, endpoint.template)
+    models = deployable(endpoint.project, endpoint)
     known = {row.revision.model_id for row in revisions}
     fresh = next((model.pk for model in models if model.pk not in known), None)
     return DeployForm(models=models, initial={"model": fresh} if fresh else {})
@@ -166,7 +166,7 @@ def _input(endpoint: Endpoint, form: PlaygroundForm, sent: QueryDict) -> Any:
 def deploy(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
     """Put another model on the endpoint."""
     found = endpoint_for(request.user, endpoint_id, need="write")
-    form = DeployForm(request.POST, models=deployable(found.project, found.template))
+    form = DeployForm(request.POST, models=deployable(found.project, found))
     if form.is_valid():
         share, shadow = form.cleaned_data["traffic"], form.cleaned_data["shadow"] or 0
         how = {**form.cleaned_data["model"], "traffic": share, "shadow": shadow, "rule": form.rule()}

@@ -48,7 +48,37 @@ class ModelVersion(models.Model):
     @property
     def takes_pairs(self) -> bool:
         """Whether an input is two texts."""
-        return bool(self.manifest.get("preprocessing", {}).get("pairs"))
+        return bool(self._preprocessing.get("pairs"))
+
+    @property
+    def answers_several(self) -> bool:
+        """Whether an answer is a list of labels."""
+        return bool(self.manifest.get("thresholds"))
+
+    @property
+    def _preprocessing(self) -> dict[str, Any]:
+        return self.manifest.get("preprocessing", {})
+
+    def misfit(self, other: "ModelVersion") -> str:
+        """Why whoever calls this model could not be answered by the other one instead; "" where they could.
+
+        Other classes do not matter: models learn new ones.
+        """
+        if self.template != other.template:
+            return _("It does another task.")
+        if self.takes_pairs != other.takes_pairs:
+            return _("It takes two texts per input.") if other.takes_pairs else _("It takes one text per input.")
+        if self.answers_several != other.answers_several:
+            return _("It answers several labels.") if other.answers_several else _("It answers one label.")
+        if unknown := sorted(self._columns - other._columns):
+            return _("It does not know the column “%(name)s”.") % {"name": unknown[0]}
+        return ""
+
+    @property
+    def _columns(self) -> set[str]:
+        """The columns of a table that may be sent."""
+        about = self._preprocessing
+        return {column["name"] for column in about.get("columns", [])} | set(about.get("ignored", []))
 
     def variant(self, name: str) -> dict[str, Any] | None:
         """What its bundle's certificate says of a variant (workers.contracts.manifest.Variant); None without one."""

@@ -8,13 +8,16 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from rest_framework.test import APIClient
 
 from apps.core.artifacts import storage
+from apps.core.local_cache import local_cache
 from apps.core.models import AuditEntry
-from apps.datasets import actions, trash
+from apps.datasets import actions, browse, trash
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.training.models import Job
 from tests.cast import Cast
 from tests.datasets.conftest import ApiOf, Imported, created
 from workers.contracts.errors import JobError, UserError
+from workers.ingest import index
+from workers.ingest.rows import Where
 
 
 @pytest.fixture
@@ -69,10 +72,16 @@ def exists(key: str) -> bool:
         return False
 
 
+def cached(key: str) -> bool:
+    return local_cache().find(key, f"index {index.VERSION}") is not None
+
+
 def test_after_thirty_days_it_is_gone_with_its_files(
     cast: Cast, dataset: Dataset, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     key = dataset.latest.data_key
+    assert browse.page_rows(dataset.latest, Where(q="e")).total, "it was searched, which leaves an index of its texts"
+    assert cached(key)
     actions.trash_dataset(actor=cast.bob, dataset=dataset)
     assert trash.remove_trashed() == 0, "it was put there today"
     assert exists(key)
@@ -81,6 +90,7 @@ def test_after_thirty_days_it_is_gone_with_its_files(
         assert trash.remove_trashed() == 1
     assert not Dataset.every.filter(pk=dataset.pk).exists()
     assert not exists(key)
+    assert not cached(key)
 
 
 def test_what_a_model_was_trained_on_stays(

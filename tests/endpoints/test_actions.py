@@ -100,14 +100,50 @@ def test_the_first_revision_cannot_be_rolled_back(cast: Cast) -> None:
 def test_only_a_certified_model_of_the_project_and_kind_is_deployed(cast: Cast) -> None:
     endpoint = cast.ours.endpoint
     failed = another_model(cast.ours, certificate={**cast.ours.model.certificate, "passed": False})
-    other = another_model(cast.ours, template="image-classification")
-    for model, code in ((failed, "certificate_missing"), (other, "model_mismatch")):
-        with pytest.raises(UserError) as caught:
-            actions.deploy_model(actor=cast.bob, endpoint=endpoint, model=model)
-        assert caught.value.code == code
+    with pytest.raises(UserError) as caught:
+        actions.deploy_model(actor=cast.bob, endpoint=endpoint, model=failed)
+    assert caught.value.code == "certificate_missing"
     with pytest.raises(UserError) as caught:
         actions.create_endpoint(actor=cast.bob, project=cast.ours.project, name="x", model=cast.theirs.model)
     assert caught.value.code == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("task", "settings", "thresholds", "reason"),
+    [
+        ("image-classification", {}, [], "does another task"),
+        ("text-classification", {"pairs": True}, [], "takes two texts"),
+        ("text-classification", {}, [0.4, 0.5], "answers several labels"),
+    ],
+)
+def test_a_model_that_callers_could_not_use_is_not_deployed(
+    cast: Cast, client: Any, task: str, settings: dict[str, Any], thresholds: list[float], reason: str
+) -> None:
+    manifest = {**cast.ours.model.manifest, "preprocessing": settings, "thresholds": thresholds}
+    other = another_model(cast.ours, template=task, manifest=manifest)
+    with pytest.raises(UserError) as caught:
+        actions.deploy_model(actor=cast.bob, endpoint=cast.ours.endpoint, model=other)
+    assert (caught.value.code, caught.value.status) == ("model_mismatch", 409)
+    assert reason in caught.value.message
+    client.force_login(cast.bob)
+    offered = client.get(f"/endpoints/{cast.ours.endpoint.pk}").content.decode()
+    assert f'value="{cast.ours.model.pk}"' in offered and f'value="{other.pk}"' not in offered
+
+
+def test_a_table_model_must_know_the_columns_that_callers_send(cast: Cast) -> None:
+    def model(*names: str, ignored: tuple[str, ...] = ()) -> ModelVersion:
+        settings = {"columns": [{"name": name, "type": "number"} for name in names], "ignored": list(ignored)}
+        manifest = {**cast.ours.model.manifest, "preprocessing": settings}
+        return another_model(cast.ours, template="tabular-classification", manifest=manifest)
+
+    endpoint = actions.create_endpoint(
+        actor=cast.bob, project=cast.ours.project, name="Churn", model=model("age", "plan")
+    )
+    with pytest.raises(UserError) as caught:
+        actions.deploy_model(actor=cast.bob, endpoint=endpoint, model=model("age", "city"))
+    assert "“plan”" in caught.value.message
+    actions.deploy_model(actor=cast.bob, endpoint=endpoint, model=model("age", "city", ignored=("plan",)))
+    assert shares(endpoint) == {1: 0, 2: 100}
 
 
 @pytest.mark.parametrize("damage", [b"something else", None])

@@ -381,7 +381,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "certificate_missing": (409, "The model has no passed parity certificate.", "Train the model again."),
             "nothing_to_roll_back": (409, "There is no earlier revision.", "Deploy another model first."),
             "nothing_to_promote": (409, "No model is on trial here.", "Deploy one with less than all of the traffic."),
-            "model_mismatch": (409, "The model does another task than the endpoint.", "Create a new endpoint."),
+            "model_mismatch": (409, "The model does not fit the endpoint.", "Create a new endpoint."),
         },
     ),
     **_area(
