@@ -10,6 +10,7 @@ from workers.ingest import guard
 def work(job_dir: JobDir) -> None:
     """The import itself, in the forked process."""
     guard.quiet_libraries()
+    guard.reuse_memory()
     guard.bound_memory(guard.INGEST_BYTES)
     from workers.ingest.run import run
 
