@@ -88,15 +88,22 @@ def _issues(version: DatasetVersion) -> list[dict[str, Any]]:
 
 
 def _labels(version: DatasetVersion, row: dict[str, Any]) -> dict[str, Any]:
-    """The labels of a row as a list, and the one that a model says it has where that is another."""
+    """The labels of a row as a list, and those that a model says it has where these are others: `lacking` and `wrong`
+    are the difference."""
     if "label" not in row:
         return {}
     given = row["labels"] if version.is_multi_label else [row["label"]]
-    suggested = row.get("predicted")
+    said = row.get("predicted_labels" if version.is_multi_label else "predicted")
+    suggested = said if version.is_multi_label or said is None else [said]
+    if suggested is None or set(suggested) == set(given):
+        return {"given": given, "given_json": json.dumps(given)}
     return {
         "given": given,
         "given_json": json.dumps(given),
-        "suggested": suggested if suggested is not None and suggested not in given else None,
+        "suggested": suggested,
+        "suggested_json": json.dumps(suggested),
+        "lacking": [label for label in suggested if label not in given],
+        "wrong": [label for label in given if label not in suggested],
     }
 
 
@@ -119,7 +126,8 @@ def _relabelling(request: SignedInRequest, version: DatasetVersion) -> dict[str,
 @login_required
 @require_safe
 def matching(request: SignedInRequest, dataset_id: str) -> HttpResponse:
-    """{"rows": [[number, labels, suggested label], …]}: all rows that meet the conditions, to change them together."""
+    """{"rows": [[number, labels, suggested labels or null], …]}: all rows that meet the conditions, to be changed
+    together."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
     found = browse.matching(version, _where(request, version), edits.MAX_CHANGES)
     about = [(row["row"], _labels(version, row)) for row in found]

@@ -3,10 +3,11 @@
 python benchmarks/training/label_errors.py [--data FOLDER] [--only sms,trec,cifar10-small] [--shares 0.02,0.05,0.1]
     [--preset fast] [--parameters '{}']
 
-Precision: of the suspected labels, how many were planted; recall: of the planted ones, how many are suspected. The sets
-have errors of their own, which count as wrongly suspected here. `ranked`: average precision of the planted ones in the
-order of suspicion. `renamed right`: of the planted ones that are suspected, how many are given their old label. Cost:
-seconds of looking for them, of the whole job's.
+`looked at`: the share of rows that could be judged; all figures are of these. Precision: of the suspected labels, how
+many were planted; recall: of the planted ones, how many are suspected. The sets have errors of their own, which count
+as wrongly suspected here. `ranked`: average precision of the planted ones in the order of suspicion. `renamed right`:
+of the planted ones that are suspected, how many are given their old label. Cost: seconds of looking for them, of the
+whole job's.
 """
 
 import argparse
@@ -43,8 +44,10 @@ def plant(source: Path, target: Path, share: float, seed: int) -> tuple[np.ndarr
 
 
 def judged(done: Done, truth: np.ndarray, wrong: np.ndarray) -> dict[str, Any]:
-    """Precision, recall, ranked, renamed, suspected, and seconds."""
+    """Share of rows looked at, precision, recall, ranked, renamed, suspected, and seconds."""
     found = pyarrow.parquet.read_table(done.job_dir.output / "suspects.parquet")
+    rows = found["row"].to_numpy()
+    looked_at, truth, wrong = len(rows) / len(wrong), truth[rows], wrong[rows]
     suspect, suspicion = found["suspect"].to_numpy(), found["suspicion"].to_numpy()
     hits = suspect & wrong
     ordered = wrong[np.argsort(-suspicion, kind="stable")]
@@ -54,6 +57,8 @@ def judged(done: Done, truth: np.ndarray, wrong: np.ndarray) -> dict[str, Any]:
     match = re.search(r"in ([0-9.]+) s", told)
     assert match
     return {
+        "looked_at": looked_at,
+        "planted": int(wrong.sum()),
         "suspected": int(suspect.sum()),
         "precision": hits.sum() / max(1, suspect.sum()),
         "recall": hits.sum() / wrong.sum(),
@@ -75,9 +80,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     print(
-        "| data | preset | planted | suspected | precision | recall | ranked | renamed right | looked for, s | job, s |"
+        "| data | preset | looked at | planted | suspected | precision | recall | ranked | renamed right "
+        "| looked for, s | job, s |"
     )
-    print("| --- | --- |" + " ---: |" * 8, flush=True)
+    print("| --- | --- |" + " ---: |" * 9, flush=True)
     for name in arguments.only.split(","):
         case = CASES[name]
         for share in map(float, arguments.shares.split(",")):
@@ -88,7 +94,8 @@ def main() -> None:
                 chosen = (arguments.preset, arguments.seed, arguments.parameters)
                 found = judged(run_engine(case.template, data, *chosen, Path(folder) / "job"), truth, wrong)
             print(
-                f"| {name} | {arguments.preset} | {wrong.sum()} ({share:.0%}) | {found['suspected']} "
+                f"| {name} | {arguments.preset} | {found['looked_at']:.0%} | {found['planted']} ({share:.0%}) "
+                f"| {found['suspected']} "
                 f"| {found['precision']:.2f} | {found['recall']:.2f} | {found['ranked']:.2f} | {found['renamed']:.2f} "
                 f"| {found['seconds']:.1f} | {found['job_seconds']:.1f} |",
                 flush=True,

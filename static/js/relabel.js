@@ -1,5 +1,5 @@
 // Looking through rows by keys, and changing labels: changes wait in this tab, one save makes one version.
-// Markup: templates/datasets/_browser.html. A row's element has data-row, data-given (its labels, JSON), data-suggested.
+// Markup: templates/datasets/_browser.html. A row's element has data-row, data-given (its labels, JSON), data-suggested (JSON, too).
 "use strict";
 
 const MOVES = { j: 1, ArrowDown: "down", ArrowRight: 1, k: -1, ArrowUp: "up", ArrowLeft: -1 };
@@ -9,7 +9,7 @@ document.addEventListener("alpine:init", () => {
   Alpine.data("relabel", () => ({
     changes: {}, // row → {given, labels}, where they differ
     steps: [], // for undo: each a list of [row, change before or null]
-    picked: {}, // row → [its labels as stored, the suggested one]
+    picked: {}, // row → [its labels as stored, the suggested ones or null]
     current: null, anchor: null, landing: null,
     pending: 0, selected: 0, total: 0, everything: false, busy: false,
 
@@ -92,7 +92,7 @@ document.addEventListener("alpine:init", () => {
     clear() { this.picked = {}; this.everything = false; this.paint(); },
 
     // --- Labels ------------------------------------------------------------------------------------------------------
-    // What a label is given to: [[row, labels as stored, suggested], …]: all that match, what is selected, or where we are.
+    // What a label is given to: [[row, labels as stored, suggested or null], …]: all that match, what is selected, or where we are.
     async targets() {
       if (this.everything) {
         const reply = await fetch(`${this.$root.dataset.matching}?${this.query}`, { headers: { "HX-Request": "true" } });
@@ -154,7 +154,7 @@ document.addEventListener("alpine:init", () => {
     },
     typed() { this.set(this.$refs.typed.value.trim()); },
     accept() {
-      return this.change((_labels, suggested) => (suggested == null ? null : [suggested]));
+      return this.change((_labels, suggested) => suggested);
     },
 
     undo() {
@@ -324,8 +324,10 @@ function tag(kind, text, css) {
   return made;
 }
 
-// The labels of a row as stored, and the one that a model suggests.
-function about(element) { return [JSON.parse(element.dataset.given), element.dataset.suggested ?? null]; }
+// The labels of a row as stored, and those that a model suggests.
+function about({ dataset }) {
+  return [JSON.parse(dataset.given), dataset.suggested === undefined ? null : JSON.parse(dataset.suggested)];
+}
 
 function same(one, other) { return one.length === other.length && one.every((label) => other.includes(label)); }
 

@@ -29,29 +29,52 @@ def client(cast: Cast, client: Client) -> Client:
     return client
 
 
-@pytest.fixture
-def judged(cast: Cast, imported: Imported, tmp_path: Path) -> DatasetVersion:
-    """40 texts, of which a model takes every tenth for the other class; the later, the more suspect."""
-    version = imported(created(cast.bob, cast.ours.project))
+def labels_of(version: DatasetVersion) -> list[str]:
+    """As stored: of several per row they are JSON."""
     with storage().open(version.data_key) as file:
-        labels = pq.read_table(file, columns=["label"])["label"].to_pylist()
-    wrong = [row % 10 == 0 for row in range(40)]
+        found: list[str] = pq.read_table(file, columns=["label"])["label"].to_pylist()
+    return found
+
+
+def judge(version: DatasetVersion, folder: Path, predicted: list[str], suspect: list[bool]) -> DatasetVersion:
+    """As if a training had looked at the version's 40 rows; the later, the more suspect."""
     table = pa.table(
         {
             "row": pa.array(range(40), pa.int32()),
-            "predicted": pa.array(
-                [NAMES[(label == "good") == bad] for label, bad in zip(labels, wrong, strict=True)]
-            ).dictionary_encode(),
+            "predicted": pa.array(predicted).dictionary_encode(),
             "label_probability": pa.array([row / 40 for row in range(40)], pa.float32()),
             "suspicion": pa.array([row / 40 for row in range(40)], pa.float32()),
-            "suspect": pa.array([bad and row > 5 for row, bad in enumerate(wrong)]),
+            "suspect": pa.array(suspect),
         }
     )
-    pq.write_table(table, tmp_path / "suspects.parquet")
-    storage().put_file(tmp_path / "suspects.parquet", "suspects.parquet")
+    pq.write_table(table, folder / "suspects.parquet")
+    storage().put_file(folder / "suspects.parquet", "suspects.parquet")
     version.suspects_key = "suspects.parquet"
     version.save()
     return version
+
+
+@pytest.fixture
+def judged(cast: Cast, imported: Imported, tmp_path: Path) -> DatasetVersion:
+    """40 texts, of which a model takes every tenth for the other class."""
+    version = imported(created(cast.bob, cast.ours.project))
+    wrong = [row % 10 == 0 for row in range(40)]
+    predicted = [NAMES[(label == "good") == bad] for label, bad in zip(labels_of(version), wrong, strict=True)]
+    return judge(version, tmp_path, predicted, [bad and row > 5 for row, bad in enumerate(wrong)])
+
+
+@pytest.fixture
+def judged_sets(cast: Cast, imported: Imported, tmp_path: Path) -> DatasetVersion:
+    """40 texts of several labels: row 3 seems to lack "long", row 5 to have "film" wrongly."""
+    rows = [
+        f"review number {row},{'good' if row % 2 else 'bad'}|{'film' if row % 3 else 'long'}\n" for row in range(40)
+    ]
+    data = ("text,label\n" + "".join(rows)).encode()
+    version = imported(created(cast.bob, cast.ours.project, data, mapping={"label_separator": "|"}))
+    predicted = labels_of(version)
+    assert predicted[5] == '["film","good"]' and predicted[3] == '["good","long"]'
+    predicted[3], predicted[5] = '["film","good","long"]', '["good"]'
+    return judge(version, tmp_path, predicted, [row in (3, 5) for row in range(40)])
 
 
 def asked(api: APIClient, version: DatasetVersion, **query: str) -> list[int]:
@@ -89,7 +112,46 @@ def test_changes_are_about_the_version_that_was_looked_at(
 
 def test_all_rows_that_match_are_told_with_their_labels(client: Client, judged: DatasetVersion) -> None:
     found = client.get(f"/datasets/{judged.dataset_id}/rows/matching", {"suspects": "1", "label": "good"}).json()
-    assert found["rows"] and all(labels == ["good"] and suggested == "bad" for _, labels, suggested in found["rows"])
+    assert found["rows"] and all(labels == ["good"] and suggested == ["bad"] for _, labels, suggested in found["rows"])
+
+
+def test_suggestions_are_accepted_by_one_request(
+    api_of: Callable[..., APIClient], client: Client, cast: Cast, judged: DatasetVersion, imported: Imported
+) -> None:
+    before = labels_of(judged)
+    api, address = api_of(cast.bob), f"/api/v1/datasets/{judged.dataset_id}"
+    issue = next(one for one in api.get(address).json()["issues"] if one["code"] == "label_suspect")
+    assert (issue["count"], issue["repairs"]) == (3, ["accept-suggestions"])
+    shown = client.get(f"/datasets/{judged.dataset_id}/repair", {"code": "label_suspect"}).content.decode()
+    assert "Accept the suggestions" in shown and "number 5" in shown
+    made = api.post(f"{address}/repair", {"code": "label_suspect"})
+    assert (made.status_code, made.json()["version"]) == (202, 2)
+    newer = imported(judged.dataset.latest)
+    changed = {row: label for row, label in enumerate(labels_of(newer)) if label != before[row]}
+    assert changed == {row: NAMES[before[row] == "good"] for row in (10, 20, 30)}
+    # What was accepted is doubted no longer; what the model says of the others stays.
+    assert asked(api, newer, mistakes="1") == [0]
+    assert "label_suspect" not in {one["code"] for one in api.get(address).json()["issues"]}
+    assert api.post(f"{address}/repair", {"code": "label_suspect"}).status_code == 422
+
+
+def test_of_several_labels_the_missing_and_the_wrong_one_are_told_and_mended(
+    api_of: Callable[..., APIClient], client: Client, cast: Cast, judged_sets: DatasetVersion, imported: Imported
+) -> None:
+    api, address = api_of(cast.bob), f"/datasets/{judged_sets.dataset_id}"
+    assert asked(api, judged_sets, suspects="1") == asked(api, judged_sets, mistakes="1") == [3, 5]
+    row = api.get(f"/api/v1{address}/rows", {"q": "number 3", "suspects": "1"}).json()["results"][0]
+    assert (row["labels"], row["predicted_labels"]) == (["good", "long"], ["film", "good", "long"])
+    told = client.get(f"{address}/rows", {"suspects": "1"}).content.decode()
+    assert told.count("missing</span> film") == told.count("wrong</span> film") == 1
+    rows = client.get(f"{address}/rows/matching", {"suspects": "1"}).json()["rows"]
+    assert rows == [[3, ["good", "long"], ["film", "good", "long"]], [5, ["film", "good"], ["good"]]]
+    before = labels_of(judged_sets)
+    assert api.post(f"/api/v1{address}/repair", {"code": "label_suspect"}).status_code == 202
+    newer = imported(judged_sets.dataset.latest)
+    changed = {row: label for row, label in enumerate(labels_of(newer)) if label != before[row]}
+    assert changed == {3: '["film","good","long"]', 5: '["good"]'}
+    assert asked(api, newer, suspects="1") == []
 
 
 def test_a_page_beyond_the_last_shows_the_last(client: Client, judged: DatasetVersion) -> None:

@@ -1,5 +1,6 @@
 """Labels that look wrong: the method on an example worked by hand, and jobs on data with planted errors."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.engine.jobs import TEXT, Job, make_job, run
+from tests.engine.jobs import TEXT, Job, make_job, make_spec, run
 from workers.engine.confident_learning import confident_counts, estimated_joint, judge, thresholds
+from workers.engine.suspected_sets import suspected, suspicion
+from workers.task_templates import toy
 
 # Ten rows: four given 0, six given 1; the last one given 0 and the last one given 1 look like the other label.
 GIVEN = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
@@ -107,3 +110,68 @@ def test_a_job_may_leave_the_labels_alone(tmp_path: Path) -> None:
     job = run(make_job(tmp_path, TEXT, check_labels=False, epochs=1))
     assert list(job.result["files"]) == ["bundle.zip"]
     assert job.result["report"]["suspected_labels"] is None
+
+
+def test_each_label_of_several_is_a_question_of_its_own() -> None:
+    # Twelve rows have label 0 and twelve lack it; of each half the last looks like the other. Label 1 is too rare.
+    given = np.zeros((24, 2), dtype=np.uint8)
+    given[:12, 0] = 1
+    given[3, 1] = 1
+    probabilities = np.where(given > 0, 0.9, 0.1).astype(np.float32)
+    probabilities[11, 0], probabilities[23, 0] = 0.05, 0.95
+    probabilities[:, 1] = 0.99
+    every = np.ones(given.shape, dtype=bool)
+    assert np.argwhere(suspected(given, probabilities, every)).tolist() == [[11, 0], [23, 0]]
+    every[11] = False
+    assert np.argwhere(suspected(given, probabilities, every)).tolist() == [[23, 0]]
+
+
+def test_the_least_likely_label_counts_most_in_the_suspicion_of_a_row() -> None:
+    # Highest first: 0.8 · 0.2 + 0.2 · (0.8 · 0.5 + 0.2 · 0.9).
+    confidence = np.array([[0.5, 0.9, 0.2], [0.9, 0.9, 0.9], [1.0, 1.0, 0.0]])
+    assert suspicion(confidence) == pytest.approx([1 - 0.276, 0.1, 0.8])
+    wide = np.concatenate([np.ones((3, 40)), confidence], axis=1)
+    assert suspicion(wide) == pytest.approx(suspicion(np.concatenate([np.ones((3, 5)), confidence], axis=1)), abs=1e-5)
+
+
+def plant_in_sets(job: Job) -> tuple[list[list[str]], np.ndarray]:
+    """Add a label to every nineteenth row that lacks it, or take it away; the true sets, and which rows."""
+    path = job.inputs / "data.parquet"
+    table = pq.read_table(path)
+    truth = table["labels"].to_pylist()
+    names = sorted({label for one in truth for label in one})
+    wrong = np.arange(len(truth)) % 19 == 7
+    sets = [
+        sorted(set(one) ^ {names[row // 19 % len(names)]}) if bad else one
+        for row, (one, bad) in enumerate(zip(truth, wrong, strict=True))
+    ]
+    for name, values in (("labels", sets), ("label", [json.dumps(one) for one in sets])):
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, pa.array(values, table.schema.field(name).type))
+    pq.write_table(table, path)
+    return truth, wrong
+
+
+def test_of_several_labels_those_that_are_missing_or_wrong_are_told(tmp_path: Path) -> None:
+    job = Job.create(tmp_path, make_spec(TEXT, parameters={"epochs": 3}))
+    toy.write_toy_text_sets(job.inputs / "data.parquet", 0)
+    truth, wrong = plant_in_sets(job)
+    given = pq.read_table(job.inputs / "data.parquet")["labels"].to_pylist()
+    run(job)
+    found = pq.read_table(job.output / "suspects.parquet")
+    assert found.schema.names == ["row", "predicted", "label_probability", "suspicion", "suspect"]
+    assert found["row"].to_pylist() == list(range(len(truth)))
+    suspect, predicted = found["suspect"].to_numpy(), [json.loads(one) for one in found["predicted"].to_pylist()]
+    assert (suspect & wrong).sum() >= 0.6 * wrong.sum()
+    assert (suspect & wrong).sum() >= 0.7 * suspect.sum()
+    # What is not suspected stays as it is; what is suspected rightly gets its true labels back.
+    assert all(predicted[row] == given[row] for row in np.flatnonzero(~suspect))
+    assert np.mean([predicted[row] == truth[row] for row in np.flatnonzero(suspect & wrong)]) > 0.8
+    suspicions = found["suspicion"].to_numpy()
+    assert suspicions[wrong].mean() > 0.6 > 0.4 > suspicions[~wrong].mean()
+    told = job.result["report"]["suspected_labels"]
+    assert (told["rows"], told["suspected"], told["pairs"]) == (len(truth), suspect.sum(), [])
+    differences = [set(predicted[row]) ^ set(given[row]) for row in range(len(truth))]
+    assert sum(one["missing"] + one["wrong"] for one in told["labels"]) == sum(map(len, differences))
+    assert {one["label"] for one in told["labels"]} == set().union(*differences)
+    assert "seems missing" in (job.bundle / "README.md").read_text()

@@ -13,8 +13,10 @@ from tests.ingest.importing import Outcome, as_csv, as_zip, import_file, job, ou
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import SUSPECTS
 from workers.ingest import findings
-from workers.ingest.repairs import REPAIRS
+from workers.ingest.repair_preview import preview
+from workers.ingest.repairs import REPAIRS, by_name
 from workers.ingest.run import run
+from workers.ingest.version import Version
 
 
 def repaired(
@@ -215,3 +217,32 @@ def test_every_finding_of_a_text_is_gone_after_its_repair(tmp_path: Path, make: 
         code: Any = next(one.code for one in REPAIRS if one.name == repair)
         assert first.issue(code)["count"] == len(found)
         assert code not in repaired(tmp_path, first, repair).codes()
+
+
+def in_sets(tmp_path: Path) -> tuple[Outcome, pa.Table]:
+    """Forty reviews with one or two labels; a model says that the first lacks "long", and one has "film" wrongly."""
+    rows = [(f"review number {n}", ("good", "bad")[n % 2] + ("|film" if n % 4 else "|Film")) for n in range(40)]
+    first = import_file(tmp_path, as_csv(rows, header=("text", "label")), mapping={"label_separator": "|"})
+    said = [row["label"] for row in first.rows]
+    said[0], said[1] = '["Film","good","long"]', '["bad"]'
+    suspects = suspected(first, 0, 1)
+    place = suspects.schema.get_field_index("predicted")
+    return first, suspects.set_column(place, "predicted", pa.array(said).dictionary_encode())
+
+
+def test_of_several_labels_only_those_that_are_suspected_change(tmp_path: Path) -> None:
+    first, suspects = in_sets(tmp_path)
+    second = repaired(tmp_path, first, "accept-suggestions", suspects=suspects)
+    changed = {row["row"]: row["labels"] for row in second.rows if row["labels"] != first.rows[row["row"]]["labels"]}
+    assert changed == {0: ["Film", "good", "long"], 1: ["bad"]}
+    assert suspects_of(second) == {}
+
+
+def test_what_is_suspected_of_several_labels_is_renamed_with_them(tmp_path: Path) -> None:
+    first, suspects = in_sets(tmp_path)
+    with Version(first.folder.output / "data.parquet") as version:
+        assert preview(version, by_name("merge-labels")).relabelled == 10
+    second = repaired(tmp_path, first, "merge-labels", suspects=suspects)
+    assert suspects_of(second) == {0: "review number 0", 1: "review number 1"}
+    table = pq.read_table(second.folder.output / SUSPECTS)
+    assert table["predicted"].to_pylist()[:2] == ['["film","good","long"]', '["bad"]']

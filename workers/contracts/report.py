@@ -147,16 +147,25 @@ class Search(_Part):
     trials: list[dict[str, Any]]
 
 
+class SuspectedLabel(_Part):
+    """Of several labels per row one: how many rows seem to lack it, and at how many it seems wrong."""
+
+    label: str
+    missing: int
+    wrong: int
+
+
 class SuspectedLabels(_Part):
     """How many of the version's labels look wrong, by confident learning on answers of models that did not learn from
     the row in question. `rows`: for how many there was such an answer, of `of_rows`. `pairs`: from which label to which
-    answer, the most frequent first; `others`: rows of the pairs that are not listed. `method` says in words what gave
-    the answers."""
+    answer, the most frequent first; `others`: rows of the pairs that are not listed. Where rows have several labels
+    each: `suspected` rows, and `labels` instead of pairs. `method` says in words what gave the answers."""
 
     rows: int
     of_rows: int
     suspected: int
     pairs: list[Confusion]
+    labels: list[SuspectedLabel] = []
     others: int = 0
     method: str
 

@@ -132,6 +132,12 @@ def log_probabilities(scores: np.ndarray) -> np.ndarray:
     return found
 
 
+def probabilities_of(scores: np.ndarray, multi_label: bool) -> np.ndarray:
+    """float [rows, labels] of scores: along the last axis, or of each label by itself."""
+    found: np.ndarray = scipy.special.expit(scores) if multi_label else np.exp(log_probabilities(scores))
+    return found
+
+
 def losses_of(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """float [rows]: the log loss of scores [rows, labels]; truth int64 [rows], or uint8 [rows, labels] of several."""
     if truth.ndim == 2:

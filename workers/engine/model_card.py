@@ -130,10 +130,15 @@ def _suspected(report: ClassificationReport | RecommendationReport) -> list[str]
     if not isinstance(report, ClassificationReport) or report.suspected_labels is None:
         return []
     found = report.suspected_labels
+    what = "rows whose labels" if report.multi_label else "labels that"
     said = (
-        f"Of {found.rows:,} labels that were checked (of {found.of_rows:,}), {found.suspected:,} look wrong: confident "
+        f"Of {found.rows:,} {what} were checked (of {found.of_rows:,}), {found.suspected:,} look wrong: confident "
         f"learning, on answers of models that had not learned from the row ({escape(found.method)})."
     )
+    if found.labels:
+        lines = ["| label | seems missing | seems wrong |", "| --- | ---: | ---: |"]
+        lines += [f"| {escape(one.label)} | {one.missing} | {one.wrong} |" for one in found.labels]
+        return [said, "\n".join(lines)]
     if not found.pairs:
         return [said]
     lines = ["| given label | looks like | rows |", "| --- | --- | ---: |"]

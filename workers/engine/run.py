@@ -224,8 +224,8 @@ class Run:
 
 
 class CrossFitted(NamedTuple):
-    """What models answer of all rows, none by a model that learned from it: float32 [rows, labels], rows sum to 1.
-    `method` says in words what models these are."""
+    """What models answer of all rows, none by a model that learned from it: float32 [rows, labels]; rows sum to 1 where
+    each has one label. `method` says in words what models these are."""
 
     probabilities: "np.ndarray"
     method: str
@@ -287,8 +287,8 @@ class Trained(ABC):
         """The probabilities of the labels for each row of `whole`'s training split, by a model that learned from the
         rows of other folds alone; None where there is no cheap way to it.
 
-        `given`: int64 [rows], places in `labels`; `dealt`: int64 [rows], the folds. Nothing that was fitted to the
-        labels of a row may take part in its answer.
+        `given`: int64 [rows], places in `labels`, or of several labels each uint8 [rows, labels]; `dealt`: int64
+        [rows], the folds. Nothing that was fitted to the labels of a row may take part in its answer.
         """
         return None
 

@@ -25,6 +25,8 @@ from workers.contracts.report import Confusion, SuspectedLabels
 from workers.engine.confident_learning import judge
 from workers.engine.folds import deal
 from workers.engine.run import HeldOut, Run, Trained
+from workers.engine.several_labels import indicator
+from workers.engine.suspected_sets import judge_sets
 from workers.task_templates.network import NetworkParams
 
 FOLDS = 5
@@ -62,33 +64,43 @@ def find_suspects(run: Run, trained: Trained, folds: list[HeldOut]) -> Suspected
     """
     if not isinstance(run.params, NetworkParams) or not run.params.check_labels or run.rows < _FEWEST_ROWS:
         return None
-    # Confident learning is about one label per row.
-    if run.multi_label:
-        run.log("Wrong labels are looked for where rows have one label each.")
-        return None
     if run.seconds_left() < _LEAST_TIME_LEFT * run.spec.time_limit_s:
         run.note("The time limit left no time to look for wrong labels.")
         return None
     run.progress(0.93, "Looking for wrong labels")
     began = time.monotonic()
     whole = Everything(run)
-    names = whole.split("train", ["label"])["label"].to_pylist()
-    labels = sorted(set(names))
-    index = {name: place for place, name in enumerate(labels)}
-    given = np.array([index[name] for name in names], dtype=np.int64)
+    labels, given = _given(whole)
     answers = _from_folds(trained, folds, labels, given) or _cross_fitted(run, whole, trained, labels, given)
     answers = answers or _of_the_model(trained, labels, given)
     if answers is None:
         return None
-    table, found = _judge(given, answers, labels)
+    if run.multi_label:
+        table, found = judge_sets(given, answers.probabilities, answers.judged, labels, answers.method)
+    else:
+        table, found = _judge(given, answers, labels)
     pq.write_table(table, run.job_dir.root / SUSPECTS, compression="zstd", row_group_size=100_000)
     seconds = time.monotonic() - began
-    run.log(f"{found.suspected:,} of {found.rows:,} labels look wrong (looked for in {seconds:.1f} s).")
+    what = "rows have labels that" if run.multi_label else "labels"
+    run.log(f"{found.suspected:,} of {found.rows:,} {what} look wrong (looked for in {seconds:.1f} s).")
     return found
 
 
+def _given(whole: Run) -> tuple[list[str], np.ndarray]:
+    """All labels, sorted, and each row's: int64 [rows], places among them; of several each uint8 [rows, labels]."""
+    if whole.multi_label:
+        sets = whole.split("train", ["labels"])["labels"].to_pylist()
+        labels = sorted({label for one in sets for label in one})
+        return labels, indicator(sets, labels)
+    names = whole.split("train", ["label"])["label"].to_pylist()
+    labels = sorted(set(names))
+    index = {name: place for place, name in enumerate(labels)}
+    return labels, np.array([index[name] for name in names], dtype=np.int64)
+
+
 class _Answers(NamedTuple):
-    """Probabilities, float32 [rows, labels]; which rows can be judged by them, bool [rows]; their origin in words."""
+    """Probabilities, float32 [rows, labels]; which rows can be judged by them, bool [rows], or of several labels each
+    which of the answers, bool [rows, labels]; their origin in words."""
 
     probabilities: np.ndarray
     judged: np.ndarray
@@ -123,12 +135,15 @@ def _of_the_model(trained: Trained, labels: list[str], given: np.ndarray) -> _An
 
 def _gathered(parts: list[HeldOut], labels: list[str], given: np.ndarray, method: str) -> _Answers:
     probabilities = np.zeros((len(given), len(labels)), dtype=np.float32)
-    judged = np.zeros(len(given), dtype=bool)
+    judged = np.zeros(given.shape, dtype=bool)
     index = {name: place for place, name in enumerate(labels)}
     for part in parts:
         places = np.array([index[name] for name in part.labels])
         probabilities[np.ix_(part.rows, places)] = part.probabilities
-        judged[part.rows] = np.isin(given[part.rows], places)
+        if given.ndim == 2:
+            judged[np.ix_(part.rows, places)] = True
+        else:
+            judged[part.rows] = np.isin(given[part.rows], places)
     return _Answers(probabilities, judged, method)
 
 
@@ -161,8 +176,12 @@ def _judge(every: np.ndarray, answers: _Answers, labels: list[str]) -> tuple[pa.
 
 
 def known_to_folds(given: np.ndarray, dealt: np.ndarray, labels: int) -> np.ndarray:
-    """bool [rows]: whether rows of other folds have the row's label."""
+    """bool [rows]: whether rows of other folds have the row's label; of several labels each bool [rows, labels]."""
     folds = int(dealt.max()) + 1
+    if given.ndim == 2:
+        of_folds = np.stack([given[dealt == fold].sum(axis=0, dtype=np.int64) for fold in range(folds)])
+        elsewhere: np.ndarray = (of_folds.sum(axis=0) - of_folds > 0)[dealt]
+        return elsewhere
     counts = np.bincount(given * folds + dealt, minlength=labels * folds).reshape(labels, folds)
     found: np.ndarray = (counts.sum(axis=1)[:, None] - counts)[given, dealt] > 0
     return found

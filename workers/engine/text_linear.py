@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 
 from workers.engine.examples import known_rows
-from workers.engine.logistic import Logistic, log_probabilities, losses_of, weigh
+from workers.engine.logistic import Logistic, losses_of, probabilities_of, weigh
 from workers.engine.run import Run
 from workers.engine.several_labels import said_of
 from workers.engine.text_ngrams import LinearText, Ngrams
@@ -143,7 +143,8 @@ class LinearTrainer:
         for fold in range(folds):
             learned = np.flatnonzero(dealt[rows] != fold)
             truth = texts.labels[rows[learned]]
-            problem = Logistic(matrix[learned], truth, np.ones(len(truth), np.float32), self._labels)
+            ones = np.ones(self._labels if truth.ndim == 2 else len(truth), np.float32)
+            problem = Logistic(matrix[learned], truth, ones, self._labels)
             weights, bias = problem.solve(_CROSS_STRENGTH, iterations, lambda: None)
             held = np.flatnonzero(dealt == fold)
             for start in range(0, len(held), _MOST_HELD):
@@ -153,7 +154,7 @@ class LinearTrainer:
                     found = matrix[part]
                 else:
                     found = tf_idf(self._find(texts, part, 0.0, 0.0), idf, self._ngrams.first_of_characters)
-                answers[part] = np.exp(log_probabilities(found @ weights + bias))
+                answers[part] = probabilities_of(found @ weights + bias, texts.labels.ndim == 2)
         return answers
 
     def _learn_ngrams(

@@ -38,9 +38,10 @@ def _merged(groups: Callable[[dict[str, int]], list[list[str]]], version: Versio
 
 
 def _in_sets(version: Version, change: Callable[[str], str]) -> Edit:
-    """Every label of every set becomes what `change` makes of it; "" is none."""
-    changed = {text: label_sets.text(label_sets.of(map(change, version.labels_in(text)))) for text in version.labels[0]}
-    return Edit(renamed=changed)
+    """Every label of every set becomes what `change` makes of it, also of those that are suggested; "" is none."""
+    texts = {*version.labels[0], *version.suspects().values()}
+    changed = {text: label_sets.text(label_sets.of(map(change, version.labels_in(text)))) for text in texts}
+    return Edit(renamed={text: new for text, new in changed.items() if new != text})
 
 
 def _mended(mend: Callable[[str], str], version: Version) -> Edit:
@@ -246,7 +247,7 @@ REPAIRS: Final = (
         "label_suspect",
         "accept-suggestions",
         "Accept the suggestions",
-        "Rows whose label looks wrong get the label that the model suggests.",
+        "Labels that look wrong become what the model suggests; of several labels of a row only those change.",
         _suggested,
     ),
 )

@@ -47,7 +47,7 @@ class Where:
     label: str = ""
     split: str = ""
     issue: str = ""  # a code of the data doctor's
-    mistakes: bool = False  # the model predicts another label
+    mistakes: bool = False  # the model predicts another label; of several, one of them is suspected
     suspects: bool = False  # the label is suspected to be wrong
     sort: Sort = ""  # as stored, or most suspect first and those that no model has seen last
 
@@ -154,7 +154,8 @@ def _search_span(index: Path, query: str, keep: _Mask, starts: Any, span: list[i
 def read(files: Files, numbers: Numbers) -> list[dict[str, Any]]:
     """What is in some rows, in this order: {column: value}, texts cut at 2,000 characters.
 
-    Where a model has looked at the row, also `predicted`, `label_probability`, `suspicion` and `suspect`.
+    Where a model has looked at the row, also `predicted`, `label_probability`, `suspicion` and `suspect`; where rows
+    have several labels each `predicted` is JSON as `label` is, and `predicted_labels` the list.
     """
     found: dict[int, dict[str, Any]] = {}
     wanted = np.sort(numbers)
@@ -174,6 +175,8 @@ def read(files: Files, numbers: Numbers) -> list[dict[str, Any]]:
         for row in _opinions(files.suspects, wanted):
             if row["row"] in found:
                 found[row["row"]] |= row
+                if "labels" in found[row["row"]]:
+                    found[row["row"]]["predicted_labels"] = json.loads(row["predicted"])
     return _shorten([found[number] for number in numbers.tolist()])
 
 

@@ -100,7 +100,7 @@ class Version(AbstractContextManager["Version"]):
         return self._rows_of(self._findings, "code", code)
 
     def suspects(self) -> dict[int, str]:
-        """Row → label that a model would give it, of those whose own label is suspected to be wrong."""
+        """Row → label that a model would give it (of several, all of them as JSON), where its own is suspected."""
         if self._suspects is None:
             return {}
         table = pq.read_table(self._suspects, columns=["row", "predicted", "suspect"], use_threads=False)
