@@ -103,7 +103,7 @@ class Tune(Contract):
     def _plain(cls, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
             return {"trials": value}
-        if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]{1,6})\s*(m?)\s*", value)):
+        if isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,6})\s*(m?)", value.strip())):
             return {"minutes" if match[2] else "trials": int(match[1])}
         return value
 

@@ -30,7 +30,7 @@ _NOT_DIGIT = re.compile(r"\D")
 _PHONE = re.compile(
     r"(?:\+|00)[\d ()/.-]{8,}|\(?0\d{1,5}\)?[ /.-][\d ()/.-]{4,}|\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}"
 )
-_ID = re.compile(r"[\w#-]*\d[\w#-]*")
+_ID = re.compile(r"(?=\D*\d)[\w#-]+")
 # Of so many texts it is asked in which script they are, and whether they are ids.
 _SAMPLE: Final = 5000
 _ID_SHARE: Final = 0.95

@@ -15,7 +15,7 @@ _WORTH_PACKING: Final = 1400
 # The headers of a packed answer.
 PACKED: Final = [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
 _WBITS: Final = 31  # zlib's word for gzip with its header and checksum
-_ACCEPTS: Final = re.compile(rb"(?:^|[,\s])gzip(?:\s*;\s*q=(?:1(?:\.0*)?|0\.\d*[1-9]\d*))?\s*(?:,|$)", re.IGNORECASE)
+_ACCEPTS: Final = re.compile(rb"(?:^|[,\s])gzip(?:\s*;\s*q=(?:1(?:\.0*)?|0\.0*[1-9]\d*))?\s*(?:,|$)", re.IGNORECASE)
 
 
 def is_packed(headers: dict[bytes, bytes]) -> bool:

@@ -1,0 +1,99 @@
+"""No text makes a regular expression of ours try for ever.
+
+Every pattern that stands in the sources is run against texts that are made to be nearly matched in very many ways. One
+that tries them all would need many seconds; each gets one second of CPU, a thousand times what it needs.
+"""
+
+import ast
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.unit.test_walls import ROOT, SOURCES, python_files
+from workers.ingest import repair_text
+
+_LENGTH = 20_000
+_SECONDS = 1.0
+_HEADS = ("", "a", "1", "a@1", "+1.", "gzip;q=0.")
+_REPEATED = (
+    *("a", "1", "0", " ", "-", "_", ".", ",", ";", "/", "@", "\u00c3", "\u200b"),
+    *("<a ", "<!--", "<script>", "&#1", "a@", "1.", "1,", "1 ", "/a", "gzip "),
+)
+_TEXTS = [f"{one[0]}{one[1] * (_LENGTH // len(one[1]))}{one[2]}" for one in product(_HEADS, _REPEATED, ("", "!", "\n"))]
+
+
+class Use(NamedTuple):
+    """A pattern that is written out in a call of the module re, and the methods that it is used by."""
+
+    pattern: str | bytes
+    flags: int
+    methods: tuple[str, ...]
+
+
+def uses() -> Iterator[Any]:
+    """Every pattern of the sources, by its place."""
+    for path in python_files(*SOURCES):
+        source = path.read_text("utf-8")
+        tree = ast.parse(source)
+        names = {
+            id(node.value): node.targets[0] if isinstance(node, ast.Assign) else node.target
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign | ast.AnnAssign)
+        }
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Call) and ast.unparse(node.func).startswith("re.") and node.args):
+                continue
+            pattern = node.args[0]
+            if not (isinstance(pattern, ast.Constant) and isinstance(pattern.value, str | bytes)):
+                continue
+            others = [inner for argument in node.args[1:] for inner in ast.walk(argument)]
+            flags = [
+                getattr(re, inner.attr) for inner in others if isinstance(inner, ast.Attribute) and inner.attr.isupper()
+            ]
+            method = ast.unparse(node.func).removeprefix("re.")
+            if method == "compile":
+                name = re.escape(ast.unparse(names[id(node)])) if id(node) in names else r"\S*"
+                found = set(re.findall(rf"{name}\.(match|fullmatch|search|sub|split|findall|finditer)\b", source))
+            else:
+                found = {method}
+            methods = {one if "match" in one else "search" for one in found} or {"fullmatch", "search"}
+            use = Use(pattern.value, sum(map(int, flags)), tuple(sorted(methods)))
+            yield pytest.param(use, id=f"{path.relative_to(ROOT)}:{node.lineno}")
+
+
+@contextmanager
+def seconds_of_cpu(seconds: float, what: str) -> Iterator[None]:
+    """Fail where the block computes longer; the engine of `re` looks for signals while it tries."""
+
+    def end(*_: object) -> None:
+        raise AssertionError(f"no end after {seconds} s of {what}")
+
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+@pytest.mark.parametrize("use", list(uses()))
+def test_a_pattern_comes_to_an_end_on_any_text(use: Use) -> None:
+    compiled = re.compile(use.pattern, use.flags)
+    for text in _TEXTS:
+        given = text.encode() if isinstance(use.pattern, bytes) else text
+        for method in use.methods:
+            with seconds_of_cpu(_SECONDS, f"{method} in {text[:20]!r}…{text[-5:]!r}"):
+                getattr(compiled, method)(given)
+
+
+def test_markup_that_never_ends_is_looked_through_once() -> None:
+    for begins in ("<!--", "<script>", "<!--<style>"):
+        text = begins * 50_000
+        with seconds_of_cpu(5 * _SECONDS, f"what {begins} hides"):
+            assert repair_text.strip_markup(text) == text.replace("<script>", "").replace("<style>", "")
