@@ -50,7 +50,7 @@ def strip_markup(text: str) -> str:
 def _shown(text: str) -> str:
     """The text with a space in the place of each hidden element and comment; what never ends hides nothing.
 
-    The end of a kind is looked for until there is none: one pattern for all of it would look again from every beginning.
+    The end of a kind is looked for until there is none: one pattern for all would look again from every beginning.
     """
     pieces, end = [], 0
     endless = set[str]()
