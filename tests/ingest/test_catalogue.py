@@ -71,6 +71,8 @@ SHOWN: dict[str, Show] = {
     "text_missing": text(("", "good")),
     "text_too_long": text(("x" * 2000, "good"), limits={"max_field_chars": 1000}),
     "label_missing": text(("no label", "")),
+    "label_list": text(("two of them", '["good", "bad"]')),
+    "labels_mixed": text(*((f"both {n}", '["good", "bad"]') for n in range(9))),
     "split_invalid": text(("a text", "good", "nowhere"), header=("text", "label", "split"), mapping={"split": "split"}),
     "file_left_out": raw(as_zip({"a.csv": as_csv(reviews()).encode(), "b.csv": b"x\n1\n"}), filename="a.zip"),
     "duplicate_rows": text(("review number 0", "good")),

@@ -91,6 +91,55 @@ def test_a_label_that_merely_holds_a_comma_stays_whole(tmp_path: Path) -> None:
     assert label_sets.guess_separator(Counter(cities * 20)) is None
 
 
+PLAIN = [(f"row {n}", ("good", "bad")[n % 2]) for n in range(600)]
+BOTH = '["good", "bad"]'
+
+
+def test_a_few_lists_among_plain_labels_are_refused_one_by_one(tmp_path: Path) -> None:
+    # Beyond the first rows, too; a list of one label is that label.
+    rows = [*PLAIN, ("both", BOTH), ("one", '["good"]'), ("none", "[]"), *[(f"more {n}", "bad") for n in range(9)]]
+    done = import_file(tmp_path, as_csv(rows))
+    assert "multi_label" not in done.result.profile and set(done.result.classes) == {"good", "bad"}
+    assert {row["text"]: row["label"] for row in done.rows}["one"] == "good"
+    assert [(row["code"], row["text"], row["label"]) for row in done.rejected] == [
+        ("label_list", "both", BOTH),
+        ("label_list", "none", "[]"),
+    ]
+    issue = done.issue("label_list")
+    assert (issue["severity"], issue["count"], issue["examples"][0]["line"]) == ("error", 2, 602)
+    assert "label_separator" in issue["repair"]
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_where_lists_are_no_exception_all_rows_have_several_labels_and_that_is_told(tmp_path: Path, where: str) -> None:
+    lists = [(f"both {n}", BOTH) for n in range(40)]
+    rows = [*lists, *PLAIN] if where == "first" else [*PLAIN, *lists]
+    done = import_file(tmp_path, as_csv(rows))
+    assert done.result.profile["multi_label"] and not done.rejected and len(done.rows) == 640
+    issue = done.issue("labels_mixed")
+    assert (issue["severity"], issue["count"]) == ("warning", 40)
+    assert issue["examples"][0] == {"line": 2 if where == "first" else 602, "value": '["bad","good"]'}
+
+
+def test_lists_that_only_begin_the_file_are_slips(tmp_path: Path) -> None:
+    rows = [*[(f"both {n}", BOTH) for n in range(26)], *PLAIN]
+    done = import_file(tmp_path, as_csv(rows))
+    assert "multi_label" not in done.result.profile
+    assert [row["code"] for row in done.rejected] == ["label_list"] * 26
+
+
+def test_one_image_with_a_list_of_labels_is_refused(tmp_path: Path) -> None:
+    listed = "".join(f"{n}.png,{'ab'[n % 2]}\n" for n in range(39)) + '39.png,"[""a"", ""b""]"\n'
+    done = import_file(
+        tmp_path,
+        as_zip({**IMAGES, "labels.csv": b"file_name,label\n" + listed.encode()}),
+        filename="a.zip",
+        kind="image",
+    )
+    assert [row["code"] for row in done.rejected] == ["label_list"]
+    assert done.result.classes == {"a": 20, "b": 19}
+
+
 def test_label_studios_several_choices_are_several_labels(tmp_path: Path) -> None:
     tasks = [task(text, labels) for text, labels in TEXTS if labels]
     done = import_file(tmp_path, json.dumps(tasks), filename="project.json")
@@ -100,7 +149,7 @@ def test_label_studios_several_choices_are_several_labels(tmp_path: Path) -> Non
 def test_a_table_has_one_label_per_row(tmp_path: Path) -> None:
     given = [(str(n), "x", json.dumps(["a", "b"]) if n == 3 else "ab"[n % 2]) for n in range(40)]
     done = import_file(tmp_path, as_csv(given, header=("age", "city", "label")), kind="tabular")
-    assert [row["code"] for row in done.rejected] == ["row_malformed"]
+    assert [row["code"] for row in done.rejected] == ["label_list"]
     assert done.result.classes == {"a": 20, "b": 19}
 
 

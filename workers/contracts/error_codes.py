@@ -175,6 +175,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "The label is empty.",
                 "Fill it in or leave the row out. Where rows have several labels, [] says that one has none.",
             ),
+            "label_list": (
+                422,
+                "The label is a list, and nearly all other rows have one label.",
+                "Give the row one label. If rows are to have several, name the sign between them (label_separator).",
+            ),
             "user_missing": (422, "The user is empty.", "Fill it in or leave the row out."),
             "item_missing": (422, "The item is empty.", "Fill it in or leave the row out."),
             "rating_invalid": (422, "The rating is not a number.", "Use plain numbers such as 3.5."),
@@ -237,6 +242,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 422,
                 "Labels look like several labels in one.",
                 "If they are, import the file again and name the sign between them (label_separator).",
+            ),
+            "labels_mixed": (
+                422,
+                "Some rows have a list of labels, others a plain one: now all rows have several.",
+                "If each row is to have one label, correct these rows and import the file again.",
             ),
             "class_small": (422, "A class has very few examples.", "Add examples, at least ten."),
             "class_imbalance": (

@@ -31,6 +31,8 @@ class Import:
         self.files = [
             (job_dir.inputs / (f"source-{place}" if place else "source"), name) for place, name in enumerate(names)
         ]
+        # Whether rows have several labels each, where that is not for the rows to say.
+        self.several: bool | None = None
         self.issues = Issues(spec.limits.max_examples_per_issue)
         self.findings = Findings()
         self.progress = ProgressMeter(job_dir)

@@ -92,6 +92,24 @@ class Lists:
         return next((known[key] for known, key in zip(self._known, _keys(name), strict=True) if known.get(key)), None)
 
 
+def without_odd_lists(places: list[Place | Problem]) -> list[Place | Problem]:
+    """Where few images have a list of labels and the others one each, these are refused, but for lists of one."""
+    labels = [place.label for place in places if isinstance(place, Place)]
+    lists = sum(isinstance(label, tuple) for label in labels)
+    if not lists or label_sets.are_usual(lists, len(labels)):
+        return places
+    return [_alone(place) for place in places]
+
+
+def _alone(place: Place | Problem) -> Place | Problem:
+    if isinstance(place, Problem) or isinstance(place.label, str):
+        return place
+    if len(place.label) == 1:
+        return place._replace(label=place.label[0])
+    message = f"The image has {len(place.label)} labels; the others have one each."
+    return Problem("label_list", message, value=label_sets.text(place.label))
+
+
 def _labels(cell: str, separator: str) -> str | LabelSet:
     several = label_sets.read(cell, separator)
     return cells.name(cell) if several is None else several

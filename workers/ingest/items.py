@@ -111,6 +111,29 @@ class Items:
             return [label for label in self._codes if isinstance(label, str)]
         return [label_sets.text(labels) for labels in self.sets]
 
+    @property
+    def _listed(self) -> npt.NDArray[np.bool_]:
+        """Whether each row came with a set of labels, not with a plain one."""
+        kinds = np.array([isinstance(label, tuple) for label in self._codes], np.bool_)
+        return kinds[np.frombuffer(self._labels, np.int32)]
+
+    def check_lists(self, several: bool, refused: int) -> None:
+        """Whether rows were rightly read as having `several` labels each; `refused` ones had lists and are not here.
+
+        Raises OtherwiseError.
+        """
+        lists = int(self._listed.sum()) + refused
+        if label_sets.are_usual(lists, len(self) + refused) != several:
+            raise label_sets.OtherwiseError(not several)
+
+    @property
+    def mixed(self) -> Ints:
+        """Where some rows came with a set of labels and others with a plain one, the rows of the fewer kind."""
+        listed = self._listed
+        if listed.all() or not listed.any():
+            return np.empty(0, np.int64)
+        return np.flatnonzero(listed == (2 * listed.sum() <= len(listed)))
+
     def members(self) -> tuple[list[str], Members]:
         """The classes in order of appearance, and each row's: once for each of its labels, in the order of rows."""
         if self.sets is None:
@@ -266,6 +289,13 @@ def _tell_classes(ctx: Import, items: Items) -> None:
     )
     for code, groups in named:
         _tell_names(ctx, items, code, groups, classes, lines)
+    mixed = items.mixed
+    for row in mixed[: ctx.limits.max_examples_per_issue].tolist():
+        value = items.names[items.labels[row]]
+        ctx.issues.add("labels_mixed", "warning", line=int(items.lines[row]), value=value, count=0)
+    if len(mixed):
+        ctx.issues.add("labels_mixed", "warning", count=len(mixed))
+        ctx.findings.extend(mixed, "labels_mixed")
     if items.sets is None and (separator := label_sets.guess_separator(classes)):
         together = [name for name in names if separator in name]
         for name in together:

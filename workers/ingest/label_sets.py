@@ -17,8 +17,22 @@ OPTION: Final = "label_separator"
 MAX_SEPARATOR: Final = 10
 # Longer cells are no lists that Python wrote.
 _LONGEST_LITERAL: Final = 20_000
-# A column is offered to be split where this share of its cells, and so many, hold the sign.
+# A column is offered to be split where this share of its cells, and so many, hold the sign; lists that are fewer are
+# slips, not what the column holds.
 _SHARE, _LEAST = 0.05, 3
+
+
+class OtherwiseError(Exception):
+    """The first rows misled: all together, rows have several labels each (`several`), or they have not."""
+
+    def __init__(self, several: bool) -> None:
+        super().__init__(several)
+        self.several = several
+
+
+def are_usual(lists: int, rows: int) -> bool:
+    """Whether so many lists among the labels of rows say that rows have several labels each."""
+    return lists >= max(_LEAST, _SHARE * rows)
 
 
 def read(cell: str, separator: str = "") -> LabelSet | None:

@@ -86,18 +86,20 @@ def _shown(cell: str) -> str:
 
 def label(cell: str, separator: str | None) -> str | LabelSet | Problem:
     """The label or labels in a cell. `separator` parts labels ("": only lists hold several); None where a row has one
-    label."""
+    label, which may stand in a list alone."""
     if not cell or cell.isspace():
         return Problem("label_missing", "The label is empty.")
     several = label_sets.read(cell, separator or "")
-    if separator is None and several is not None and len(several) != 1:
-        message = f"The item has {len(several)} labels; such a dataset has one per item."
-        return Problem("row_malformed", message, value=cell)
+    if separator is None and several is not None:
+        if len(several) != 1:
+            message = f"The label is a list of {len(several)}; the other rows have one label each."
+            return Problem("label_list", message, value=cell)
+        (cell,), several = several, None
     for one in (cells.name(cell),) if several is None else several:
         if len(one) > MAX_LABEL_CHARS:
             message = f"The label has {len(one):,} characters; {MAX_LABEL_CHARS} are allowed."
             return Problem("text_too_long", message, value=one)
-    return cells.name(cell) if several is None or separator is None else several
+    return cells.name(cell) if several is None else several
 
 
 def target(

@@ -20,7 +20,7 @@ from workers.ingest.context import Import
 from workers.ingest.edits import Edit, Edited, EditedImages, EditedTable, write_lineage
 from workers.ingest.image_lists import Lists
 from workers.ingest.kinds import images, interactions, table, text
-from workers.ingest.label_sets import OPTION
+from workers.ingest.label_sets import OPTION, OtherwiseError
 from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.records import Table
 from workers.ingest.unpack import File
@@ -39,7 +39,15 @@ def run(job_dir: JobDir) -> IngestResult:
     spec = job_dir.spec().ingest
     if spec is None:
         raise ValueError("the spec is not one of an ingest job")
+    try:
+        return _run(job_dir, spec)
+    except OtherwiseError as error:
+        return _run(job_dir, spec, error.several)
+
+
+def _run(job_dir: JobDir, spec: IngestSpec, several: bool | None = None) -> IngestResult:
     with Import(job_dir, spec) as ctx:
+        ctx.several = several
         ctx.progress.report(0.0, "Opening the file", always=True)
         if spec.corrections or spec.repair:
             result = _edit(ctx, spec)
@@ -52,6 +60,7 @@ def run(job_dir: JobDir) -> IngestResult:
 def _edit(ctx: Import, spec: IngestSpec) -> IngestResult:
     """An earlier version, edited. Raises JobError edit_empty where it would stay as it is."""
     with Version(ctx.source, _beside(ctx, findings.NAME), _beside(ctx, SUSPECTS)) as version:
+        ctx.several = version.is_multi_label
         if spec.repair:
             edit = repairs.by_name(spec.repair).plan(version)
         else:
@@ -91,6 +100,7 @@ def _import(ctx: Import, spec: IngestSpec) -> IngestResult:
 def _append(ctx: Import, spec: IngestSpec) -> IngestResult:
     """An earlier version, and after its rows those of the files. Raises JobError."""
     with Version(ctx.job_dir.inputs / "parent") as version:
+        ctx.several = version.is_multi_label
         added = _append_images if KINDS[spec.kind].archive else _append_table
         result = added(ctx, spec, version)
         profile = {**result.profile, "append": {"earlier": version.rows}}

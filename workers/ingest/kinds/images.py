@@ -193,8 +193,10 @@ def _label(ctx: Import, kept: _Kept, lists: Lists) -> tuple[items.Items, finish.
     folders = list(kept.folder_codes)
     found: list[tuple[Place, int]] = []
     keep = np.ones(len(kept.hashes), np.bool_)
-    for row, code in enumerate(kept.folders):
-        place = by_folder[folders[code]] if listed is None else listed[row]
+    places = [by_folder[folders[code]] if listed is None else listed[row] for row, code in enumerate(kept.folders)]
+    if ctx.several is None and not ctx.spec.mapping.get(OPTION):
+        places = image_lists.without_odd_lists(places)
+    for row, place in enumerate(places):
         if isinstance(place, Place):
             found.append((place, kept.numbers[row]))
         else:

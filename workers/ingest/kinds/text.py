@@ -35,7 +35,10 @@ def run(ctx: Import, table: Table) -> IngestResult:
     texts = {role: mapping[role] for role in _TEXTS if role in mapping}
     lengths = {role: array("I") for role in texts}
     doctor = TextDoctor(ctx.issues, ctx.findings)
-    _read(ctx, table, read, mapping.get(label_sets.OPTION, ""), kept, lengths, doctor)
+    separator = _separator(ctx, table, mapping)
+    _read(ctx, table, read, separator, kept, lengths, doctor)
+    if ctx.several is None and not mapping.get(label_sets.OPTION):
+        kept.check_lists(separator is not None, ctx.issues.count("label_list"))
     doctor.conclude()
     items.check(ctx, kept)
     characters = {role: np.frombuffer(found, np.uint32) for role, found in lengths.items()}
@@ -48,11 +51,22 @@ def run(ctx: Import, table: Table) -> IngestResult:
     return items.write(ctx, kept, schema, shown="text", columns=types, mapping=mapping, profile=about, first=first)
 
 
+def _separator(ctx: Import, table: Table, mapping: dict[str, str]) -> str | None:
+    """What parts several labels of a row ("": only lists hold several); None where a row has one label."""
+    asked = mapping.get(label_sets.OPTION, "")
+    if asked or ctx.several is not None:
+        return asked if asked or ctx.several else None
+    place = table.columns.index(mapping["label"])
+    labels = [fields[place] for fields in table.head if fields[place].strip()]
+    lists = sum(label_sets.read(one) is not None for one in labels)
+    return "" if label_sets.are_usual(lists, len(labels)) else None
+
+
 def _read(
     ctx: Import,
     table: Table,
     mapping: dict[str, str],
-    separator: str,
+    separator: str | None,
     kept: items.Items,
     lengths: "dict[str, array[int]]",
     doctor: TextDoctor,
@@ -87,7 +101,7 @@ def _digests(rows: pl.DataFrame, remarkable: dict[str, npt.NDArray[Any]]) -> has
 
 
 def _parse(
-    ctx: Import, mapping: dict[str, str], separator: str, rows: pl.DataFrame, faults: reading.Faults
+    ctx: Import, mapping: dict[str, str], separator: str | None, rows: pl.DataFrame, faults: reading.Faults
 ) -> pl.DataFrame:
     """Texts, of each its length and whether it is remarkable, label and split of rows."""
     found: dict[str, pl.Series] = {}
