@@ -55,7 +55,7 @@ format: install
 	@$(BIN)/ruff format .
 
 # Serving needs nothing, and PEERS=1 installs other servers to stand beside it; the others run where the data is.
-# QUICK=1 goes through all of serving in some minutes, to see that it runs: its figures say little.
+# QUICK=1 goes through all of it in some minutes, to see that it runs: its figures say little.
 SERVING := image steady fairness processes memory start swap rollout idle kills batch
 QUICK_run := --seconds 1 --rounds 1
 QUICK_image := --seconds 1 --rounds 1
@@ -69,13 +69,17 @@ QUICK_rollout := --swaps 2 --clients 20
 QUICK_idle := --connections 1000 --seconds 1 --rounds 1
 QUICK_kills := --kills 2
 QUICK_batch := --rounds 1 --rows 4000
+INGEST := rates near_duplicates browse
+QUICK_rates := --mb 10 --images 500 --rounds 1
+QUICK_near_duplicates := 5000
+QUICK_browse := --rows 20000 --rounds 2
 # Training beside its peers takes some hours, and SEEDS=1 a third of them.
 DATA ?= ../shared/data
 SEEDS ?= 3
 bench: install
 	@$(BIN)/python benchmarks/serving/run.py $(if $(PEERS),--peers) $(if $(QUICK),$(QUICK_run))
 	@$(foreach name,$(SERVING),$(BIN)/python benchmarks/serving/$(name).py $(if $(QUICK),$(QUICK_$(name))) &&) true
-	@$(if $(wildcard $(DATA)/sms.csv),$(BIN)/python benchmarks/ingest/measure.py $(DATA)/sms.csv text,echo "No $(DATA)/sms.csv: ingest is not measured")
+	@$(foreach name,$(INGEST),$(BIN)/python benchmarks/ingest/$(name).py $(if $(QUICK),$(QUICK_$(name))) &&) true
 
 bench-training: install
 	@$(BIN)/python benchmarks/training/startup.py

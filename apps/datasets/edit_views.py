@@ -43,7 +43,7 @@ def repair(request: SignedInRequest, dataset_id: str) -> HttpResponse:
         "chosen": chosen,
         "ways": edits.repairs_for(version)[chosen.code],
         "preview": edits.preview_repair(version, chosen),
-        "next_number": dataset.versions.count() + 1,
+        "next_number": version.number + 1,
     }
     return page(request, "datasets/repair.html", project=dataset.project, **context)
 
