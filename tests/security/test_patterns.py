@@ -1,4 +1,4 @@
-"""No text makes a regular expression of ours try for ever.
+"""No text makes us try for ever: neither a regular expression, nor what puts texts in a normal form.
 
 Every pattern that stands in the sources is run against texts that are made to be nearly matched in very many ways. One
 that tries them all would need many seconds; each gets one second of CPU, a thousand times what it needs.
@@ -7,7 +7,8 @@ that tries them all would need many seconds; each gets one second of CPU, a thou
 import ast
 import re
 import signal
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
 from typing import Any, NamedTuple
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.unit.test_walls import ROOT, SOURCES, python_files
-from workers.ingest import repair_text
+from workers.ingest import cells, columns, index, label_names, repair_text, shingles
+from workers.ingest.archives import entries
 
 _LENGTH = 20_000
 _SECONDS = 1.0
@@ -97,3 +99,27 @@ def test_markup_that_never_ends_is_looked_through_once() -> None:
         text = begins * 50_000
         with seconds_of_cpu(5 * _SECONDS, f"what {begins} hides"):
             assert repair_text.strip_markup(text) == text.replace("<script>", "").replace("<style>", "")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        cells.name,
+        columns.plain,
+        index.fold,
+        label_names.folded,
+        lambda text: shingles.fold([text, "ﬁn"]),
+        lambda text: entries.clean_path(f"{text}.png"),
+    ],
+)
+@pytest.mark.parametrize("marks", ["\u0315\u0300", "\u0f73"])
+def test_marks_upon_marks_are_not_put_in_order(read: Callable[[str], object], marks: str) -> None:
+    with seconds_of_cpu(_SECONDS, f"{marks!r} * n"):
+        read("a" + marks * 60_000)
+
+
+def test_a_text_with_many_marks_is_still_one() -> None:
+    """Vietnamese has two on a letter, whoever plays with them dozens."""
+    for text in ("Tiê\u0301ng Vie\u0323\u0302t " * 100, "Z" + "\u0315\u0300" * 100 + "algo " * 100):
+        assert cells.name(text) == unicodedata.normalize("NFC", text).strip()
+    assert shingles.fold(["a" + "\u0315\u0300" * 9000, "ﬁn"]).chars[-3:].tolist() == list(map(ord, "fin"))

@@ -3,11 +3,12 @@
 import datetime as dt
 import math
 import re
-import unicodedata
 from decimal import Decimal
 from typing import Any
 
 import orjson
+
+from workers.ingest.normal_forms import normal
 
 _SPLITS = {
     **dict.fromkeys(("train", "training", "tr"), "train"),
@@ -51,7 +52,7 @@ def name(cell: str) -> str:
     """A label, user or item as it is kept: NFC, spaces around and doubled inside removed."""
     if cell.isascii():
         return " ".join(cell.split())
-    return " ".join(unicodedata.normalize("NFC", cell).split())
+    return " ".join(normal("NFC", cell).split())
 
 
 def split(cell: str) -> str | None:

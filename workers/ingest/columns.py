@@ -1,12 +1,12 @@
 """What columns are called and what they mean: the mapping of roles (text, label, user, …) to columns."""
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 
 from workers.contracts.errors import JobError
 from workers.contracts.kinds import KINDS, DatasetKind
 from workers.ingest import cells
+from workers.ingest.normal_forms import normal
 
 # Usual names of a role, best first; compared without case, spaces, "_", "-" and a closing "id".
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -208,7 +208,7 @@ def _guess_label(mapping: dict[str, str], columns: list[str], head: list[list[st
 
 def plain(name: str) -> str:
     """A name as names are compared: without case, spaces, "_", "-", "." and a closing "id"."""
-    bare = re.sub(r"[\s_\-.]+", "", unicodedata.normalize("NFKC", name).casefold())
+    bare = re.sub(r"[\s_\-.]+", "", normal("NFKC", name).casefold())
     return bare[:-2] if len(bare) > 3 and bare.endswith("id") and bare not in ("asid",) else bare
 
 

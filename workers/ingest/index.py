@@ -6,7 +6,6 @@ so it is kept only where it is read.
 """
 
 import json
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import ipc
 
 from workers.contracts.job import DatasetKind
+from workers.ingest.normal_forms import normal
 
 Source = str | Path | BinaryIO
 FOLDED: Final = "folded"
@@ -93,7 +93,7 @@ def fold(text: str) -> str:
     """A text as it is searched: case, width and Unicode form do not count (NFKC and full case folding)."""
     if text.isascii():
         return text.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return normal("NFKC", normal("NFKC", text).casefold())
 
 
 def write_small(source: Source, path: Path) -> None:

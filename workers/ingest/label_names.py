@@ -1,9 +1,10 @@
 """Names of labels that look like one label written in several ways."""
 
 import re
-import unicodedata
 from collections import defaultdict
 from typing import Final
+
+from workers.ingest.normal_forms import normal
 
 # What separates words, and signs that nobody sees; between digits a space or a dash means something.
 _BETWEEN = re.compile(r"(?<=[^\W\d_])[\s_\-‐-―]+(?=[^\W_])|(?<=[^\W_])[\s_\-‐-―]+(?=[^\W\d_])")
@@ -20,7 +21,7 @@ def folded(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return " ".join(_UNSEEN.sub("", unicodedata.normalize("NFKC", name)).casefold().split())
+    return " ".join(_UNSEEN.sub("", normal("NFKC", name)).casefold().split())
 
 
 def similar(classes: dict[str, int]) -> list[list[str]]:

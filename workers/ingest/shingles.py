@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from workers.ingest.normal_forms import is_heaped, normal
+
 Hashes = npt.NDArray[np.uint64]
 Values = npt.NDArray[np.uint32]
 Ints = npt.NDArray[np.int64]
@@ -62,7 +64,10 @@ def fold(texts: list[str]) -> Folded:
     # No text holds a zero byte; as a separator it survives both changes.
     joined = "\0".join(texts) + "\0"
     if not joined.isascii():
-        joined = unicodedata.normalize("NFKC", joined)
+        if is_heaped(joined):
+            joined = "\0".join(normal("NFKC", text) for text in texts) + "\0"
+        else:
+            joined = unicodedata.normalize("NFKC", joined)
     codes = np.frombuffer(joined.casefold().encode("utf-32-le", "surrogatepass"), np.uint32)
     ends = codes == 0
     codes = codes[ends | ~_dropped()[np.minimum(codes, _BASIC)]]

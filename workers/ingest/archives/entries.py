@@ -2,13 +2,13 @@
 
 import io
 import re
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestLimits
+from workers.ingest.normal_forms import normal
 from workers.ingest.records import Problem, printable
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -71,7 +71,7 @@ class Archive(ABC):
 
 def clean_path(raw: str) -> tuple[tuple[str, ...], Problem | None]:
     """The parts of an entry's path, or why it is refused. Backslashes separate too, as in old Windows tools."""
-    name = unicodedata.normalize("NFC", raw.replace("\\", "/"))
+    name = normal("NFC", raw.replace("\\", "/"))
 
     def refuse(message: str) -> tuple[tuple[str, ...], Problem]:
         return (), Problem("entry_path", message, value=printable(raw)[:200])
