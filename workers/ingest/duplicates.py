@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 from workers.ingest.hashing import Hashes
 from workers.ingest.splits import Codes, Ints
@@ -26,7 +27,9 @@ class Duplicates(NamedTuple):
 
 def find(hashes: Hashes, labels: Ints, given: Codes | None, max_examples: int) -> Duplicates:
     """Compare all rows by hash; the splits where the file has given some."""
-    order = np.argsort(hashes, kind="stable")
+    # Few items occur again; only their rows are put in order.
+    again = _again(hashes)
+    order = again[np.argsort(hashes[again], kind="stable")]
     ordered = hashes[order]
     # Neighbours of equal hash: the later one repeats the earlier.
     same = np.flatnonzero(ordered[1:] == ordered[:-1])
@@ -40,11 +43,18 @@ def find(hashes: Hashes, labels: Ints, given: Codes | None, max_examples: int) -
         repeated=np.sort(order[same + 1]),
         repeated_examples=_examples(order, same, max_examples),
         conflicts=conflicts,
-        conflicting=np.flatnonzero(np.isin(hashes, conflicts)),
+        conflicting=np.sort(order[np.isin(ordered, conflicts)]),
         conflict_examples=_examples(order, differing, max_examples),
         straddling=straddling,
         straddling_examples=_examples(order, crossing, max_examples),
     )
+
+
+def _again(hashes: Hashes) -> Ints:
+    """The rows of items that occur more than once, sorted."""
+    ordered = np.sort(hashes)
+    repeated = pl.Series(ordered[1:][ordered[1:] == ordered[:-1]])
+    return pl.Series(hashes).is_in(repeated.implode()).arg_true().to_numpy().astype(np.int64)
 
 
 def _earlier(order: Ints, ordered: Hashes, splits: Codes) -> Ints:

@@ -6,16 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
-from workers.ingest import findings
+from workers.ingest import findings, hashing
 from workers.ingest.ahead import ahead
 from workers.ingest.context import READ_SHARE, Import
-from workers.ingest.hashing import ContentHash
 from workers.ingest.label_sets import LabelSet
 from workers.ingest.parquet_out import GROUP, GroupWriter
 from workers.ingest.parquet_out import groups as row_groups
@@ -44,29 +42,25 @@ def write(
     ctx: Import,
     schema: pa.Schema,
     codes: Codes,
+    labels: Labels,
     *,
-    source: Path | None = None,
     keep: Mask | None = None,
-    labels: Labels | None = None,
     groups: pa.Array | None = None,
     what: str = "rows",
 ) -> Written:
-    """Write the staged rows (or those of `source`) that are kept, in order, and tell how far it is.
+    """Write the staged rows that are kept, in order, and tell how far it is.
 
     `codes`, `labels` and `groups` (of rows that are nearly the same, where there are any) are those of the kept rows.
     One row group is in memory at a time.
     """
     if groups is not None:
         schema = schema.append(GROUP)
-    content = ContentHash()
-    row = 0
+    content = hashing.ContentHash()
     with GroupWriter(ctx.data, schema) as writer:
-        for group, fraction in ahead(_complete(source or ctx.staged, codes, keep, labels, groups)):
+        for group, fraction in ahead(_complete(ctx.staged, codes, labels, keep, groups, content)):
             writer.add_group(group)
-            content.add(group["hash"], group["split"], _values(group))
-            row += group.num_rows
             ctx.progress.report(READ_SHARE + (1 - READ_SHARE) * fraction, f"Writing {what}")
-    return Written(row, per_split(codes), content.hexdigest())
+    return Written(len(codes), per_split(codes), content.hexdigest())
 
 
 def per_split(codes: Codes) -> dict[str, int]:
@@ -75,9 +69,13 @@ def per_split(codes: Codes) -> dict[str, int]:
 
 
 def _complete(
-    source: Path, codes: Codes, keep: Mask | None, labels: Labels | None, groups: pa.Array | None
+    source: Path, codes: Codes, labels: Labels, keep: Mask | None, groups: pa.Array | None, content: hashing.ContentHash
 ) -> Iterator[tuple[pa.Table, float]]:
-    """The kept rows, group by group, with all their columns, and which share of all rows that makes so far."""
+    """The kept rows, group by group, with all their columns, and which share of all rows that makes so far. All is
+    hashed on the way."""
+    names, splits = pa.array(labels.names, pa.string()), pa.array(SPLITS)
+    sets = None if labels.sets is None else pa.array(labels.sets, pa.list_(pa.string()))
+    measured = pa.array(map(hashing.measured, labels.names), pa.string())
     rows = pq.read_metadata(source).num_rows
     read = row = 0
     for group in row_groups(source):
@@ -87,14 +85,14 @@ def _complete(
             group = group.filter(pa.array(keep[here]))
         until = row + group.num_rows
         group = _set(group, "row", pa.array(np.arange(row, until)))
-        group = _set(group, "split", pa.array(SPLITS).take(pa.array(codes[row:until])))
-        if labels:
-            places = pa.array(labels.codes[row:until])
-            group = _set(group, "label", pa.array(labels.names, pa.string()).take(places))
-            if labels.sets is not None:
-                group = _set(group, "labels", pa.array(labels.sets, pa.list_(pa.string())).take(places))
+        group = _set(group, "split", splits.take(pa.array(codes[row:until])))
+        places = pa.array(labels.codes[row:until])
+        group = _set(group, "label", names.take(places))
+        if sets is not None:
+            group = _set(group, "labels", sets.take(places))
         if groups is not None:
             group = _set(group, GROUP.name, groups[row:until].cast(pa.string()))
+        content.add(group["hash"], group["split"], measured.take(places))
         row = until
         yield group, read / rows
 
@@ -126,20 +124,3 @@ def result(
 def _set(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     place = table.schema.get_field_index(name)
     return table.append_column(name, values) if place < 0 else table.set_column(place, name, values)
-
-
-def _values(table: pa.Table) -> pl.Series:
-    """What training sees of each row beside the item itself, which the hash stands for."""
-    names = [name for name in ("label", "rating", "timestamp") if name in table.schema.names]
-    texts = [_as_text(pl.Series(name, table[name])) for name in names]
-    if not texts:
-        return pl.repeat("", table.num_rows, eager=True)
-    return pl.DataFrame(texts).select(pl.concat_str(pl.all(), separator="|")).to_series()
-
-
-def _as_text(column: pl.Series) -> pl.Series:
-    """Values as Python writes them; other languages write floats otherwise."""
-    if not column.dtype.is_float():
-        return column.cast(pl.String)
-    found, places = np.unique(column.to_numpy(), return_inverse=True)
-    return pl.Series(column.name, list(map(str, found.astype(np.float64).tolist())), pl.String).gather(places)

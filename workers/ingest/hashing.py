@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from workers.ingest import cells
 
@@ -126,18 +127,22 @@ def _text(column: pa.LargeStringArray) -> memoryview:
     return memoryview(text)[start:end] if text else memoryview(b"")
 
 
+def measured(label: str) -> str:
+    """A label as rows are hashed with it: where it ends is told by its length."""
+    return f"{len(label)}:{label}"
+
+
 class ContentHash:
     """The hash of a dataset version: over its rows in order, whatever the batches, so a retry gives the same."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
 
-    def add(self, hashes: pa.ChunkedArray, splits: pa.Array, values: pl.Series) -> None:
-        """Rows: the item's hash, the split, and everything else that training sees, as one text."""
-        frame = pl.DataFrame({"hash": pl.Series(hashes), "split": pl.Series(splits), "value": values})
-        length = pl.col("value").str.len_chars().cast(pl.String)
-        rows = frame.select(pl.concat_str("hash", "split", length, pl.lit(":"), "value")).to_series()
-        self._digest.update(_text(rows.to_arrow().cast(pa.large_string())))
+    def add(self, hashes: pa.ChunkedArray, splits: pa.ChunkedArray, labels: pa.Array) -> None:
+        """Rows: the item's hash, the split, and the `measured` label."""
+        rows = pc.binary_join_element_wise(hashes, splits, labels, "")
+        for chunk in rows.chunks:
+            self._digest.update(_text(chunk.cast(pa.large_string())))
 
     def hexdigest(self) -> str:
         """64 hexadecimal digits."""

@@ -217,7 +217,7 @@ def write(
         schema, columns = with_labels(schema, columns)
     labels = finish.Labels(items.names, items.labels, items.sets)
     groups = None if first is None else near.column(near.kept_together(first, items.hashes), items.hashes)
-    written = finish.write(ctx, schema, codes, keep=keep, labels=labels, groups=groups, what=what)
+    written = finish.write(ctx, schema, codes, labels, keep=keep, groups=groups, what=what)
     profile = {"rows_in_file": written.rows + ctx.rejected, **facts, **about_labels(items), **profile}
     return finish.result(ctx, written, columns=columns, mapping=mapping, classes=items.classes(), profile=profile)
 
@@ -274,8 +274,10 @@ def _tell_duplicates(ctx: Import, items: Items, found: duplicates.Duplicates, sh
 def _tell_classes(ctx: Import, items: Items) -> None:
     classes = items.classes()
     names, members = items.members()
-    _, firsts = np.unique(members.labels, return_index=True)
-    lines = {name: int(items.lines[row]) for name, row in zip(names, members.rows[firsts].tolist(), strict=True)}
+    firsts = np.zeros(len(names), np.int64)
+    # Of several values for one place the last one stays.
+    firsts[members.labels[::-1]] = members.rows[::-1]
+    lines = {name: int(items.lines[row]) for name, row in zip(names, firsts.tolist(), strict=True)}
     for name, count in sorted(classes.items(), key=lambda one: one[1]):
         if count < SMALL_CLASS:
             ctx.issues.add("class_small", "warning", line=lines[name], value=f"{name}: {count}")
