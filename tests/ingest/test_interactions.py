@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ingest.importing import as_csv, import_file
-from workers.ingest import pairs, sorting, spill
+from workers.ingest import pairs, parts, sorting
 
 # Small numbers, and some that fill a word alone.
 _NUMBERS = st.one_of(st.integers(-3, 3), st.integers(-(2**40), 2**40), st.integers(-(2**62), 2**62))
@@ -36,8 +36,7 @@ def test_parts_make_the_same_version(
         rows.append((*cells, *([["train", "test", "dev"][int(draw.integers(3))]] if given_splits else [])))
     whole = import_file(tmp_path, as_csv(rows, header=tuple(header)), "recommendation")
     monkeypatch.setattr(pairs, "BLOCK", 64)
-    monkeypatch.setattr(pairs, "_SORTED", 100)
-    monkeypatch.setattr(spill, "_ROWS", 50)
+    monkeypatch.setattr(parts, "ROWS", 100)
     parted = import_file(tmp_path, as_csv(rows, header=tuple(header)), "recommendation")
     assert parted.rows == whole.rows and parted.result.content_hash == whole.result.content_hash
     assert parted.findings == whole.findings and parted.result.profile == whole.result.profile

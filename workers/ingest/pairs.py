@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -12,13 +13,13 @@ import polars as pl
 from workers.ingest import hashing, reading, sorting, splits
 from workers.ingest.coding import LineNumbers
 from workers.ingest.names import Names
+from workers.ingest.parts import Parts
 from workers.ingest.spill import Spill
 from workers.ingest.splits import Codes, Ints
 
 Mask = npt.NDArray[np.bool_]
-# Rows that are read in one go, and about how many are sorted in one go.
+# Rows that are read in one go.
 BLOCK: Final = 65_536
-_SORTED: Final = 1 << 19
 # The dtypes of what is on disk.
 _VALUES: Final[dict[str, type[np.number[Any]]]] = {"rating": np.float32, "timestamp": np.int64}
 
@@ -45,6 +46,7 @@ class Pairs:
         self._user_codes = array("i")
         self._item_codes = array("i")
         self._given = array("b")
+        self._folder = folder
         self._spilt = {name: Spill(folder / name, dtype) for name, dtype in _VALUES.items() if name in mapping}
 
     def __len__(self) -> int:
@@ -98,69 +100,60 @@ class Pairs:
             settled = splits.added_interactions(self.user_codes, self.hashes()(rows), times, given, seed)
             self._given = array("b", settled.tobytes())
 
-    def by_user(self, among: Mask | None = None) -> Iterator[Ints]:
-        """All rows, or those among them, in parts that can be sorted: a user's are together, and ascend."""
-        codes = self.user_codes
-        counts = sum(np.bincount(codes[start : start + BLOCK], minlength=len(self.users)) for start in self._starts())
-        parts = np.cumsum(counts) // _SORTED
-        for part in np.unique(parts).tolist():
-            low, high = np.searchsorted(parts, [part, part + 1]).tolist()
-            found = []
-            for start in range(0, len(self), _SORTED):
-                some = codes[start : start + _SORTED]
-                mine = (some >= low) & (some < high)
-                mine &= True if among is None else among[start : start + _SORTED]
-                found.append(np.flatnonzero(mine) + start)
-            yield np.concatenate(found)
+    @cached_property
+    def _parts(self) -> Parts:
+        return Parts(self.user_codes, self.times, self._folder)
 
     def last(self) -> Mask:
         """Which rows stay: of each user and item the last by time, then by line; one that trains before all others."""
         keep = np.ones(len(self), np.bool_)
-        for rows in self.by_user():
+        for rows, times in self._parts:
             users, items = self.user_codes[rows], self.item_codes[rows]
             order = sorting.order(users, items)
-            same = (users[order][1:] == users[order][:-1]) & (items[order][1:] == items[order][:-1])
+            same = _same(users[order], items[order])
             # All of each pair that comes again, which are few as a rule.
             repeated = np.sort(order[np.append(same, False) | np.append(False, same)])
             if len(repeated):
-                self._keep_last(rows[repeated], keep)
+                self._keep_last(rows[repeated], times[repeated], keep)
         return keep
 
-    def _keep_last(self, rows: Ints, keep: Mask) -> None:
+    def _keep_last(self, rows: Ints, times: Ints, keep: Mask) -> None:
         users, items = self.user_codes[rows], self.item_codes[rows]
         keys = [users, items]
         if self.given is not None:
             # Train comes last.
             keys.append(-self.given[rows])
-        if self.times is not None:
-            keys.append(self.times.at(rows))
-        order = sorting.order(*keys)
-        users, items = users[order], items[order]
-        keep[rows[order[:-1]]] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
+        order = sorting.order(*keys, times)
+        keep[rows[order[:-1]]] = ~_same(users[order], items[order])
 
     def decide(self, keep: Mask, seed: int) -> tuple[Codes, str]:
         """int8, of the rows that stay: their splits; and by what they were decided: "file", "time" or "hash"."""
         given = self.given
-        by = "file" if given is not None else "hash" if self.times is None else "time"
         parts = splits.held_out(None if given is None else given[keep])
-        order_of = self._chances(seed) if self.times is None or given is not None else self.times.at
+        by = "file" if given is not None else "hash" if self.times is None else "time"
+        chances = None if by == "time" else self._chances(seed)
         codes = np.zeros(len(self), np.int8)
-        for rows in self.by_user(keep):
-            order = order_of(rows)
+        for rows, times in self._parts:
+            stay = keep[rows]
+            rows = rows[stay]
+            order = chances(rows) if chances else times[stay]
             mine = None if given is None else given[rows]
             codes[rows] = splits.interactions(self.user_codes[rows], order, mine, parts)
         return codes[keep], by
 
-    def _starts(self) -> range:
-        return range(0, len(self), BLOCK)
-
     def blocks(self, keep: Mask) -> Iterator[Block]:
         """The rows that stay."""
         first = 0
-        for start in self._starts():
+        for start in range(0, len(self), BLOCK):
             stop = min(start + BLOCK, len(self))
             here = np.flatnonzero(keep[start:stop])
             rows = here + start
             values = {name: spill.read(start, stop)[here] for name, spill in self._spilt.items()}
             yield Block(first, rows, self.user_codes[rows], self.item_codes[rows], values)
             first += len(rows)
+
+
+def _same(users: Ints, items: Ints) -> Mask:
+    """Which rows have the user and item of the next one; one less than there are rows."""
+    same: Mask = (users[1:] == users[:-1]) & (items[1:] == items[:-1])
+    return same

@@ -1,13 +1,10 @@
 """A column of numbers on disk, where millions of rows would take too much memory."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-_ROWS = 1 << 20
 
 
 class Spill:
@@ -28,13 +25,3 @@ class Spill:
         """Numbers from one row to before another."""
         count = min(stop, self._rows) - start
         return np.fromfile(self._path, self._dtype, count, offset=start * self._dtype.itemsize)
-
-    def at(self, rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The numbers of some rows, which ascend."""
-        ends = np.searchsorted(rows, np.arange(0, self._rows + _ROWS, _ROWS))
-        pieces = zip(range(0, self._rows, _ROWS), ends[:-1].tolist(), ends[1:].tolist(), strict=False)
-        found = [self.read(start, start + _ROWS)[rows[low:high] - start] for start, low, high in pieces if low < high]
-        return np.concatenate([np.empty(0, self._dtype), *found])
-
-    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
-        return (self.read(start, start + _ROWS) for start in range(0, self._rows, _ROWS))

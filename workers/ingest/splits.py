@@ -141,17 +141,16 @@ def by_user(users: Ints, order: Ints | Floats, parts: tuple[int, ...]) -> Codes:
     """The split of each interaction: per user in `order`, the last tenth is of parts[0], that before it of parts[1]."""
     # Floats that are not negative are in the order of the bits that they are made of.
     rows = sorting.order(users, order.view(np.int64))
-    sorted_users = users[rows]
-    starts = np.flatnonzero(np.append(True, sorted_users[1:] != sorted_users[:-1])[: len(users)])
-    counts = np.diff(np.append(starts, len(users)))
-    totals = np.repeat(counts, counts)
-    from_end = totals - (np.arange(len(users)) - np.repeat(starts, counts))
-    tenth = np.where(totals >= MIN_ITEMS, np.maximum(1, np.rint(totals / 10)), 0).astype(np.int64)
-    sorted_codes = np.zeros(len(users), np.int8)
+    counts = np.bincount(users - users.min(initial=np.iinfo(users.dtype).max))
+    enough = counts >= MIN_ITEMS
+    ends, tenths = np.cumsum(counts)[enough], np.maximum(1, np.rint(counts[enough] / 10)).astype(np.int64)
+    # By how much codes change from one row to the next.
+    steps = np.zeros(len(users) + 1, np.int8)
     for place, part in enumerate(parts):
-        sorted_codes[(from_end > tenth * place) & (from_end <= tenth * (place + 1))] = part
-    codes = np.empty_like(sorted_codes)
-    codes[rows] = sorted_codes
+        steps[ends - tenths * (place + 1)] += part
+        steps[ends - tenths * place] -= part
+    codes = np.empty(len(users), np.int8)
+    codes[rows] = np.cumsum(steps[:-1], dtype=np.int8)
     return codes
 
 

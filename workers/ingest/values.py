@@ -5,8 +5,9 @@ import polars as pl
 from workers.ingest import cells
 from workers.ingest.coding import each
 
-# What these find is read alike here and cell by cell; a day that no month has is null here and asked for again there.
-_SECONDS = r"^[0-9]{9,10}$"
+# Whole numbers within these bounds, and moments that are written like this, are read alike here and cell by cell; a day
+# that no month has is null here and asked for again there.
+_SECONDS = (10**8, 10**10 - 1)
 _MOMENT = r"^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}Z?$"
 
 
@@ -18,7 +19,11 @@ def ratings(column: pl.Series) -> pl.Series:
 
 def times(column: pl.Series) -> pl.Series:
     """int64: `cells.timestamp` of each cell, seconds since the epoch; null where it has none."""
-    known = pl.select(pl.when(column.str.contains(_SECONDS)).then(column.cast(pl.Int64, strict=False))).to_series()
+    numbers = column.cast(pl.Int64, strict=False)
+    usual = numbers.is_between(*_SECONDS)
+    if usual.all(ignore_nulls=False):
+        return numbers
+    known = pl.select(pl.when(usual).then(numbers)).to_series()
     for read in (_moments, _others):
         if (missing := known.is_null().arg_true()).len():
             known = known.scatter(missing, read(column.gather(missing)))
