@@ -11,7 +11,7 @@ from apps.datasets.edits import MAX_LABEL_CHARS, append_files, correct_rows, rep
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.datasets.sources import Source
 from apps.datasets.trash import rename_dataset, trash_dataset, untrash_dataset
-from apps.datasets.uploads import begin_upload, cancel_upload, store_upload
+from apps.datasets.uploads import begin_upload, cancel_upload, check_room, store_upload
 from apps.projects.models import Project
 from apps.teams.access import require
 from apps.teams.models import User
@@ -72,6 +72,7 @@ def create_dataset(
     if project.archived:
         raise UserError("conflict", "The project is archived.")
     with transaction.atomic():
+        check_room(project.team, 0)  # what comes from an address is in no upload
         dataset = Dataset.objects.create(project=project, name=name.strip(), kind=kind, created_by=actor)
         version = DatasetVersion.objects.create(
             dataset=dataset,

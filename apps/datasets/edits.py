@@ -15,6 +15,7 @@ from apps.core.ids import new_id
 from apps.core.throttle import throttled
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.datasets.sources import Source, check_files, fields
+from apps.datasets.uploads import check_room
 from apps.teams.access import require
 from apps.teams.models import User
 from apps.training.actions import queue_ingest
@@ -188,8 +189,10 @@ def _child(actor: User, parent: DatasetVersion, origin: str) -> DatasetVersion:
 def _queued(actor: User, version: DatasetVersion, event: str, **data: Any) -> DatasetVersion:
     """Number and queue an edited version. Two at once: the second would undo the first, so it is told to look again."""
     dataset = Dataset.every.select_for_update().get(pk=version.dataset_id)
-    if dataset.latest.pk != version.parent_id:
+    parent = dataset.latest
+    if parent.pk != version.parent_id:
         raise UserError("conflict", "The dataset has a newer version now.")
+    check_room(dataset.project.team, parent.data_bytes)
     version.number = _next_number(dataset)
     version.save(force_insert=True)
     queue_ingest(actor=actor, version=version)

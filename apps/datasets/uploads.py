@@ -20,7 +20,7 @@ from typing import IO, Any, Final, NamedTuple
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from apps.core import audit
@@ -63,7 +63,7 @@ def begin_upload(*, actor: User, team: Team, filename: str, size: int) -> Upload
     """
     require(actor, team.pk, "write")
     _check_size(size)
-    _check_room(team, size)
+    check_room(team, size)
     User.objects.select_for_update().get(pk=actor.pk)  # many at once count each other
     waiting = Upload.objects.filter(created_by=actor, finished=None, expires__gt=timezone.now())
     if waiting.count() >= OPEN_UPLOADS_PER_USER:
@@ -82,14 +82,20 @@ def store_upload(*, actor: User, team: Team, filename: str, stream: IO[bytes], s
     """A whole file in one piece, into storage. Raises UserError `upload_too_large`, `storage_full`."""
     require(actor, team.pk, "write")
     _check_size(size)
-    with transaction.atomic():
-        _check_room(team, size)
     upload = _new(actor, team, filename, size)
-    upload.offset, upload.finished = size, timezone.now()
-    with _local_copy(upload, stream) as path:
-        storage().put_file(path, upload.key)
+    # Its row takes the room before its bytes come: what others send meanwhile counts it.
     with transaction.atomic():
+        check_room(team, size)
         upload.save(force_insert=True)
+    try:
+        with _local_copy(upload, stream) as path:
+            storage().put_file(path, upload.key)
+    except BaseException:
+        upload.delete()
+        raise
+    with transaction.atomic():
+        upload.offset, upload.finished = size, timezone.now()
+        upload.save(update_fields=["offset", "finished"])
         audit.record(actor=actor, team=team, event="upload.stored", noun=upload, bytes=size)
     return upload
 
@@ -187,16 +193,21 @@ def _check_size(size: int) -> None:
         raise UserError("upload_too_large", limit_bytes=most)
 
 
-def _check_room(team: Team, size: int) -> None:
-    """Whether the team may keep so many bytes more, beside its uploads, also begun ones, and what was made of them."""
+def check_room(team: Team, size: int) -> None:
+    """Whether the team may keep so many bytes more, beside its uploads, also begun ones, the data made of them, and the
+    files of batch predictions with their answers. In a transaction. Raises UserError `storage_full`."""
     most = int(settings.SLIPWAY_TEAM_BYTES)
     if not most:
         return
     Team.objects.select_for_update().get(pk=team.pk)  # many at once count each other
     uploaded = Upload.objects.filter(team=team).aggregate(sum=Sum("size"))["sum"] or 0
     made = DatasetVersion.objects.filter(dataset__project__team=team).aggregate(sum=Sum("data_bytes"))["sum"] or 0
-    if uploaded + made + size > most:
-        raise UserError("storage_full", limit_bytes=most, used_bytes=uploaded + made)
+    predicted = team.projects.filter(predictions__forgotten=None).aggregate(
+        sum=Sum(F("predictions__source_bytes") + F("predictions__result_bytes"))
+    )
+    used = uploaded + made + (predicted["sum"] or 0)
+    if used + size > most:
+        raise UserError("storage_full", limit_bytes=most, used_bytes=used)
 
 
 def _part(upload: Upload) -> Path:

@@ -1,0 +1,83 @@
+"""What a team may keep is kept to, however many ask at once and by whatever way data comes."""
+
+import io
+from collections.abc import Callable
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from apps.core.artifacts import storage
+from apps.datasets import actions, sources
+from apps.datasets.models import DatasetVersion, Upload
+from apps.datasets.sources import Source
+from apps.predictions.models import Prediction
+from tests.cast import Cast, make_job
+from tests.teams.test_races import at_once
+from workers.contracts.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def room(settings: Settings) -> None:
+    settings.SLIPWAY_TEAM_BYTES = 100
+
+
+def store(cast: Cast, size: int = 60) -> Upload:
+    """A file of some bytes in one piece."""
+    return actions.store_upload(
+        actor=cast.bob, team=cast.ours.team, filename="a.csv", stream=io.BytesIO(b"x" * size), size=size
+    )
+
+
+def begin(cast: Cast) -> Upload:
+    """A file that is to come in pieces."""
+    return actions.begin_upload(actor=cast.bob, team=cast.ours.team, filename="a.csv", size=60)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("take", [store, begin])
+def test_of_many_at_once_as_many_pass_as_fit(
+    transactional_db: None, cast: Cast, take: Callable[[Cast], Upload]
+) -> None:
+    assert at_once(*[lambda: take(cast)] * 8) == ["done", *["storage_full"] * 7]
+    assert Upload.objects.filter(team=cast.ours.team).count() == 1
+
+
+@pytest.mark.django_db
+def test_a_file_that_cannot_be_stored_takes_no_room(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no such bucket")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(storage()), "put_file", fail)
+        with pytest.raises(OSError, match="bucket"):
+            store(cast)
+    assert store(cast).finished
+
+
+@pytest.mark.django_db
+def test_files_of_predictions_and_their_answers_take_room_until_they_are_forgotten(cast: Cast) -> None:
+    asked = Prediction.objects.create(
+        project=cast.ours.project,
+        job=make_job(cast.ours.version, name="a.csv"),
+        model=cast.ours.model,
+        source_bytes=20,
+        result_bytes=30,
+    )
+    with pytest.raises(UserError, match="storage_full"):
+        store(cast)
+    Prediction.objects.filter(pk=asked.pk).update(forgotten=asked.created)
+    assert store(cast).finished
+
+
+@pytest.mark.django_db
+def test_data_from_addresses_and_new_versions_take_room_too(cast: Cast, redis_url: str) -> None:
+    DatasetVersion.objects.filter(pk=cast.ours.version.pk).update(data_bytes=51)
+    dataset, project = cast.ours.dataset, cast.ours.project
+    with pytest.raises(UserError, match="storage_full"):
+        actions.correct_rows(actor=cast.bob, dataset=dataset, changes=[{"row": 1, "label": "new"}])
+    with pytest.raises(UserError, match="storage_full"):
+        actions.append_files(actor=cast.bob, dataset=dataset, sources=[Source("a", "a.csv", "https://example.com/a")])
+    DatasetVersion.objects.filter(pk=cast.ours.version.pk).update(data_bytes=101)
+    found = sources.of_url(project.team, "https://example.com/a.csv")
+    with pytest.raises(UserError, match="storage_full"):
+        actions.create_dataset(actor=cast.bob, project=project, name="a", kind="text", sources=found)
