@@ -22,6 +22,10 @@ TITLES = {
     "rating": _("Rating"),
     "timestamp": _("Time"),
 }
+# What to say where nothing is chosen for a role that is needed.
+MISSING = {
+    "label": _("Choose the column with the answer that the model is to learn. If there is none, add one to your file."),
+}
 NEEDED: dict[str, tuple[str, ...]] = {name: kind.needed for name, kind in KINDS.items()}
 # What may part several labels in a cell.
 SEPARATORS = (("", _("One label each")), ("|", _("Bars |")), (";", _("Semicolons ;")), (",", _("Commas ,")))
@@ -98,7 +102,7 @@ class ImportForm(forms.Form):
         mapping = {role: values.get(f"{kind}-{role}") for one, role in self._roles() if one == kind}
         for role in NEEDED[kind] if self.columns else ():
             if not mapping.get(role):
-                self.add_error(f"{kind}-{role}", _("Which column is it?"))
+                self.add_error(f"{kind}-{role}", MISSING.get(role, _("Which column is it?")))
         values["mapping"] = {role: column for role, column in mapping.items() if column}
         if mapping.get("text_pair") == "" and self.initial.get(f"{kind}-text_pair"):
             # Left out it would be guessed again: somebody saw the guess and said that there is none.

@@ -51,6 +51,31 @@ def figures(version: DatasetVersion) -> list[dict[str, str]]:
     return [*found, {"label": _("Size"), "value": filesizeformat(version.data_bytes)}]
 
 
+def readiness(version: DatasetVersion) -> dict[str, str]:
+    """The first sentence about a version: how much of it is there, and what is not."""
+    images = version.dataset.kind == Kind.IMAGE
+    title = (
+        ngettext("%(n)s image is ready.", "%(n)s images are ready.", version.rows)
+        if images
+        else ngettext("%(n)s row is ready.", "%(n)s rows are ready.", version.rows)
+    )
+    merged = version.profile.get("merged") or 0
+    said = []
+    if version.rejected:
+        left_out = ngettext(
+            "%(n)s was left out; the reason is below.", "%(n)s were left out; the reasons are below.", version.rejected
+        )
+        said.append(left_out % {"n": number(version.rejected)})
+    if merged:
+        repeated = ngettext(
+            "%(n)s row that repeats a pair was counted with it.",
+            "%(n)s rows that repeat a pair were counted with it.",
+            merged,
+        )
+        said.append(repeated % {"n": number(merged)})
+    return {"title": title % {"n": number(version.rows)}, "rest": " ".join(said) or _("Nothing was left out.")}
+
+
 def classes(version: DatasetVersion) -> dict[str, Any]:
     """The classes by size: the first ones, and the rest behind a fold. `most` scales the bars."""
     rows = sorted(version.classes.items(), key=lambda item: (-item[1], item[0]))

@@ -116,7 +116,13 @@ def sample_of(found: dict[str, Any]) -> dict[str, Any]:
     separators = {"\t": _("tab-separated"), ";": _("separated by semicolons"), "|": _("separated by bars")}
     facts = [profile.format_name(found["format"]), found.get("encoding"), separators.get(found.get("delimiter") or "")]
     shown = [fact for fact in facts if fact]
-    return {"columns": found["columns"], "rows": found["rows"][:10], "facts": shown, "header": found["header"]}
+    return {
+        "columns": found["columns"],
+        "rows": found["rows"][:10],
+        "facts": shown,
+        "header": found["header"],
+        "problems": found["problems"],
+    }
 
 
 @login_required
@@ -138,6 +144,7 @@ def dataset(request: SignedInRequest, dataset_id: str) -> HttpResponse:
     }
     if version.state == DatasetVersion.State.READY:
         context |= {
+            "readiness": profile.readiness(version),
             "figures": profile.figures(version),
             "facts": profile.facts(version),
             "classes": profile.classes(version),

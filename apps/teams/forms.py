@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from django import forms
+from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.forms import ExpiryField
@@ -52,6 +53,11 @@ class TokenForm(forms.Form):
     expires = ExpiryField()
 
 
+def team_endpoints(team: Team) -> QuerySet[Endpoint]:
+    """The endpoints of a team that a key may open."""
+    return Endpoint.objects.filter(project__team=team, deleted=None).order_by("name")
+
+
 class KeyForm(forms.Form):
     """An API key: for all endpoints of the team, or for some."""
 
@@ -82,7 +88,7 @@ class KeyForm(forms.Form):
 
     def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        own = Endpoint.objects.filter(project__team=team, deleted=None).order_by("name")
+        own = team_endpoints(team)
         self.fields["endpoints"].queryset = own  # type: ignore[attr-defined]
         if not own.exists():
             del self.fields["endpoints"]

@@ -12,7 +12,7 @@ from apps.core.forms import attempt
 from apps.core.pages import SignedInRequest, go, page
 from apps.endpoints.actions import create_api_key, revoke_api_key
 from apps.teams.access import api_key_for, team_for
-from apps.teams.forms import KeyForm
+from apps.teams.forms import KeyForm, team_endpoints
 from apps.teams.models import ApiKey, Team
 
 
@@ -21,7 +21,9 @@ from apps.teams.models import ApiKey, Team
 def keys(request: SignedInRequest, team_id: str) -> HttpResponse:
     """The team's API keys. A new one is shown this once."""
     team = team_for(request.user, team_id, need="admin" if request.method == "POST" else "read")
-    form = KeyForm(request.POST or None, team=team)
+    # From an endpoint's page a key is wanted for it.
+    asked = team_endpoints(team).filter(pk=request.GET.get("endpoint", "")).first()
+    form = KeyForm(request.POST or None, team=team, initial={"endpoints": [asked.pk] if asked else []})
     secret = None
     if request.method == "POST" and form.is_valid():
         made = attempt(form, lambda: _create(request, team, form))
@@ -36,6 +38,7 @@ def keys(request: SignedInRequest, team_id: str) -> HttpResponse:
         now=timezone.now(),
         form=form,
         secret=secret,
+        asked=asked,
         status=422 if form.errors and not request.htmx else 200,
     )
 

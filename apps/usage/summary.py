@@ -62,9 +62,9 @@ def latency_chart(rows: list[dict[str, Any]], start: datetime, end: datetime, st
             "name": name,
             "type": "line",
             "symbolSize": 5,
-            "data": _points({moment: known.get(moment, {}).get(f"{name}_ms") for moment in times}),
+            "data": _points({moment: known.get(moment, {}).get(figure) for moment in times}),
         }
-        for name in ("p50", "p95", "p99")
+        for figure, name in (("p50_ms", _("Median")), ("p95_ms", "95 %"), ("p99_ms", "99 %"))
     ]
     return {
         "legend": {},

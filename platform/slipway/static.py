@@ -65,9 +65,10 @@ class StaticStorage(CompressedManifestStaticFilesStorage):
     A file that was not collected (in tests) is served under its own name.
     """
 
-    # References inside files keep the plain names, which stay beside the hashed ones: nothing is rewritten, and a
-    # source map that is not served breaks nothing.
-    patterns = ()
+    # Only our own style sheets are rewritten, so that the font they name is the one that pages preload. References
+    # inside other files keep the plain names, which stay beside the hashed ones: a source map that is not served
+    # breaks nothing.
+    patterns = (("css/*.css", (r"""(?P<matched>url\("(?P<url>[^"]+)"\))""",)),)
 
     def create_compressor(self, **kwargs: Any) -> Compressor:
         """gzip alone: Brotli takes minutes for what it saves, and a proxy in front can do it."""

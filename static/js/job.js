@@ -6,6 +6,8 @@
   const log = root.querySelector("[data-log]");
   const charts = [...root.querySelectorAll("[data-series]")];
   const POINTS = 400;
+  // What the server wrote stands until the stream tells the story from its start.
+  let fresh = true;
   let over = root.dataset.over === "true";
 
   // At most one call per interval, and never an event forgotten.
@@ -38,7 +40,7 @@
       grid: { top: 36 },
       tooltip: { trigger: "axis" },
       xAxis: { type: "value", min: "dataMin", max: "dataMax" },
-      yAxis: { type: "value", scale: true },
+      yAxis: { type: "value", scale: true, ...(drawn.every(({ points }) => points.every(([, y]) => y <= 1)) && { max: 1 }) },
       series: drawn.map(({ name, points }) => ({
         name, type: "line", data: points, showSymbol: points.length < 30, symbolSize: 5, animation: false,
         lineStyle: { width: 2 },
@@ -47,6 +49,8 @@
   }
 
   function append(event) {
+    if (fresh) log.replaceChildren();
+    fresh = false;
     const line = document.createElement("li");
     line.className = `log-${event.level}`;
     const time = document.createElement("time");
@@ -68,7 +72,6 @@
 
   // The stream tells the job's whole story from the start, and after a broken connection what came since.
   const stream = new EventSource(`${api}/events`);
-  log.replaceChildren();
   const listen = (type, action) => stream.addEventListener(type, (message) => { action(JSON.parse(message.data)); wake(); });
   listen("log", append);
   listen("metric", redraw);

@@ -114,6 +114,7 @@ def test_several_files_and_an_address_and_rows_added_later(project: Page, tmp_pa
     with far_end(ok("".join(lines).encode())) as far:
         project.get_by_role("link", name="Data", exact=True).first.click()
         project.get_by_role("link", name="Add data").first.click()
+        project.get_by_text("Import from an address").click()
         project.get_by_label("Address").fill("http://127.0.0.1/days.csv")
         project.get_by_label("Name").fill("Days")
         project.get_by_role("button", name="Fetch and import").click()

@@ -149,6 +149,21 @@ def test_a_spreadsheet_gives_the_rows_of_its_first_visible_sheet(tmp_path: Path)
     assert [example["value"] for example in done.issue("file_left_out")["examples"]] == ["Notes"]
 
 
+def test_titles_above_the_names_of_a_sheet_are_told_and_not_taken_for_names(tmp_path: Path) -> None:
+    rows = [["Export"], ["made on", "2024-05-01"], [], ["id", "text", "agent", "label"]]
+    rows += [[str(n), text, "Mia", label] for n, (text, label) in enumerate(reviews())]
+    done = import_file(tmp_path, workbook(("S", rows)), filename="tickets.xlsx")
+    assert content(done.rows) == reviews()
+    assert [(row["line"], row["code"]) for row in done.rejected] == [("1", "row_malformed"), ("2", "row_malformed")]
+
+
+def test_a_row_with_gaps_below_the_names_of_a_sheet_is_no_title(tmp_path: Path) -> None:
+    rows = [["text", "label", "agent", "priority"], ["no label"], *[list(row) for row in reviews()]]
+    done = import_file(tmp_path, workbook(("S", rows)), filename="tickets.xlsx")
+    assert content(done.rows) == reviews()
+    assert [(row["line"], row["code"]) for row in done.rejected] == [("2", "label_missing")]
+
+
 def test_cells_of_a_spreadsheet_are_numbers_times_and_texts_as_in_a_csv(tmp_path: Path) -> None:
     rows: list[list[Any]] = [["user", "item", "rating", "date"]]
     rows += [[f"u{n % 5}", n, 4.5, dt.datetime(2024, 1, 1, 12)] for n in range(30)]

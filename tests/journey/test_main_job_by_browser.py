@@ -116,6 +116,7 @@ def test_a_file_becomes_a_metered_endpoint_by_clicks_alone(stack: Stack, page: P
     page.get_by_role("link", name="Train a model").first.click()
     expect(page.get_by_role("heading", name=task.template)).to_be_visible()
     page.locator(".choice").filter(has_text="Fast").click()
+    page.get_by_text("More options").click()
     for label, value in task.settings.items():
         control = page.get_by_label(label, exact=True)
         is_choice = control.evaluate("element => element.tagName") == "SELECT"

@@ -1,5 +1,7 @@
 """What every answer of the web process carries, whoever asks and whatever happens."""
 
+import re
+
 import httpx
 import pytest
 
@@ -46,6 +48,14 @@ def test_a_foreign_host_name_is_refused(web: httpx.Client, method: str) -> None:
 def test_it_says_that_it_lives_and_is_ready(web: httpx.Client) -> None:
     assert web.get("/healthz").json() == {"status": "live"}
     assert web.get("/readyz").json() == {"status": "ready", "database": True, "redis": True}
+
+
+def test_the_font_that_pages_preload_is_the_one_that_the_style_names(web: httpx.Client) -> None:
+    entrance = web.get("/accounts/login/").text
+    font = re.search(r'rel="preload" href="([^"]+)"', entrance)
+    style = re.search(r'href="(/static/css/base[^"]*)"', entrance)
+    assert font and style
+    assert font[1].rpartition("/")[2] in web.get(style[1]).text
 
 
 def test_the_api_documents_itself(web: httpx.Client) -> None:

@@ -1,14 +1,11 @@
 """A look at the first rows of an upload, for the import form: cheap, bounded, and in a process of its own.
 
-python -m workers.ingest.preview FILENAME [PATH] (the head's bytes on stdin without a path) prints JSON:
-{"format", "encoding", "delimiter", "columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells in the
-columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …},
-"separator_guesses": {column: what seems to part several labels in its cells}}
 python -m workers.ingest.preview FILENAME HEADER [PATH] (the head's bytes on stdin without a path; HEADER is yes, no or
 guess) prints JSON:
 {"format", "encoding", "delimiter", "header" (whether the first row names the columns, null where that is no question),
 "columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells in the
-columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …}}
+columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …},
+"separator_guesses": {column: what seems to part several labels in its cells}}
 or {"error": {"code", "message", "hint", "evidence"}}.
 """
 

@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 from apps.core import activity
 from apps.core.icons import drawing
 from apps.core.models import AuditEntry
+from workers.task_templates import TEMPLATES
 
 register = template.Library()
 
@@ -172,8 +173,13 @@ def short_number(value: int | float | None) -> str:
 
 @register.filter
 def percent(value: float | None, digits: int = 0) -> str:
-    """A share of 1 as a percentage: 0.9312 → 93 %."""
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+    """A share of 1 as a percentage: 0.9312 → 93 %. A little is not nothing, nearly all is not all: < 1 %, > 99 %."""
+    if value is None:
+        return "–"
+    shown, least = f"{100 * value:.{digits}f}", 10**-digits
+    if 0 < value < 1 and float(shown) in (0, 100):
+        return f"< {least:.{digits}f} %" if value < 0.5 else f"> {100 - least:.{digits}f} %"
+    return f"{shown} %"
 
 
 @register.filter
@@ -205,10 +211,17 @@ def took(end: datetime | None, start: datetime | None) -> str:
 
 @register.filter
 def moment(seconds: int | None) -> str:
-    """Seconds since the epoch as a UTC date and time."""
+    """Seconds since the epoch as a UTC date and time; at midnight the date, as in data that has dates only."""
     if seconds is None:
         return "–"
-    return date_format(datetime.fromtimestamp(seconds, UTC), "j M Y, H:i")
+    return date_format(datetime.fromtimestamp(seconds, UTC), "j M Y, H:i" if seconds % 86400 else "j M Y")
+
+
+@register.filter
+def task(key: str) -> str:
+    """What a task template is called; its key where it is none of ours any more."""
+    found = TEMPLATES.get(key)
+    return str(found.title) if found else key
 
 
 @register.filter

@@ -1,12 +1,15 @@
 """Whether the first row of a table names its columns or is a row like the others."""
 
 import itertools
+from collections.abc import Iterable
+from statistics import median_low
 
 from workers.ingest import cells
 from workers.ingest.columns import is_number, is_usual
 
 _SHARE = 0.9
 _ENOUGH_ROWS = 8
+_MOST_TITLES = 10
 _YEARS = range(1900, 2101)
 
 
@@ -24,6 +27,18 @@ def has_header(first: list[str], rows: list[list[str]]) -> bool:
         return True
     signs = [_sign(cell.strip(), [row[place].strip() for row in rows]) for place, cell in enumerate(first)]
     return True in signs or False not in signs
+
+
+def titles(rows: Iterable[list[str]]) -> int:
+    """How many of a sheet's first rows (of those not empty) stand above the names of the columns, as titles of exports.
+
+    They fill a single cell, or two where four or more are usual in the rows below.
+    """
+    filled = [sum(1 for cell in row if cell.strip()) for row in rows]
+    usual = median_low(filled) if filled else 0
+    most = 2 if usual >= 4 else 1
+    above = sum(1 for _ in itertools.takewhile(lambda count: count <= most, filled)) if usual > 2 else 0
+    return above if above <= _MOST_TITLES else 0
 
 
 def unnamed(count: int) -> list[str]:

@@ -13,13 +13,13 @@ from workers.contracts.job import IngestLimits
 from workers.ingest.archives.zip_file import ZipArchive
 from workers.ingest.cells import cell_text
 from workers.ingest.columns import clean_header
-from workers.ingest.readers.headers import has_header, unnamed
+from workers.ingest.readers.headers import has_header, titles, unnamed
 from workers.ingest.records import HEAD_RECORDS, Problem, Record, Table, text_problem
 
 
 class SheetTable(Table):
-    """The first sheet that has rows. Its first row that is not empty names the columns, unless it is a row itself (see
-    headers); a line is a row's number."""
+    """The first sheet that has rows. Its first row that is not empty names the columns, unless it is a title above them
+    or a row itself (see headers); a line is a row's number. Titles are rejected, so that they are told."""
 
     format = "sheet"
 
@@ -31,7 +31,12 @@ class SheetTable(Table):
             self.facts["left_out"] = others
         if len(self._rows) > limits.max_rows:
             raise JobError("too_many_rows", f"The sheet has more than {limits.max_rows:,} rows.")
-        top = next(line for line, row in enumerate(self._rows) if any(map(cell_text, row)))
+        filled = (line for line, row in enumerate(self._rows) if any(cell_text(cell).strip() for cell in row))
+        first = list(itertools.islice(filled, HEAD_RECORDS))
+        if not first:
+            raise JobError("no_rows", "The sheet holds no rows.")
+        above = titles([cell_text(cell) for cell in self._rows[line]] for line in first)
+        self._titles, top = first[:above], first[above]
         names = [cell_text(value) for value in self._rows[top]]
         while names and not names[-1].strip():
             names.pop()
@@ -47,6 +52,11 @@ class SheetTable(Table):
     def records(self) -> Iterator[Record]:
         """Every row that is not empty, from the first, each time."""
         width = len(self.columns)
+        for place in self._titles:
+            fields = [cell_text(value) for value in self._rows[place]]
+            value = " | ".join(field for field in fields if field.strip())
+            message = "The row stands above the names of the columns."
+            yield Record(place + 1, fields[:width], Problem("row_malformed", message, value=value))
         for place in range(self._start, len(self._rows)):
             self._done = place
             fields = [cell_text(value) for value in self._rows[place]]
