@@ -1,6 +1,7 @@
 """Looking into data: rows of a version, an image of a row, the head of an upload."""
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, cast
@@ -22,6 +23,9 @@ ROWS_PER_PAGE: Final = 50
 ANY: Final = Where()
 _INDEX: Final = f"index {index.VERSION}"
 IMAGE_SIZES: Final = {"128": 128, "256": 256, "512": 512, "full": 4096}
+# An image of 50 million pixels takes hundreds of megabytes while it is drawn anew: so many at once in a process.
+DRAWN_AT_ONCE: Final = 2
+_drawing = threading.BoundedSemaphore(DRAWN_AT_ONCE)
 # What a Parquet file or a spreadsheet holds stands at its end: it is looked into whole, or not at all.
 _LARGEST_WHOLE: Final = 64 << 20
 
@@ -104,7 +108,8 @@ def row_image(version: DatasetVersion, row: int, size: int = 128) -> tuple[bytes
     def write(path: Path) -> None:
         with storage().open(version.data_key) as file:
             data = thumbnails.read_image(file, row)
-        path.write_bytes(thumbnails.thumbnail(data, size)[0])
+        with _drawing:
+            path.write_bytes(thumbnails.thumbnail(data, size)[0])
 
     data = local_cache().file(version.data_key, f"image {size} {row}", write).read_bytes()
     return data, "image/png" if data.startswith(b"\x89PNG") else "image/jpeg"

@@ -101,6 +101,12 @@ def test_markup_that_never_ends_is_looked_through_once() -> None:
             assert repair_text.strip_markup(text) == text.replace("<script>", "").replace("<style>", "")
 
 
+def test_personal_data_upon_personal_data_is_masked_in_one_pass() -> None:
+    text = "a@b.cc +49 170 1234567 " * 30_000
+    with seconds_of_cpu(5 * _SECONDS, "what is personal"):
+        assert repair_text.mask_personal(text) == "[email] [phone] " * 30_000
+
+
 @pytest.mark.parametrize(
     "read",
     [

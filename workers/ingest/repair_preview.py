@@ -10,8 +10,9 @@ from workers.ingest.splits import Ints
 from workers.ingest.version import Version
 
 _EXAMPLES: Final = 5
-# Of texts so many are looked at for examples.
+# Of texts so many are looked at for examples, and so many characters: somebody waits for it.
 _LOOKED_AT: Final = 1000
+_LOOKED_AT_CHARS: Final = 2_000_000
 _TEXTS: Final = ("text", "text_pair")
 _SHOWN: Final = (*_TEXTS, "name", "user", "item", "values", "label")
 _CHARS: Final = 500
@@ -40,13 +41,27 @@ def preview(version: Version, repair: Repair) -> Preview:
     found = version.found(repair.code) if edit.mend else np.empty(0, np.int64)
     changed = found
     if edit.mend:
-        texts = version.at(found[:_LOOKED_AT].tolist(), [name for name in _TEXTS if name in version.schema.names])
+        texts = _first_texts(version, found[:_LOOKED_AT].tolist())
         curable = np.array([any(edit.mend(text) != text for text in row.values()) for row in texts], np.bool_)
         changed = found[: len(curable)][curable]
         # All that was looked at can be told for sure; the rest only where there is no rest.
         found = changed if len(curable) == len(found) else found
     rows = [*changed[:_EXAMPLES].tolist(), *relabelled[:_EXAMPLES].tolist(), *dropped[:_EXAMPLES].tolist()]
     return Preview(len(dropped), len(relabelled), len(found), _examples(version, edit, rows[:_EXAMPLES]))
+
+
+def _first_texts(version: Version, rows: list[int]) -> list[dict[str, str]]:
+    """The texts of the first of these rows; twice as many at a time, until there are too many characters."""
+    columns = [name for name in _TEXTS if name in version.schema.names]
+    texts: list[dict[str, str]] = []
+    chars, step = 0, _EXAMPLES
+    while len(texts) < len(rows) and chars < _LOOKED_AT_CHARS:
+        for row in version.at(rows[len(texts) : len(texts) + step], columns):
+            if chars < _LOOKED_AT_CHARS:
+                texts.append(row)
+                chars += sum(map(len, row.values()))
+        step *= 2
+    return texts
 
 
 def _relabelled(version: Version, edit: Edit) -> Ints:

@@ -83,11 +83,15 @@ class Span(NamedTuple):
 
 def personal(text: str) -> list[Span]:
     """Where a text holds what looks like an e-mail address, a phone number or a payment card; none overlap."""
-    found = [Span(*mail.span(), "email") for mail in _EMAIL.finditer(text)] if "@" in text else []
+    mails = [Span(*mail.span(), "email") for mail in _EMAIL.finditer(text)] if "@" in text else []
+    found, next_mail = list(mails), 0
     for digits in _DIGITS.finditer(text):
+        # Both lists are in order: mails that end before these digits end before all further ones.
+        while next_mail < len(mails) and mails[next_mail].end <= digits.start():
+            next_mail += 1
         written = digits[0].rstrip()
         what = "phone" if _PHONE.fullmatch(written) else "card" if is_card(_NOT_DIGIT.sub("", written)) else ""
-        if what and all(digits.start() >= one.end or digits.end() <= one.start for one in found):
+        if what and (next_mail == len(mails) or digits.end() <= mails[next_mail].start):
             found.append(Span(digits.start(), digits.start() + len(written), what))
     return sorted(found)
 
