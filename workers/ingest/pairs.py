@@ -141,11 +141,12 @@ class Pairs:
             codes[rows] = splits.interactions(self.user_codes[rows], order, mine, parts)
         return codes[keep], by
 
-    def blocks(self, keep: Mask) -> Iterator[Block]:
-        """The rows that stay."""
+    def blocks(self, keep: Mask, size: int | None = None) -> Iterator[Block]:
+        """The rows that stay, of so many rows at a time."""
+        size = size or BLOCK
         first = 0
-        for start in range(0, len(self), BLOCK):
-            stop = min(start + BLOCK, len(self))
+        for start in range(0, len(self), size):
+            stop = min(start + size, len(self))
             here = np.flatnonzero(keep[start:stop])
             rows = here + start
             values = {name: spill.read(start, stop)[here] for name, spill in self._spilt.items()}

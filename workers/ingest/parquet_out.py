@@ -85,18 +85,23 @@ class GroupWriter:
         # Encoded images do not compress; a page per few of them lets one be read without its whole row group.
         packing: Any = {_path(field): "none" if field.type == pa.binary() else "zstd" for field in schema}
         # Most users of a group of rows are different.
-        repeated = ("split", "label", "labels", "item", "format", "group")
+        repeated = ("split", "label", "labels", "item", "rating", "format", "group")
         dictionary: Any = [_path(field) for field in schema if field.name in repeated]
+        # What lies close to what is before it.
+        steady = {name: "DELTA_BINARY_PACKED" for name in ("row", "timestamp") if name in schema.names}
         if "values" in schema.names:
             # Cells of a table repeat, and compress.
-            packing, dictionary = "zstd", True
+            packing, dictionary, steady = "zstd", True, {}
         if not packed:
-            packing, dictionary = "none", False
+            packing, dictionary, steady = "none", False, {}
         self._writer = pq.ParquetWriter(
             path,
             schema,
             compression=packing,
             use_dictionary=dictionary,
+            column_encoding=steady or None,
+            # Nobody looks for the least text of a row group.
+            write_statistics=[field.name for field in schema if pa.types.is_primitive(field.type)],
             data_page_size=1 << 18,
             write_batch_size=16 if pa.binary() in schema.types else None,
         )

@@ -162,13 +162,18 @@ class _Appearance:
 
     def of(self, numbers: Ints) -> Ints:
         """int32: the place of each number."""
-        new = numbers[self._places[numbers] < 0]
+        places = self._places.take(numbers)
+        new = numbers[places < 0]
         if len(new):
-            found = pl.Series(new).unique(maintain_order=True).to_numpy()
+            here = np.arange(len(new), dtype=np.int32)
+            # Of those that are equal the first one is written last.
+            self._places[new[::-1]] = here[::-1]
+            found = new[self._places[new] == here]
             self._places[found] = np.arange(self._count, self._count + len(found))
             self._numbers.append(found)
             self._count += len(found)
-        return self._places[numbers]
+            places = self._places.take(numbers)
+        return places
 
     def numbers(self) -> Ints:
         """All of them, in that order."""
