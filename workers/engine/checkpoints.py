@@ -65,7 +65,7 @@ class CheckpointStore:
         self._clock = clock
         self._prefix = f"{name}-" if name else ""
         self.beside = beside
-        self._first_step = first_step
+        self.first_step = first_step
         self._pattern = re.compile(rf"{re.escape(self._prefix)}step-(\d{{9}})\.json\Z")
 
     def save(self, step: int, tensors: "dict[str, torch.Tensor]", state: dict[str, Any]) -> None:
@@ -89,7 +89,7 @@ class CheckpointStore:
         write_atomic(self._folder / f"{stem}.safetensors", data)
         write_atomic(self._folder / f"{stem}.json", json.dumps(header, allow_nan=False).encode())
         own = [f"{stem}.safetensors", f"{stem}.json"]
-        self._job_dir.checkpoint(self._first_step + step, own + [name for name in self.beside() if name not in own])
+        self._job_dir.checkpoint(self.first_step + step, own + [name for name in self.beside() if name not in own])
         self._drop(self._steps()[:-_KEEP])
 
     def load(self) -> Loaded | None:

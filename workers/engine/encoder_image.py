@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,9 +24,10 @@ from workers.engine.encoder import (
 from workers.engine.encoder_head import Head, train_head
 from workers.engine.examples import Examples
 from workers.engine.image import ImageExamples, TrainedImages, choose_augmentation
-from workers.engine.loop import fit
+from workers.engine.loop import fit, judged, row_losses
 from workers.engine.run import Run
 from workers.engine.settings import Settings
+from workers.engine.soup import train_soup
 from workers.inference.image import Scaling
 from workers.task_templates.image_classification import ImageParams
 
@@ -122,8 +124,15 @@ def train_on_encoder(run: Run, params: ImageParams) -> TrainedImages:
         train.vary_by(choose_augmentation(run, params, train))
         settings = _settings(run, params, len(train))
         run.log(f"Fine-tuning {source.name} on {how}, {settings.epochs} epochs in batches of {settings.batch_size}.")
-        groups = layer_groups(body, network.head, decay=params.encoder_layer_decay)
-        fit(run, network, train, validation, settings, groups)
+
+        def once(stage: Run) -> None:
+            groups = layer_groups(body, network.head, decay=params.encoder_layer_decay)
+            fit(stage, network, train, validation, settings, groups)
+
+        def losses(network: nn.Module) -> np.ndarray:
+            return row_losses(judged(network, validation, run.device, settings), validation.labels)
+
+        train_soup(run, network, once, losses if len(validation) else None, params.encoder_rounds or 1, math.inf)
     prepare_export(body)
     evaluation: dict[str, Examples] = {"validation": validation, "test": test}
     if not len(validation) and not len(test):

@@ -29,10 +29,11 @@ from workers.engine.encoder import (
 from workers.engine.encoder_head import Head, train_head
 from workers.engine.examples import Examples
 from workers.engine.links import probabilities, scores_of
-from workers.engine.loop import fit
+from workers.engine.loop import fit, judged, row_losses
 from workers.engine.run import Run
 from workers.engine.settings import Settings
 from workers.engine.several_labels import mean_average_precision, several_losses
+from workers.engine.soup import train_soup
 from workers.engine.stages import Stage
 from workers.engine.text import TextExamples, TrainedText
 from workers.inference.text import TokenReader
@@ -50,6 +51,13 @@ _BUDGET = {"cpu": 6.5e12, "cuda": 6.5e14}
 # How often and how far the texts are read, the best first; the first that the budget allows is taken.
 _COURSES = ((3, 256), (2, 256), (2, 128), (1, 128))
 _LEAST_OF_A_CLASS = 20
+# Of all rounds together, as of one above, where moving the weights in each step takes as long as so many tokens. A CPU
+# without AMX takes twice as long. No more rounds than this are worth their time.
+_ROUNDS_BUDGET = {"cpu": 1.5e13, "cuda": 1.5e15}
+_TOKENS_PER_STEP = 300
+_MOST_ROUNDS = 4
+# A job of a preset begins no further round that would end later than this, in seconds: ten minutes with what follows.
+_ROUNDS_SECONDS = 420.0
 
 
 class TextEncoder(nn.Module):
@@ -254,7 +262,7 @@ def _learn(run: Run, source: Source, labels: list[str], *, within_budget: bool) 
     else:
         if course.rows < len(train):
             train.keep(sample(train.labels, course.rows, run.seed))
-        _fine_tune(run, params, network, train, validation, course, source.name)
+        _fine_tune(run, params, network, train, validation, course, source.name, within_budget=within_budget)
     prepare_export(body)
     return Learned(network, reader, source, reader.max_tokens * _CHARS_PER_TOKEN)
 
@@ -269,10 +277,12 @@ def _fine_tune(
     run: Run,
     params: TextParams,
     network: TextEncoder,
-    train: Examples,
-    validation: Examples,
+    train: TextExamples,
+    validation: TextExamples,
     course: "Course",
     name: str,
+    *,
+    within_budget: bool,
 ) -> None:
     # The preset's batch size is that of the small networks.
     batch_size = run.train.parameters.get("batch_size") or encoder_batch(len(train))
@@ -295,8 +305,20 @@ def _fine_tune(
         f"{epochs} epochs in batches of {batch_size}."
     )
     freeze_embeddings(network.body)
-    groups = layer_groups(network.body, network.head, decay=params.encoder_layer_decay)
-    fit(run, network, train, validation, settings, groups)
+
+    def once(stage: Run) -> None:
+        groups = layer_groups(network.body, network.head, decay=params.encoder_layer_decay)
+        fit(stage, network, train, validation, settings, groups)
+
+    def losses(network: nn.Module) -> np.ndarray:
+        return row_losses(judged(network, validation, run.device, settings), validation.labels)
+
+    count, seconds = params.encoder_rounds or 1, math.inf
+    if within_budget:
+        tokens = epochs * int(np.minimum(train.lengths, course.max_tokens).sum())
+        count = rounds(run, params, _computed_weights(network.body), tokens, epochs * steps_per_epoch)
+        seconds = math.inf if params.encoder_rounds else _ROUNDS_SECONDS
+    train_soup(run, network, once, losses if len(validation) else None, count, seconds)
 
 
 def _computed_weights(body: nn.Module) -> int:
@@ -323,6 +345,18 @@ def plan(run: Run, params: TextParams, lengths: np.ndarray, weights: int, longes
     rows = int(len(lengths) * budget / cost)
     run.log(f"The encoder learns from {rows:,} of {len(lengths):,} texts: more would take too long on this device.")
     return Course(epochs, max_tokens, rows)
+
+
+def rounds(run: Run, params: TextParams, weights: int, tokens: int, steps: int) -> int:
+    """How many rounds of so many tokens and steps a preset's time allows, by the data alone as well.
+
+    Trials are to be compared, and folds' models answer together anyway: one is enough there.
+    """
+    if params.encoder_rounds or params.tune or params.folds:
+        return params.encoder_rounds or 1
+    slower = 2 if run.device.type == "cpu" and training_precision(run, params) != "bf16" else 1
+    cost = slower * weights * (tokens + _TOKENS_PER_STEP * steps)
+    return max(1, min(_MOST_ROUNDS, int(_ROUNDS_BUDGET[run.device.type] / cost)))
 
 
 def sample(labels: np.ndarray, rows: int, seed: int) -> np.ndarray:

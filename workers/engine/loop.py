@@ -325,19 +325,29 @@ def _judge(now: Training, validation: Examples, epoch: int, report: Reporter) ->
 
 def _measure(model: nn.Module, validation: Examples, device: torch.device, settings: Settings) -> tuple[float, float]:
     """Accuracy over all rows, and the mean log loss over those whose label the model knows; of several labels the mean
-    average precision, which needs no threshold, and the mean log loss of their sum.
-
-    Computed as training is: weights are chosen by this, nothing is reported from it but the curve.
-    """
-    with _precision(settings.dtype(device), device):
-        scores = predict(model, validation, device)
+    average precision, which needs no threshold, and the mean log loss of their sum."""
+    scores, truth = judged(model, validation, device, settings), validation.labels
+    losses = row_losses(scores, truth)
+    loss = float(losses.mean()) if len(losses) else 0.0
     if validation.multi_label:
-        truth = validation.labels
-        return mean_average_precision(truth, scores), float(several_losses(truth, scores).mean())
-    known = validation.labels >= 0
-    right = scores[known, validation.labels[known]] if known.any() else np.ones(1)
-    accuracy = float((scores.argmax(axis=1) == validation.labels).mean())
-    return accuracy, float(-np.log(np.clip(right, 1e-12, 1)).mean())
+        return mean_average_precision(truth, scores), loss
+    return float((scores.argmax(axis=1) == truth).mean()), loss
+
+
+def judged(model: nn.Module, examples: Examples, device: torch.device, settings: Settings) -> np.ndarray:
+    """Probabilities, float32 [rows, labels], computed as training is: weights are chosen by this, nothing is reported
+    from it but the curve."""
+    with _precision(settings.dtype(device), device):
+        return predict(model, examples, device)
+
+
+def row_losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """float [rows]: the log loss on each row whose label the model knows; of several labels the sum of theirs."""
+    if labels.ndim == 2:
+        return several_losses(labels, scores)
+    known = labels >= 0
+    losses: np.ndarray = -np.log(np.clip(scores[known, labels[known]], 1e-12, 1))
+    return losses
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from workers.contracts.events import Pace
 from workers.engine.checkpoints import CheckpointStore
+from workers.engine.progress import LOOP_END
 from workers.engine.run import Run
 
 if TYPE_CHECKING:
@@ -17,14 +18,26 @@ if TYPE_CHECKING:
 class Stage(Run):
     """One training of a run: `low` to `high` of its progress. Steps count on from the stage before it, `after`.
 
-    The last stage has no name: its checkpoints are the run's own.
+    A stage without a name has the checkpoints of the run itself. A stage may have stages of its own. `title` stands
+    before what it says of its progress; `seed` is the run's where it is not given.
     """
 
-    def __init__(self, whole: Run, name: str, low: float, high: float, after: "Stage | None" = None) -> None:
+    def __init__(
+        self,
+        whole: Run,
+        name: str,
+        low: float,
+        high: float,
+        after: "Stage | None" = None,
+        *,
+        seed: int | None = None,
+        title: str = "",
+    ) -> None:
         super().__init__(
             whole.job_dir, whole.spec, whole.params, name="-".join(filter(None, (whole.name, name))), clock=whole.clock
         )
-        self._whole, self._low, self._high = whole, low, high
+        self._whole, self._low, self._high, self._title = whole, low, high, title
+        self.seed = whole.seed if seed is None else seed
         self.chosen = whole.chosen
         self.first_step: int = after.first_step + after.checkpoints.last_step() if after else 0
         self.checkpoints = CheckpointStore(
@@ -32,8 +45,11 @@ class Stage(Run):
             self.fingerprint(),
             whole.clock,
             name=self.name,
-            first_step=self.first_step,
-            beside=lambda: [*whole.checkpoints.beside(), *(after.checkpoints.newest() if after else [])],
+            first_step=whole.checkpoints.first_step + self.first_step,
+            beside=lambda: [
+                *(after or whole).checkpoints.beside(),
+                *(after.checkpoints.newest() if after else []),
+            ],
         )
 
     @property
@@ -49,8 +65,9 @@ class Stage(Run):
         """How far the run is. What a later stage will take is guessed by its share."""
         if (left := pace.get("eta_seconds")) is not None:
             pace["eta_seconds"] = round(left * (1 - self._low) / (self._high - self._low), 1)
-        place = self._low + (self._high - self._low) * min(1.0, fraction)
-        self._whole.progress(place, phase, **pace)
+        # A training ends at LOOP_END of its run: what follows comes once, after the last stage.
+        place = LOOP_END * (self._low + (self._high - self._low) * min(1.0, fraction / LOOP_END))
+        self._whole.progress(place, f"{self._title}: {phase}" if self._title else phase, **pace)
 
     def metric(self, step: int, values: dict[str, float]) -> None:
         """Told as of a step of the whole run."""

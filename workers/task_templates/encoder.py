@@ -45,3 +45,13 @@ class EncoderParams(Params):
         description="Each layer of the encoder learns by this factor more slowly than the one above it.",
         json_schema_extra=ADVANCED,
     )
+    encoder_rounds: int | None = Field(
+        default=None,
+        ge=1,
+        le=6,
+        title="Encoder rounds",
+        description="How many times the whole encoder learns, each time from the same start in another order; the mean "
+        "of the weights answers. Surer answers from a model of the same size, that many times slower to train. Empty: "
+        "once, or with auto as often as there is time for.",
+        json_schema_extra=ADVANCED,
+    )
