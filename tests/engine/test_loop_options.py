@@ -249,6 +249,32 @@ def test_an_operation_without_a_deterministic_form_is_named(tmp_path: Path, monk
     assert "some_op_cuda" in caught.value.evidence
 
 
+@pytest.mark.parametrize("found", [None, 0.0, 1.0])
+def test_the_update_is_that_of_pytorchs_own_adamw(found: float | None) -> None:
+    """Also under a gradient scaler, which says what to divide gradients by, and when to leave a step out."""
+    ours, theirs = network(), network()
+    settings = options(optimizer="adamw", learning_rate=0.01)
+    groups = [[ours[0].weight, ours[4].weight], [ours[4].bias]]  # type: ignore[index]
+    mine = make_optimizer([Group(groups[0], 1.0, 0.1), Group(groups[1], 0.5, 0.0)], settings)
+    given = [{"params": [theirs[0].weight, theirs[4].weight], "weight_decay": 0.1},  # type: ignore[index]
+             {"params": [theirs[4].bias], "weight_decay": 0.0}]  # type: ignore[index]  # fmt: skip
+    pytorchs = torch.optim.AdamW(given, fused=True)
+    for step in range(5):
+        set_rate(mine, settings, step / 5, 1.0)
+        for group, own in zip(pytorchs.param_groups, mine.param_groups, strict=True):
+            group["lr"], group["betas"] = own["lr"], own["betas"]
+        for model, optimizer in ((ours, mine), (theirs, pytorchs)):
+            optimizer.zero_grad()
+            model(Points(step).points).square().sum().backward()
+            if found is not None:
+                optimizer.grad_scale = torch.tensor(8.0)  # type: ignore[attr-defined]
+                optimizer.found_inf = torch.tensor(found if step == 2 else 0.0)  # type: ignore[attr-defined]
+            optimizer.step()
+    assert same(ours, theirs) and not same(ours, network())
+    states = [optimizer.state_dict()["state"] for optimizer in (mine, pytorchs)]
+    assert all(torch.equal(states[0][n][name], states[1][n][name]) for n in states[1] for name in states[1][n])
+
+
 def test_the_optimizers_do_not_load_the_compiler() -> None:
     """PyTorch's own import its compiler when they are made, which takes seconds."""
     import subprocess

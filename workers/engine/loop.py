@@ -69,7 +69,7 @@ def fit(
         while at.step < feed.steps and not at.ended:
             rate = set_rate(now.optimizer, settings, at.step / feed.steps, at.rate_scale)
             try:
-                loss, rows, late = _step(now, feed, reserve)
+                loss, late, rows = _step(now, feed, reserve)
             except _NotFinite:
                 at = _roll_back(now, fresh)
                 report = Reporter(run, feed.steps, at.step)
@@ -196,8 +196,8 @@ def _micro_batch(run: Run, feed: Feed, settings: Settings) -> int:
     return min(share, settings.micro_batch or share, int(os.environ.get(MICRO_BATCH, share)))
 
 
-def _step(now: Training, feed: Feed, reserve: float) -> tuple[float, int, bool]:
-    """One update: the batch's mean loss, its rows, and whether only the reserve is left of the time limit.
+def _step(now: Training, feed: Feed, reserve: float) -> tuple[float, bool, int]:
+    """One update: the batch's mean loss, whether only the reserve is left of the time limit, and the batch's rows.
 
     Out of memory: again, half the micro-batch, twice the accumulation.
     """
@@ -211,7 +211,7 @@ def _step(now: Training, feed: Feed, reserve: float) -> tuple[float, int, bool]:
             batch = feed.batch(at.step, at.micro_batch)
             # The processes' gradients are averaged, and are meant to be added up.
             weights = now.weights * (world.size / batch.weight)
-            total = torch.zeros((), device=device)
+            losses = []
             for index, part in enumerate(batch.parts):
                 inputs, targets = (tensor.to(device, non_blocking=True) for tensor in part[:2])
                 _seed(device, part.seed)
@@ -222,12 +222,9 @@ def _step(now: Training, feed: Feed, reserve: float) -> tuple[float, int, bool]:
                         scores.float(), targets, weights, now.settings.label_smoothing, now.multi_label
                     )
                     now.scaler.scale(part_loss).backward()  # type: ignore[no-untyped-call]
-                total += part_loss.detach()
+                losses.append(part_loss.detach())
             late = world.rank == 0 and now.run.seconds_left() < reserve
-            # Loss and lateness: one sum over all processes.
-            sums = world.sum(torch.stack([total / world.size, total.new_full((), late)]))
-            loss, lateness = _update(now, sums)
-            return loss, batch.rows, lateness > 0
+            return *_update(now, sum(losses[1:], losses[0]), late), batch.rows
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if "deterministic implementation" in str(error):
                 raise _no_deterministic(error) from None
@@ -244,23 +241,27 @@ def _seed(device: torch.device, seed: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _update(now: Training, sums: torch.Tensor) -> list[float]:
-    """Move the weights by the gradients that were added up; returns `sums`. Raises _NotFinite before that."""
+def _update(now: Training, loss: torch.Tensor, late: bool) -> tuple[float, bool]:
+    """Move the weights by the gradients that were added up; returns the whole batch's loss, and whether any process is
+    late. Raises _NotFinite before that."""
     now.scaler.unscale_(now.optimizer)
     gradients = [parameter.grad for parameter in now.moved if parameter.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    world, sums = now.run.world, [loss, loss.new_full((), late)]
+    if world.size > 1:
+        sums = list(world.sum(torch.stack(sums) / world.size))
     # The CPU waits for the GPU here, once per step: the price of never updating from a broken loss.
-    *values, length = torch.cat([sums, norm.reshape(1)]).tolist()
+    mean, lateness, *lengths = torch.stack([*sums, *torch._foreach_norm(gradients)]).tolist()
+    length = math.hypot(*lengths)
     # A gradient that overflows float16 is no broken one: the scaler leaves this step out and scales less.
     overflow = now.scaler.is_enabled() and now.scaler.get_scale() > _LEAST_SCALE
-    if not math.isfinite(values[0]) or not (math.isfinite(length) or overflow):
+    if not math.isfinite(mean) or not (math.isfinite(length) or overflow):
         raise _NotFinite
     if 0 < now.settings.clip_norm < length:
         torch._foreach_mul_(gradients, now.settings.clip_norm / length)
     now.scaler.step(now.optimizer)
     now.scaler.update()
     shrink(now.optimizer, now.settings.l1)
-    return values
+    return mean, lateness > 0
 
 
 def _halved(now: Training, micro_batch: int) -> int:

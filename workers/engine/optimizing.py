@@ -46,7 +46,56 @@ def _bare(kind: type[torch.optim.Optimizer]) -> Any:
     return type(kind.__name__, (kind,), plain | {"step": torch.no_grad()(plain["step"])})
 
 
-_AdamW, _SGD = _bare(torch.optim.AdamW), _bare(torch.optim.SGD)
+_SGD = _bare(torch.optim.SGD)
+
+
+class _AdamW(_bare(torch.optim.AdamW)):  # type: ignore[misc]
+    """PyTorch's fused AdamW, without what its `step` does around the update: of a small network that takes as long as
+    the update itself. The state, and every weight, is the same."""
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Move the parameters that have a gradient."""
+        # Of a gradient scaler: set by it before this is called.
+        found_inf = getattr(self, "found_inf", None)
+        for group in self.param_groups:
+            moved = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not moved:
+                continue
+            slots = [self.state[parameter] or self._begin(parameter) for parameter in moved]
+            steps = [slot["step"] for slot in slots]
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                moved,
+                [parameter.grad for parameter in moved],
+                [slot["exp_avg"] for slot in slots],
+                [slot["exp_avg_sq"] for slot in slots],
+                [],
+                steps,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+                grad_scale=getattr(self, "grad_scale", None),
+                found_inf=found_inf,
+            )
+            if found_inf is not None:
+                torch._foreach_sub_(steps, [found_inf] * len(steps))
+
+    # Else PyTorch wraps each step for its profiler.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _begin(self, parameter: nn.Parameter) -> dict[str, torch.Tensor]:
+        self.state[parameter] |= {
+            "step": torch.zeros((), device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+        slot: dict[str, torch.Tensor] = self.state[parameter]
+        return slot
 
 
 def make_optimizer(groups: Sequence[Group], settings: Settings) -> torch.optim.Optimizer:

@@ -276,7 +276,7 @@ def _padded(ids: np.ndarray, starts: np.ndarray, ends: np.ndarray, pad_id: int) 
     """int64 [texts, length]: some stretches of `ids`, padded."""
     offsets = np.arange(padded_length(int((ends - starts).max())))
     places = starts[:, None] + offsets
-    found = np.where(places < ends[:, None], ids[np.minimum(places, len(ids) - 1)], pad_id)
+    found = np.where(places < ends[:, None], ids.take(places, mode="clip"), pad_id)
     return found.astype(np.int64)
 
 
