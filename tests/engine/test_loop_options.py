@@ -252,7 +252,7 @@ def test_an_operation_without_a_deterministic_form_is_named(tmp_path: Path, monk
 @pytest.mark.parametrize("found", [None, 0.0, 1.0])
 def test_the_update_is_that_of_pytorchs_own_adamw(found: float | None) -> None:
     """Also under a gradient scaler, which says what to divide gradients by, and when to leave a step out."""
-    ours, theirs = network(), network()
+    ours, theirs = network().eval(), network().eval()  # dropout would draw for each
     settings = options(optimizer="adamw", learning_rate=0.01)
     groups = [[ours[0].weight, ours[4].weight], [ours[4].bias]]  # type: ignore[index]
     mine = make_optimizer([Group(groups[0], 1.0, 0.1), Group(groups[1], 0.5, 0.0)], settings)
