@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.stack import Stack, start  # noqa: E402
-from workers.ingest.parquet_out import TEXT_SCHEMA, GroupWriter  # noqa: E402
+from workers.ingest.parquet_out import GROUP_ROWS, TEXT_SCHEMA, GroupWriter  # noqa: E402
 
 LABELS = ("billing", "delivery", "praise", "refund", "spam")
 CODES = ("duplicate_rows", "text_personal", "text_markup")
@@ -68,6 +68,7 @@ def furnish(home: Path, rows: int, words: int) -> list[str]:
     letters = "abcdefghijklmnopqrstuvwxyz"
     known = sorted({"".join(draw.choices(letters, k=draw.randint(3, 9))).capitalize() for _ in range(30_000)})
     chinese = [chr(code) for code in range(0x4E00, 0x5E00)]
+    made: dict[str, list[Any]] = {name: [] for name in TEXT_SCHEMA.names}
     with GroupWriter(folder / "data.parquet", TEXT_SCHEMA) as out:
         for row in range(rows):
             if row % 10 == 0:
@@ -77,7 +78,12 @@ def furnish(home: Path, rows: int, words: int) -> list[str]:
             if row % 50_000 == 77:
                 text += f" {RARE}"
             split = "train" if row % 10 < 8 else ("validation", "test")[row % 2]
-            out.add((row, split, f"{row:016x}", text, LABELS[row * row % 97 % 5]), len(text))
+            label = LABELS[row * row % 97 % 5]
+            for name, value in zip(made, (row, split, f"{row:016x}", text, label), strict=True):
+                made[name].append(value)
+            if len(made["row"]) == GROUP_ROWS or row == rows - 1:
+                out.add_group(pa.table(made, TEXT_SCHEMA))
+                made = {name: [] for name in made}
     places = np.flatnonzero(numbers.random(rows) < 0.05).astype(np.int32)
     codes = pa.DictionaryArray.from_arrays(pa.array(places % 3), pa.array(CODES))
     pq.write_table(pa.table({"row": places, "code": codes}), folder / "findings.parquet")

@@ -22,9 +22,9 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import pyarrow as pa  # noqa: E402
-import pyarrow.parquet as pq  # noqa: E402
 
 from workers.ingest import near_texts, shingles  # noqa: E402
+from workers.ingest.stage import Stage  # noqa: E402
 
 Words = list[str]
 
@@ -101,11 +101,12 @@ def measure(count: int) -> dict[str, Any]:
     for origin, copy, _ in planted:
         family[copy] = family[origin]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "texts.parquet"
-        pq.write_table(pa.table({"text": made}), path, row_group_size=65_536)
+        stage = Stage(Path(folder) / "texts.arrow", pa.schema([("text", pa.string())]))
+        stage.add_table(pa.table({"text": made}))
+        stage.close()
         before = resource.getrusage(resource.RUSAGE_SELF)
         start = time.monotonic()
-        found = near_texts.find(path, ["text"], np.ones(count, np.bool_), lambda share: None)
+        found = near_texts.find(stage.groups, np.ones(count, np.bool_), lambda share: None)
         seconds = time.monotonic() - start
         after = resource.getrusage(resource.RUSAGE_SELF)
     joined = [found[origin] == found[copy] for origin, copy, _ in planted]

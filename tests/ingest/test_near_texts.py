@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from tests.ingest.importing import as_csv, import_file
@@ -24,10 +23,9 @@ def words(count: int, seed: int, length: int = 30) -> list[str]:
     return [" ".join(source.choices(known, k=length)) for _ in range(count)]
 
 
-def groups_of(folder: Path, *texts: str) -> list[int]:
-    path = folder / "texts.parquet"
-    pq.write_table(pa.table({"text": list(texts)}), path, row_group_size=7)
-    return near_texts.find(path, ["text"], np.ones(len(texts), np.bool_), lambda share: None).tolist()
+def groups_of(*texts: str) -> list[int]:
+    groups = [pa.table({"text": texts[start : start + 7]}) for start in range(0, len(texts), 7)]
+    return near_texts.find(lambda: groups, np.ones(len(texts), np.bool_), lambda share: None).tolist()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +46,7 @@ def groups_of(folder: Path, *texts: str) -> list[int]:
     ],
 )
 def test_small_changes_make_no_other_text(tmp_path: Path, text: str, other: str) -> None:
-    assert groups_of(tmp_path, "something else entirely", text, "and another thing", other) == [0, 1, 2, 1]
+    assert groups_of("something else entirely", text, "and another thing", other) == [0, 1, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -65,13 +63,13 @@ def test_small_changes_make_no_other_text(tmp_path: Path, text: str, other: str)
     ],
 )
 def test_other_words_make_another_text(tmp_path: Path, text: str, other: str) -> None:
-    assert groups_of(tmp_path, text, other) == [0, 1]
+    assert groups_of(text, other) == [0, 1]
 
 
 def test_every_planted_pair_is_found_and_no_other(tmp_path: Path) -> None:
     texts = words(400, seed=1)
     copies = [text.replace(text.split()[place % 30], "changed", 1) for place, text in enumerate(texts[:100])]
-    found = groups_of(tmp_path, *texts, *copies)
+    found = groups_of(*texts, *copies)
     assert found == [*range(400), *range(100)]
 
 
@@ -89,7 +87,7 @@ def test_the_similarity_that_decides_is_that_of_the_definition(tmp_path: Path) -
         shorter = " ".join(source.sample(text.split(), 25)[:kept]) or "x"
         other = " ".join(text.split()[:kept]) + " " + shorter
         expected = [0, 0] if by_definition(text, other) >= near_texts.SIMILAR else [0, 1]
-        assert groups_of(tmp_path, text, other) == expected
+        assert groups_of(text, other) == expected
 
 
 def test_pieces_of_two_stand_for_scripts_without_spaces() -> None:
@@ -105,7 +103,7 @@ def test_a_thousand_copies_and_very_long_texts_are_no_trouble(tmp_path: Path) ->
     copies = [f"{body} number {n}" for n in range(1000)]
     long = "".join(words(1, seed=5, length=5000))
     assert len(long) > MAX_CHARS
-    found = groups_of(tmp_path, *copies, long, long + " and more", words(1, seed=6)[0])
+    found = groups_of(*copies, long, long + " and more", words(1, seed=6)[0])
     assert found == [0] * 1000 + [1000, 1000, 1002]
 
 

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workers.contracts.job import IngestLimits, IngestSpec
 from workers.contracts.jobdir import JobDir
@@ -12,6 +13,11 @@ from workers.ingest.findings import Findings
 from workers.ingest.issues import Issues
 from workers.ingest.records import Problem, Record
 from workers.ingest.rejects import RejectFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from workers.ingest.stage import Stage
 
 _SECONDS_BETWEEN_EVENTS = 0.5
 # The share of an import that reading is; the rest is writing.
@@ -38,6 +44,7 @@ class Import:
         self.progress = ProgressMeter(job_dir)
         self._rejects: RejectFile | None = None
         self._staging: Path | None = None
+        self._staged: Stage | None = None
 
     def __enter__(self) -> "Import":
         self._staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self.job_dir.root))
@@ -55,10 +62,20 @@ class Import:
             raise RuntimeError("an Import must be entered before it is used")
         return self._staging
 
+    def stage(self, schema: "pa.Schema") -> "Stage":
+        """Where rows are put as they are read, before it is known which split they belong to."""
+        # A look at an upload gets along without it.
+        from workers.ingest.stage import Stage
+
+        self._staged = Stage(self.staging / "staged.arrow", schema)
+        return self._staged
+
     @property
-    def staged(self) -> Path:
-        """The rows as they were read, before it is known which split they belong to."""
-        return self.staging / "staged.parquet"
+    def staged(self) -> "Stage":
+        """The rows that were read."""
+        if self._staged is None:
+            raise RuntimeError("rows must be staged before they are used")
+        return self._staged
 
     @property
     def data(self) -> Path:

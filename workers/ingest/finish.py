@@ -1,13 +1,11 @@
 """The last pass: staged rows, now with their row number, split and label, become data.parquet."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
@@ -16,8 +14,8 @@ from workers.ingest.ahead import ahead
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.label_sets import LabelSet
 from workers.ingest.parquet_out import GROUP, GroupWriter
-from workers.ingest.parquet_out import groups as row_groups
 from workers.ingest.splits import Codes, Ints
+from workers.ingest.stage import Stage
 
 Mask = npt.NDArray[np.bool_]
 
@@ -69,16 +67,20 @@ def per_split(codes: Codes) -> dict[str, int]:
 
 
 def _complete(
-    source: Path, codes: Codes, labels: Labels, keep: Mask | None, groups: pa.Array | None, content: hashing.ContentHash
+    staged: Stage,
+    codes: Codes,
+    labels: Labels,
+    keep: Mask | None,
+    groups: pa.Array | None,
+    content: hashing.ContentHash,
 ) -> Iterator[tuple[pa.Table, float]]:
     """The kept rows, group by group, with all their columns, and which share of all rows that makes so far. All is
     hashed on the way."""
     names, splits = pa.array(labels.names, pa.string()), pa.array(SPLITS)
     sets = None if labels.sets is None else pa.array(labels.sets, pa.list_(pa.string()))
     measured = pa.array(map(hashing.measured, labels.names), pa.string())
-    rows = pq.read_metadata(source).num_rows
     read = row = 0
-    for group in row_groups(source):
+    for group in staged.groups():
         here = slice(read, read + group.num_rows)
         read += group.num_rows
         if keep is not None and not keep[here].all():
@@ -94,7 +96,7 @@ def _complete(
             group = _set(group, GROUP.name, groups[row:until].cast(pa.string()))
         content.add(group["hash"], group["split"], measured.take(places))
         row = until
-        yield group, read / rows
+        yield group, read / len(staged)
 
 
 def result(

@@ -2,7 +2,6 @@
 
 from array import array
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from workers.ingest.context import Import
 from workers.ingest.hashing import Hashes
 from workers.ingest.issues import Severity
 from workers.ingest.label_sets import LabelSet
-from workers.ingest.parquet_out import cells_at, with_labels
+from workers.ingest.parquet_out import with_labels
 from workers.ingest.splits import Codes, Ints, Members
 
 MIN_ROWS = 10
@@ -178,15 +177,15 @@ def no_rows(ctx: Import) -> JobError:
     return JobError("no_rows", evidence=f"{worst['count']:,} × {worst['code']}: {worst['message']}{where}")
 
 
-def examine(ctx: Import, items: Items, source: Path, column: str, places: Ints | None = None) -> duplicates.Duplicates:
+def examine(ctx: Import, items: Items, column: str, places: Ints | None = None) -> duplicates.Duplicates:
     """Tell duplicates and weak classes as issues.
 
-    `column` of `source` shows an item to a person; `places`: where in `source` each item is, if not at its own place.
+    `column` shows an item to a person; `places`: where each item is staged, if not at its own place.
     """
     found = duplicates.find(items.hashes, items.labels, items.given, ctx.limits.max_examples_per_issue)
     examples = found.repeated_examples + found.conflict_examples + found.straddling_examples
     rows = {row: row if places is None else int(places[row]) for pair in examples for row in pair}
-    cells = cells_at(source, column, set(rows.values()))
+    cells = ctx.staged.cells(column, set(rows.values()))
     _tell_duplicates(ctx, items, found, {row: cells[place] for row, place in rows.items()})
     _tell_classes(ctx, items)
     return found
@@ -235,7 +234,7 @@ def about_labels(items: Items) -> dict[str, Any]:
 def _decide(
     ctx: Import, items: Items, column: str, places: Ints | None, first: Ints | None
 ) -> tuple[Codes, dict[str, Any]]:
-    found = examine(ctx, items, ctx.staged, column, places)
+    found = examine(ctx, items, column, places)
     given, members = items.given, items.members()[1]
     codes = splits.by_content(items.hashes, members, given, found.conflicts, ctx.spec.seed)
     if first is not None:
@@ -245,7 +244,7 @@ def _decide(
         together = splits.by_content(hashes, members, given, conflicts, ctx.spec.seed)
         codes = together if len(np.unique(together)) == len(np.unique(codes)) else codes
         rows = near.Rows(items.hashes, items.labels, codes, items.lines, items.names)
-        near.tell(ctx, rows, first, ctx.staged, column, places)
+        near.tell(ctx, rows, first, column, places)
     carved = [] if given is None else [SPLITS[code] for code in splits.missing(given)]
     by = "hash" if given is None else "file"
     return codes, {"split": {"by": by, "carved": carved}, "duplicates": len(found.repeated)}

@@ -1,6 +1,6 @@
 """Items that are nearly the same: what is told of them, and which of them stay together in one split."""
 
-from pathlib import Path
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,7 +14,6 @@ from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.hashing import Hashes
 from workers.ingest.image_look import Trait
 from workers.ingest.issues import Severity
-from workers.ingest.parquet_out import cells_at
 from workers.ingest.splits import Codes, Ints
 
 # Larger groups are made by a template: kept together they would leave too little for the other splits.
@@ -44,7 +43,8 @@ def of_texts(ctx: Import, hashes: Hashes, columns: list[str]) -> Ints | None:
     firsts = looked_at(ctx, firsts)
     looked = np.zeros(len(hashes), np.bool_)
     looked[firsts] = True
-    return alike(hashes, near_texts.find(ctx.staged, columns, looked, lambda share: progress(ctx, share)))
+    groups = partial(ctx.staged.groups, columns)
+    return alike(hashes, near_texts.find(groups, looked, lambda share: progress(ctx, share)))
 
 
 class Thumbnails(NamedTuple):
@@ -95,10 +95,10 @@ def kept_together(first: Ints, hashes: Hashes) -> Ints:
     return np.where(sizes[first] > largest, alike(hashes, np.arange(len(first))), first)
 
 
-def tell(ctx: Import, rows: Rows, first: Ints, source: Path, column: str, places: Ints | None = None) -> None:
+def tell(ctx: Import, rows: Rows, first: Ints, column: str, places: Ints | None = None) -> None:
     """Tell which items are nearly the same, have different labels all the same, or are in several splits.
 
-    `column` of `source` shows an item; `places`: where in `source` each is, if not at its own place.
+    `column` shows an item; `places`: where each is staged, if not at its own place.
     """
     other = np.flatnonzero(rows.hashes != rows.hashes[first])
     if not len(other):
@@ -117,7 +117,7 @@ def tell(ctx: Import, rows: Rows, first: Ints, source: Path, column: str, places
     )
     examples = [(code, *pair) for code, found, _ in told for pair in _examples(ctx, code, found, rows, first)]
     at = {row: row if places is None else int(places[row]) for _, *pair in examples for row in pair}
-    cells = cells_at(source, column, set(at.values()))
+    cells = ctx.staged.cells(column, set(at.values()))
     severities = {code: severity for code, _, severity in told}
     for code, earlier, later in examples:
         value = f"{_like(code, rows, earlier, later)}: {cells[at[later]][:150]}"

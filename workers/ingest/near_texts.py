@@ -10,15 +10,13 @@ text cost a thousand comparisons and not half a million.
 In memory: about 100 bytes per text, and while comparing the shingles of at most 20 million characters.
 """
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workers.ingest.parquet_out import groups
 from workers.ingest.shingles import Ints, Values, batches, fold, shingles, whole
 
 # Texts whose shingles agree to this share of all that occur in either are nearly the same.
@@ -36,6 +34,8 @@ _BLOCK_CHARS: Final = 20_000_000
 _EMPTY: Final = np.uint32(0xFFFFFFFF)
 Signatures = npt.NDArray[np.uint8]
 Progress = Callable[[float], None]
+# Gives all rows, some at a time, whenever it is asked: tables whose columns are joined to one text a row.
+Groups = Callable[[], Iterable[pa.Table]]
 
 
 class _Sketches(NamedTuple):
@@ -50,22 +50,20 @@ class _Sketches(NamedTuple):
 
 
 class _Texts(NamedTuple):
-    """Texts that can be read again: the rows of columns of a Parquet file, and how many characters each has."""
+    """Texts that can be read again: all groups, which rows these are, and how many characters each has."""
 
-    source: Path
-    columns: list[str]
+    groups: Groups
     rows: Ints
     chars: Ints
 
 
-def find(source: Path, columns: list[str], looked: npt.NDArray[np.bool_], progress: Progress) -> Ints:
-    """int64 [rows of the file]: the first row of each row's group; a row like no other is its own.
+def find(groups: Groups, looked: npt.NDArray[np.bool_], progress: Progress) -> Ints:
+    """int64 [rows]: the first row of each row's group; a row like no other is its own.
 
-    `columns` of a row are joined to one text. `looked`: which rows of the file to compare. `progress` is told the
-    share that is done.
+    `looked`: which rows to compare. `progress` is told the share that is done.
     """
     found = np.arange(len(looked), dtype=np.int64)
-    sketches = _sketch(source, columns, looked, lambda share: progress(0.5 * share))
+    sketches = _sketch(groups, looked, lambda share: progress(0.5 * share))
     if not len(sketches.rows):
         return found
     # Texts that are equal when folded are one from here on: its first row stands for them.
@@ -76,17 +74,17 @@ def find(source: Path, columns: list[str], looked: npt.NDArray[np.bool_], progre
     pairs = _candidates(sketches.signatures[different])
     progress(0.6)
     weights = _agreement(sketches.signatures[different], *pairs.T)
-    texts = _Texts(source, columns, sketches.rows[different], sketches.chars[different])
+    texts = _Texts(groups, sketches.rows[different], sketches.chars[different])
     linked = _linked(texts, pairs, weights, lambda share: progress(0.6 + 0.4 * share))
     leader[different] = different[linked]
     found[sketches.rows] = sketches.rows[leader[leader]]
     return found
 
 
-def _sketch(source: Path, columns: list[str], looked: npt.NDArray[np.bool_], progress: Progress) -> _Sketches:
+def _sketch(groups: Groups, looked: npt.NDArray[np.bool_], progress: Progress) -> _Sketches:
     parts: list[_Sketches] = []
     row = 0
-    for group in groups(source, columns):
+    for group in groups():
         here = np.flatnonzero(looked[row : row + group.num_rows])
         texts = _joined(group, here)
         for start, part in batches(texts):
@@ -223,7 +221,7 @@ def _sets(texts: _Texts, rows: Ints) -> tuple[Values, Ints]:
     values: list[Values] = []
     counts: list[Ints] = []
     row = 0
-    for group in groups(texts.source, texts.columns):
+    for group in texts.groups():
         here = rows[(rows >= row) & (rows < row + group.num_rows)] - row
         row += group.num_rows
         for _, part in batches(_joined(group, here)) if len(here) else ():

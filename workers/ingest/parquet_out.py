@@ -1,15 +1,12 @@
-"""Parquet files of ours: written in row groups of bounded size, read back group by group."""
+"""Parquet files of ours: their columns, and how they are written."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_GROUP_ROWS = 65_536
-# Small enough that showing one image reads little, large enough that training reads long runs.
-_GROUP_BYTES = 16 * 2**20
+GROUP_ROWS = 65_536
 
 TEXT_SCHEMA = pa.schema(
     [("row", pa.int64()), ("split", pa.string()), ("hash", pa.string()), ("text", pa.string()), ("label", pa.string())]
@@ -75,12 +72,9 @@ def table_schema(columns: list[tuple[str, dict[str, str]]]) -> pa.Schema:
 
 
 class GroupWriter:
-    """Writes rows, given one by one or as tables, into row groups of at most 65,536 rows and about 16 MB.
+    """Writes tables, each as a row group of at most 65,536 rows."""
 
-    `packed` False: what is only staged, to be read back once, is not compressed.
-    """
-
-    def __init__(self, path: Path, schema: pa.Schema, *, packed: bool = True) -> None:
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
         # Encoded images do not compress; a page per few of them lets one be read without its whole row group.
         packing: Any = {_path(field): "none" if field.type == pa.binary() else "zstd" for field in schema}
@@ -92,8 +86,6 @@ class GroupWriter:
         if "values" in schema.names:
             # Cells of a table repeat, and compress.
             packing, dictionary, steady = "zstd", True, {}
-        if not packed:
-            packing, dictionary, steady = "none", False, {}
         self._writer = pq.ParquetWriter(
             path,
             schema,
@@ -105,46 +97,14 @@ class GroupWriter:
             data_page_size=1 << 18,
             write_batch_size=16 if pa.binary() in schema.types else None,
         )
-        self._rows: list[tuple[Any, ...]] = []
-        self._tables: list[pa.Table] = []
-        self._bytes = 0
-
-    def add_table(self, table: pa.Table) -> None:
-        """Rows as a table; they become row groups together with those before and after them."""
-        self._tables.append(table.select(self._schema.names).cast(self._schema))
-        rows = sum(one.num_rows for one in self._tables)
-        size = sum(one.nbytes for one in self._tables)
-        if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
-            whole = rows if size >= _GROUP_BYTES else rows - rows % _GROUP_ROWS
-            together = pa.concat_tables(self._tables)
-            self._writer.write_table(together.slice(0, whole), row_group_size=_GROUP_ROWS)
-            self._tables = [together.slice(whole)]
-
-    def add(self, row: tuple[Any, ...], size: int) -> None:
-        """One row, values in the order of the schema; `size`: about how many bytes it takes."""
-        self._rows.append(row)
-        self._bytes += size
-        if len(self._rows) >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
-            self._flush()
 
     def add_group(self, table: pa.Table) -> None:
         """A whole row group."""
         if table.num_rows:
-            self._writer.write_table(table.select(self._schema.names).cast(self._schema), row_group_size=_GROUP_ROWS)
-
-    def _flush(self) -> None:
-        if self._rows:
-            values = zip(*self._rows, strict=True)
-            columns = [pa.array(column, field.type) for column, field in zip(values, self._schema, strict=True)]
-            self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema), row_group_size=_GROUP_ROWS)
-        if self._tables:
-            self._writer.write_table(pa.concat_tables(self._tables), row_group_size=_GROUP_ROWS)
-        self._rows, self._tables = [], []
-        self._bytes = 0
+            self._writer.write_table(table.select(self._schema.names).cast(self._schema), row_group_size=GROUP_ROWS)
 
     def close(self) -> None:
-        """Write what is left and the footer."""
-        self._flush()
+        """Write the footer."""
         self._writer.close()
 
     def __enter__(self) -> "GroupWriter":
@@ -159,37 +119,8 @@ def _path(field: pa.Field) -> str:
     return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
 
 
-def groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The row groups of a file of ours, one after the other."""
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        for index in range(file.metadata.num_row_groups):
-            yield file.read_row_group(index, columns=columns, use_threads=False)
-
-
 def column_types(schema: pa.Schema) -> list[dict[str, str]]:
     """[{"name", "type"}] for people: text, integer, number, time, image."""
     names = {"image": "image", "timestamp": "time"}
     kinds = {pa.string(): "text", pa.int64(): "integer", pa.int32(): "integer", pa.float32(): "number"}
     return [{"name": field.name, "type": names.get(field.name) or kinds[field.type]} for field in schema]
-
-
-def cells_at(path: Path, column: str, rows: set[int]) -> dict[int, str]:
-    """The text of some rows, by their place in the file; only their row groups are read."""
-    found: dict[int, str] = {}
-    if not rows:
-        return found
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        start = 0
-        for index in range(file.metadata.num_row_groups):
-            end = start + file.metadata.row_group(index).num_rows
-            here = [row for row in rows if start <= row < end]
-            if here:
-                cells = file.read_row_group(index, columns=[column], use_threads=False).column(0)
-                found.update((row, _as_text(cells[row - start].as_py())) for row in here)
-            start = end
-    return found
-
-
-def _as_text(cell: Any) -> str:
-    """A cell of ours for people; of a table's row its cells."""
-    return ", ".join(cell.values()) if isinstance(cell, dict) else str(cell)

@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from workers.ingest.coding import LineNumbers
 from workers.ingest.context import Import
-from workers.ingest.parquet_out import cells_at
 
 # Models read the beginning of a text: of one that is so long, and so many times as long as half of them, little.
 _LONG: Final = 5_000
@@ -25,7 +24,7 @@ def tell(ctx: Import, lengths: dict[str, npt.NDArray[Any]], lines: LineNumbers, 
     for code, places in found.items():
         for role, rows in places.items():
             examples = rows[: ctx.limits.max_examples_per_issue].tolist()
-            texts = cells_at(ctx.staged, role, set(examples))
+            texts = ctx.staged.cells(role, set(examples))
             for row in examples:
                 value = f"{lengths[role][row]:,} characters: {texts[row]}"
                 ctx.issues.add(code, "info", line=int(lines[row]), column=columns[role], value=value, count=0)

@@ -20,7 +20,7 @@ from workers.ingest.image_look import Looks
 from workers.ingest.images import Decoded, decode, without_warnings
 from workers.ingest.label_sets import OPTION
 from workers.ingest.layout import Folder, Place
-from workers.ingest.parquet_out import IMAGE_SCHEMA, GroupWriter, column_types
+from workers.ingest.parquet_out import IMAGE_SCHEMA, column_types
 from workers.ingest.records import Problem, Record
 from workers.ingest.statistics import summary
 
@@ -72,7 +72,7 @@ def run(ctx: Import, archive: Archive, format: str, lists: Lists | None = None) 
     """Import an archive; `lists` knows labels that do not stand in it. Raises JobError."""
     ctx.open_rejects(["name"])
     kept, lists = _Kept(), lists or Lists(ctx.limits, ctx.spec.mapping.get(OPTION, ""))
-    with GroupWriter(ctx.staged, _STAGED, packed=False) as staged:
+    with ctx.stage(_STAGED) as staged:
         for image in _decoded(ctx, archive, lists):
             if isinstance(image.found, Problem):
                 _reject(ctx, image.number, image.name, image.found)

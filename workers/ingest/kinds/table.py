@@ -9,7 +9,7 @@ from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
 from workers.ingest import column_types, columns, hashing, items, reading
 from workers.ingest.context import Import
-from workers.ingest.parquet_out import GroupWriter, table_schema
+from workers.ingest.parquet_out import table_schema
 from workers.ingest.records import Problem, Table
 
 MAX_COLUMNS = 1000
@@ -50,7 +50,7 @@ def _read(
 ) -> None:
     staged_schema = pa.schema([("hash", pa.string()), ("values", pa.struct([(name, pa.string()) for name in names]))])
     unpacked = 0
-    with GroupWriter(ctx.staged, staged_schema, packed=False) as staged:
+    with ctx.stage(staged_schema) as staged:
         for rows in reading.accepted(ctx, table, partial(_parse, ctx, mapping, names)):
             values = rows["values"].struct.unnest()
             # Blank cells leave nothing behind, whatever stands between cells.

@@ -13,7 +13,7 @@ from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
 from workers.ingest import columns, hashing, items, label_sets, near, reading, text_lengths
 from workers.ingest.context import Import
-from workers.ingest.parquet_out import GroupWriter, column_types, text_schema
+from workers.ingest.parquet_out import column_types, text_schema
 from workers.ingest.records import Problem, Table
 from workers.ingest.statistics import summary
 from workers.ingest.text_doctor import NEEDS, TextDoctor
@@ -73,7 +73,7 @@ def _read(
 ) -> None:
     unpacked = 0
     schema = pa.schema([("hash", pa.string()), *((role, pa.string()) for role in lengths)])
-    with GroupWriter(ctx.staged, schema, packed=False) as staged:
+    with ctx.stage(schema) as staged:
         for rows in reading.accepted(ctx, table, partial(_parse, ctx, mapping, separator)):
             remarkable = {role: rows[f"{role} remarkable"].arg_true().to_numpy() for role in lengths}
             digests = _digests(rows, remarkable)
