@@ -75,8 +75,8 @@ class Lines:
             self._fill()
         self._at = end if end >= 0 else len(self._buffer)
 
-    def _fill(self) -> None:
-        chunk = self._stream.read(_CHUNK)
+    def _fill(self, size: int = _CHUNK) -> None:
+        chunk = self._stream.read(max(_CHUNK, size))
         self._ended = not chunk
         if self._decoder:
             chunk = self._decoder.decode(chunk, final=self._ended).encode("utf-8", "surrogatepass")
@@ -99,8 +99,8 @@ class Lines:
 
     def peek(self, size: int) -> bytes:
         """Whole lines from here on, together of at most `size` bytes, not yet taken; b"" where there are none."""
-        while len(self._buffer) - self._at < size and not self._ended:
-            self._fill()
+        while (missing := size - (len(self._buffer) - self._at)) > 0 and not self._ended:
+            self._fill(missing)
         if self._ended and len(self._buffer) - self._at <= size:
             return self._buffer[self._at :]
         return self._buffer[self._at : self._buffer.rfind(b"\n", self._at, self._at + size) + 1]
