@@ -176,6 +176,36 @@ async def test_a_dear_model_takes_small_batches_so_that_nobody_waits_long() -> N
     assert model.batches == [1] * 20 + [40]
 
 
+async def test_batches_are_even_so_that_no_rest_waits_for_one_more() -> None:
+    model = Echo()
+    with ThreadPoolExecutor(1) as pool:
+        batcher = Batcher(model, pool, single_s=0.001, typical_s=0.064)  # ten inputs are a turn
+        answers = await asyncio.gather(*(ask(batcher, [number]) for number in range(21)))
+    assert answers == [[number] for number in range(21)]
+    assert model.batches == [7, 7, 7]
+
+
+async def test_beside_other_endpoints_a_thread_gives_way_after_each_part_of_a_batch() -> None:
+    model, prepared, others = Echo(), list[int](), [False]
+
+    def prepare(raws: list[Any]) -> list[Any]:
+        prepared.append(len(model.batches))
+        return [int(raw) for raw in raws]
+
+    with ThreadPoolExecutor(1) as pool:
+        # Three milliseconds for ten inputs are a batch, one for three are a part.
+        costs = {"single_s": 0.00032, "typical_s": 0.064 * 0.3}
+        batcher = Batcher(model, pool, prepare=prepare, shared=lambda: others[0], **costs)
+        for beside in (False, True):
+            others[0] = beside
+            asked = [batcher.submit(raws, is_raw=True) for raws in (["1"], ["2"], list("34567890"), ["1"])]
+            found = await asyncio.gather(*(job.future for job in asked))
+            assert [[one["value"] for one in answers] for answers in found] == [[1], [2], [3, 4, 5, 6, 7, 8, 9, 0], [1]]
+    assert model.batches == [11, 2, 3, 3, 2, 1]
+    # Each part is prepared when its turn has come.
+    assert prepared == [0, 0, 0, 0, 1, 1, 2, 5]
+
+
 async def test_whoever_waited_too_long_is_not_computed() -> None:
     model = Echo()
     with ThreadPoolExecutor(1) as pool:

@@ -17,9 +17,11 @@ from workers.serving.turns import AT_ONCE, Turns
 def test_turns_are_taken_only_while_several_endpoints_are_asked() -> None:
     turns = Turns()
     assert turns.lane("a", 0.0) is None and turns.lane("a", 1.0) is None
+    assert not turns.taken(1.0)
     of_b = turns.lane("b", 2.0)
     assert of_b is not None and turns.lane("b", 3.0) is of_b and turns.lane("a", 4.0) not in (None, of_b)
-    assert turns.lane("a", 13.9) is not None and turns.lane("a", 14.1) is None
+    assert turns.lane("a", 13.9) is not None and turns.taken(13.9)
+    assert turns.lane("a", 14.1) is None and not turns.taken(14.1)
 
 
 async def test_each_endpoint_has_a_few_in_hand_and_the_others_come_in_order() -> None:

@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from itertools import accumulate
 from typing import Any
@@ -18,6 +18,7 @@ import structlog
 
 from workers.contracts.errors import InfraError, SlipwayError
 from workers.inference.core import InputError
+from workers.serving import threads
 from workers.serving.config import DEADLINE_S, MAX_BATCH, MAX_WAITING
 from workers.serving.cost import Cost
 from workers.serving.metrics import SIZE_BOUNDS, TIME_BOUNDS_US, Histogram
@@ -33,6 +34,7 @@ Predictions = list[dict[str, Any]]
 Predict = Callable[[Sequence[Any]], Predictions]
 Prepare = Callable[[list[Any]], list[Any]]
 Then = Callable[["Job", Predictions | Exception], None]
+Results = list[Predictions | Exception]
 
 
 class Job:
@@ -98,6 +100,7 @@ class Batcher:
         typical_s: float = 0.0,
         single_s: float = 0.0,
         prepare: Prepare | None = None,
+        shared: Callable[[], bool] = lambda: False,
         max_batch: int = MAX_BATCH,
         max_waiting: int = MAX_WAITING,
         deadline_s: float = DEADLINE_S,
@@ -105,9 +108,10 @@ class Batcher:
         """`typical_s` is how long a full batch takes, `single_s` one input, as measured at warm-up.
 
         `prepare` makes items of raw inputs, where that takes as long as some models do: in a thread, in the same turn
-        as the run.
+        as the run. `shared`: whether other models are asked, too; then a thread gives way to their requests.
         """
         self._predict = predict
+        self._shared = shared
         self.prepare = prepare
         self._executor = executor
         self._typical_s = typical_s
@@ -205,7 +209,8 @@ class Batcher:
         batch: list[Job] = []
         now, count = time.perf_counter(), 0
         self.used = now
-        while self._queue and (not batch or count + self._queue[0].count <= self._cost.batch):
+        most = self._cost.even(self._held)
+        while self._queue and (not batch or count + self._queue[0].count <= most):
             job = self._queue.popleft()
             if job.is_over:
                 continue
@@ -225,19 +230,19 @@ class Batcher:
         elif self.on_loop and sum(job.count for job in batch) <= self._cost.batch:
             self._finish(batch, *self._compute(batch))
         else:
-            self._executor.submit(self._compute_and_tell, batch)
+            self._executor.submit(self._compute_and_tell, batch, self._cost.part if self._shared() else None)
 
-    def _compute_and_tell(self, batch: list[Job]) -> None:
+    def _compute_and_tell(self, batch: list[Job], part: int | None) -> None:
         """In a thread. The loop is told directly: an asyncio future would cost two more of its turns."""
-        results: list[Predictions | Exception]
+        results: Results
         try:
-            results, elapsed_s = self._compute(batch)
+            results, elapsed_s = self._compute(batch, part)
         except BaseException as error:
             results, elapsed_s = [_as_exception(error)] * len(batch), 0.0
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._finish, batch, results, elapsed_s)
 
-    def _finish(self, batch: list[Job], results: "list[Predictions | Exception]", elapsed_s: float) -> None:
+    def _finish(self, batch: list[Job], results: Results, elapsed_s: float) -> None:
         """The one place where a batch is settled."""
         count = sum(job.count for job in batch)
         self.sizes.add(count)
@@ -270,15 +275,21 @@ class Batcher:
         if self._typical_s > _FAR_DEARER * LOOP_BUDGET_S:
             self.on_loop = False
 
-    def _compute(self, batch: list[Job]) -> "tuple[list[Predictions | Exception], float]":
-        """Results per job, and the seconds it took.
-
-        If the batch fails, each job is tried alone: one bad input fails only its own request.
-        """
+    def _compute(self, batch: list[Job], part: int | None = None) -> tuple[Results, float]:
+        """Results per job, and the seconds it took. After each `part` of so many inputs it gives way."""
         started = time.perf_counter()
+        results: Results = []
+        for jobs in _parts(batch, part) if part else [batch]:
+            results += self._results(jobs, part)
+            if part:
+                threads.give_way()
+        return results, time.perf_counter() - started
+
+    def _results(self, batch: list[Job], part: int | None) -> Results:
+        """Per job. If the batch fails, each job is tried alone: one bad input fails only its own request."""
         errors = [self._prepare(job) for job in batch]
-        results = iter(self._answers([job for job, error in zip(batch, errors, strict=True) if error is None]))
-        return [next(results) if error is None else error for error in errors], time.perf_counter() - started
+        results = iter(self._answers([job for job, error in zip(batch, errors, strict=True) if error is None], part))
+        return [next(results) if error is None else error for error in errors]
 
     def _prepare(self, job: Job) -> Exception | None:
         """Make items of a job's raw inputs, or say why that cannot be."""
@@ -291,23 +302,43 @@ class Batcher:
         job.is_raw = False
         return None
 
-    def _answers(self, batch: list[Job]) -> "list[Predictions | Exception]":
+    def _answers(self, batch: list[Job], part: int | None) -> Results:
         """Results per job whose items are ready."""
         if len(batch) > 1:
-            together = self._attempt([item for job in batch for item in job.items])
+            together = self._attempt([item for job in batch for item in job.items], part)
             if not isinstance(together, Exception):
                 ends = list(accumulate(job.count for job in batch))
                 return [together[end - job.count : end] for job, end in zip(batch, ends, strict=True)]
-        return [self._attempt(job.items) for job in batch]
+        return [self._attempt(job.items, part) for job in batch]
 
-    def _attempt(self, items: Sequence[Any]) -> "Predictions | Exception":
+    def _attempt(self, items: Sequence[Any], part: int | None) -> Predictions | Exception:
         try:
-            predictions = self._predict(items)
+            if part is None or len(items) <= part:
+                predictions = self._predict(items)
+            else:
+                predictions = []
+                for start in range(0, len(items), part):
+                    if start:
+                        threads.give_way()
+                    predictions += self._predict(items[start : start + part])
         except Exception as error:
             return error
         if len(predictions) != len(items):
             return RuntimeError(f"the model gave {len(predictions)} predictions for {len(items)} inputs")
         return predictions
+
+
+def _parts(batch: list[Job], most: int) -> Iterator[list[Job]]:
+    """The jobs in their order, in groups of so many inputs at most; a job that has more is a group of its own."""
+    group: list[Job] = []
+    count = 0
+    for job in batch:
+        if group and count + job.count > most:
+            yield group
+            group, count = [], 0
+        group.append(job)
+        count += job.count
+    yield group
 
 
 def _settle(job: Job, result: "Predictions | Exception") -> None:

@@ -68,14 +68,15 @@ class Loaded:
     example: dict[str, Any]
     file_bytes: int
 
-    def batcher(self, executor: ThreadPoolExecutor) -> Batcher:
-        """A queue for it."""
+    def batcher(self, executor: ThreadPoolExecutor, shared: Callable[[], bool]) -> Batcher:
+        """A queue for it. `shared`: whether other models are asked, too."""
         return Batcher(
             self.predictor.predict,
             executor,
             typical_s=self.speed.batch_s,
             single_s=self.speed.single_s,
             prepare=_prepare_of(self.predictor),
+            shared=shared,
         )
 
 

@@ -13,12 +13,16 @@ _LEAST_S: Final = 1e-6
 _BATCH_S: Final = 0.01
 _SMALL_SHARE: Final = 1 / 20
 _LONG_S: Final = 0.05
+# Seconds after which a thread gives way where other endpoints are asked, too; longer where a run costs so much by
+# itself that more than this share would be lost.
+_SHORT_S: Final = 0.001
+_LOST: Final = 1 / 10
 
 
 class Cost:
     """Seconds by number of inputs."""
 
-    __slots__ = ("_each_s", "_fixed_s", "_pace", "batch")
+    __slots__ = ("_each_s", "_fixed_s", "_pace", "batch", "part")
 
     def __init__(self, single_s: float, batch_s: float, max_batch: int) -> None:
         """`single_s` is what one input took, `batch_s` what `max_batch` did."""
@@ -28,10 +32,19 @@ class Cost:
         wanted = max(_BATCH_S, min(self._fixed_s / _SMALL_SHARE, _LONG_S), self._fixed_s)
         # The most inputs that should be predicted in one run.
         self.batch = max_batch if self._each_s * max_batch <= wanted else max(1, int(wanted / self._each_s))
+        # And those after which it gives way to other endpoints.
+        short = max(_SHORT_S, self._fixed_s / _LOST)
+        self.part = self.batch if self._each_s * self.batch <= short else max(1, int(short / self._each_s))
 
     def of(self, count: int) -> float:
         """Seconds until so many inputs are predicted, in full batches."""
         return self._pace * (-(-count // self.batch) * self._fixed_s + count * self._each_s)
+
+    def even(self, count: int) -> int:
+        """Inputs per run, so that so many in all make batches of one size.
+
+        A small rest behind full ones would wait for a whole batch more than the others."""
+        return -(-count // -(-count // self.batch)) if count > self.batch else self.batch
 
     def within(self, seconds: float) -> int:
         """So many inputs certainly take no longer."""

@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,15 +87,18 @@ class Entry:
 
 class Models:
     """Entries by bundle and variant. `budget` is how many bytes the loaded ones may take together, `cores` how many a
-    run may use."""
+    run may use, `shared` whether several endpoints are asked just now."""
 
-    def __init__(self, storage: Storage, cache: Path, budget: int, trial: Trial, cores: int) -> None:
+    def __init__(
+        self, storage: Storage, cache: Path, budget: int, trial: Trial, cores: int, shared: Callable[[], bool]
+    ) -> None:
         self._storage = storage
         self._cache = cache
         self._trial = trial
         cache.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.budget = budget
         self._cores = cores
+        self._shared = shared
         self._entries: dict[tuple[str, str], Entry] = {}
         self._of: dict[str, Entry] = {}  # by revision
         self._asked: deque[Entry] = deque()
@@ -276,7 +280,7 @@ class Models:
         entry.failed, entry.retry_at = "", math.inf
         if not entry.wanted:
             return
-        entry.served = Served(loaded, loaded.batcher(self._running))
+        entry.served = Served(loaded, loaded.batcher(self._running, self._shared))
         self._make_room(entry)
         entry.settle(entry.served)
         _settle_memory()

@@ -55,17 +55,24 @@ class Process:
         self._sharing = Sharing(self.redis, self.limits, self.name)
         spool = Spool(config.spool, self.name, max_bytes=config.spool_bytes, fsync=config.spool_fsync)
         self.meter = Meter(config.redis_url, spool, Counts(self.name))
-        self.models = Models(open_storage(config.storage), config.cache, config.memory, trial, config.cores)
+        self.clock = asyncio.get_running_loop().time
+        self.turns = Turns()
+        self.models = Models(
+            open_storage(config.storage),
+            config.cache,
+            config.memory,
+            trial,
+            config.cores,
+            lambda: self.turns.taken(self.clock()),
+        )
         self.shadows = Shadows(self.name, self.meter, self._predictor_of)
         self.observer = Observer(AccessLog(config.access_log), _tracer(config, self.name))
         self.bodies = Budget()
         self.replays = Replays(self.redis)
-        self.turns = Turns()
         self.parsing = threads.pool(2, "parse")
         self.explainer = Explainer()
         # Set when the process is about to end: no longer ready, but still answering.
         self.draining = False
-        self.clock = asyncio.get_running_loop().time
         self._hosts = config.hosts
         self._known_hosts = {host.encode() for host in config.hosts}
         self._work: list[asyncio.Task[None]] = []

@@ -56,6 +56,10 @@ class Turns:
         self._last = ""
         self._until = -inf
 
+    def taken(self, now: float) -> bool:
+        """Whether several endpoints are asked at a moment of the same clock as `lane`'s."""
+        return now <= self._until
+
     def lane(self, name: str, now: float) -> Lane | None:
         """Where a request of an endpoint goes that came at a moment of a clock; None where no turns are taken."""
         if name != self._last:
