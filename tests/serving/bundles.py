@@ -21,6 +21,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from workers.inference import runtime
+from workers.inference.tabular import DATE_WIDTH
 
 WORDS = {"[PAD]": 0, "[UNK]": 1, "good": 2, "bad": 3, "film": 4}
 TEXT_LABELS = ["negative", "positive"]
@@ -159,6 +160,35 @@ def image_bundle(path: Path, *, dear: int = 0, model: onnx.ModelProto | None = N
     manifest = _manifest("image", "image-labels", IMAGE_LABELS, {"height": IMAGE_SIZE, "width": IMAGE_SIZE})
     images = [{"image": base64.b64encode(png(*colours)).decode()} for colours in ((255, 0), (0, 255))]
     return _write(path, files, {**manifest, **changes}, images)
+
+
+def table_bundle(path: Path) -> Path:
+    """A bundle of tables: `amount` above 0 is "positive"; `day` and `colour` change nothing."""
+    to_scores = np.zeros((1 + DATE_WIDTH + 1, 2), dtype=np.float32)
+    to_scores[0] = (-1, 1)
+    nodes = [
+        helper.make_node("IsNaN", ["features"], ["gaps"]),
+        helper.make_node("Where", ["gaps", "nothing", "features"], ["filled"]),
+        helper.make_node("Cast", ["filled"], ["single"], to=TensorProto.FLOAT),
+        helper.make_node("Clip", ["single", "least", "most"], ["bounded"]),
+        helper.make_node("MatMul", ["bounded", "to_scores"], ["sums"]),
+        helper.make_node("Softmax", ["sums"], ["scores"], axis=-1),
+    ]
+    constants = {
+        "nothing": np.float64(0),
+        "least": np.float32(-10),
+        "most": np.float32(10),
+        "to_scores": to_scores,
+    }
+    model = _model(nodes, constants, ("features", TensorProto.DOUBLE, ["batch", len(to_scores)]))
+    columns = [
+        {"name": "amount", "type": "number"},
+        {"name": "day", "type": "date", "format": "iso"},
+        {"name": "colour", "type": "category", "values": ["red", "blue"]},
+    ]
+    manifest = _manifest("tabular", "table-labels", TEXT_LABELS, {"columns": columns, "ignored": ["id"]})
+    rows = [{"amount": 3, "day": "2026-01-31", "colour": "red"}, {"amount": "-3,5"}]
+    return _write(path, {"model.onnx": model.SerializeToString()}, manifest, rows)
 
 
 def ranking_bundle(path: Path) -> Path:
