@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
-from workers.ingest.image_look import Look, look
+from workers.ingest.image_look import Look, look, reduce
 from workers.ingest.records import Problem
 
 # Pillow format → the name in data.parquet. Decoders for anything else are never reached, whatever a file is called.
@@ -68,6 +68,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
             if width * height > max_pixels:
                 message = f"The image has {width} × {height} pixels; {max_pixels:,} are allowed."
                 return Problem("image_too_large", message)
+            reduce(image)
             image.load()
             seen = look(image)
     except Image.DecompressionBombError:
