@@ -1,13 +1,17 @@
 """Archives of class folders: every usual layout, every allowed format, every bad image told."""
 
 import io
+import random
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from tests.ingest.importing import as_tar, as_zip, failure, import_file, picture, pictures
+from workers.ingest.images import decode
+from workers.ingest.records import Problem
 
 
 @pytest.mark.parametrize(
@@ -153,3 +157,35 @@ def test_class_names_are_the_same_in_either_unicode_form(tmp_path: Path) -> None
 def test_an_archive_without_class_folders_says_so(tmp_path: Path) -> None:
     flat = {f"{n}.png": picture(n) for n in range(20)}
     assert failure(tmp_path, as_zip(flat), kind="image").code == "archive_no_classes"
+
+
+def jpeg(mode: str = "RGB", **options: Any) -> bytes:
+    """A JPEG large enough to be decoded smaller than it is."""
+    out = io.BytesIO()
+    noise = Image.effect_noise((40, 30), 90).convert("RGB")
+    Image.merge("RGB", [noise.getchannel(0).rotate(turn) for turn in (0, 90, 180)]).resize((400, 300)).convert(
+        mode
+    ).save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether every pixel of an image can be decoded."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+    except (OSError, SyntaxError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"mode": "L"}, {"mode": "CMYK"}, {"subsampling": 0}])
+def test_a_jpeg_is_damaged_if_a_single_pixel_of_it_is(options: dict[str, Any]) -> None:
+    whole = jpeg(**options)
+    draw = random.Random(0)
+    places = [draw.randrange(len(whole) // 3, len(whole)) for _ in range(40)]
+    damaged = [whole[:place] for place in places]
+    damaged += [whole[:place] + bytes([draw.randrange(256)]) + whole[place + 1 :] for place in places]
+    told = [isinstance(decode(data, 10**6), Problem) for data in (whole, *damaged)]
+    assert told == [not is_whole(data) for data in (whole, *damaged)]
+    assert not told[0] and sum(told) >= 40

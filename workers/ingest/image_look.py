@@ -1,35 +1,29 @@
-"""What a decoded image looks like, from a thumbnail of it: colour, orientation, frames, and a perceptual hash."""
+"""What decoded images look like, from thumbnails of them: colour, orientation, frames, and a perceptual hash."""
 
-from array import array
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from enum import IntFlag
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageChops
 
 Hashes = npt.NDArray[np.uint64]
 Pixels = npt.NDArray[np.uint8]
-# int16 [3, pixels].
-Bands = npt.NDArray[np.int16]
 # The thumbnail that is hashed, and the one that is kept for comparing.
 _SIDE: Final = 32
 _KEPT_SIDE: Final = 16
-# A large image is looked at in a grid of points, at least so many on each side: 36 or more in a pixel of the thumbnail.
-# With fewer of them, copies of another size are less alike.
-_POINTS: Final = 192
+# What an image is looked at in has at least so many pixels on each side, if the image has; each is the mean of a
+# rectangle. A JPEG is decoded to fewer: that saves half of its time, and copies of other sizes are found as well.
+_LOOKED_AT: Final = 96
+_DECODED: Final = 48
 # In numbers from 0 to 255: what JPEG makes of equal channels, and what noise makes of one colour.
 _ALIKE: Final = 8
-_DETAIL: Final = 256
-# What a JPEG is decoded to at least, each side, if it has as much: three or more of its pixels, each the mean of a
-# square, in one of the thumbnail.
-_LOOKED_AT: Final = 96
-# Modes that Pillow scales as they are.
-_SCALED: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
+# Modes that Pillow reduces as they are.
+_REDUCED: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
 _ORIENTATION: Final = 0x0112
-_BATCH: Final = 512
 
 
 class Trait(IntFlag):
@@ -44,135 +38,144 @@ class Trait(IntFlag):
     BLANK = 32
 
 
-class Look(NamedTuple):
-    """Traits, and the thumbnail: 32 × 32 pixels of grey, a byte each."""
+_GREY_OF_THREE: Final = Trait.GREY | Trait.GREY_IN_COLOUR
+
+
+class Seen(NamedTuple):
+    """One image as it is looked at: what its file says, what is true if it has no colours, and a small picture of it,
+    "L" or "RGB"."""
 
     traits: Trait
-    thumbnail: bytes
+    if_grey: Trait
+    picture: Image.Image
 
 
-def reduce(image: Image.Image) -> None:
+class Looks(NamedTuple):
+    """What is kept of images: traits, uint8 [images]; perceptual hashes, uint64 [images]; smaller thumbnails, uint8
+    [images, 256]."""
+
+    traits: Pixels
+    hashes: Hashes
+    grey: Pixels
+
+    def at(self, rows: npt.NDArray[Any]) -> "Looks":
+        """Those of some images, by number or as a mask."""
+        return Looks(self.traits[rows], self.hashes[rows], self.grey[rows])
+
+
+def joined(parts: Iterable[Looks]) -> Looks:
+    """The looks of all images, in order."""
+    traits, hashes, grey = zip(nothing(), *parts, strict=True)
+    return Looks(np.concatenate(traits), np.concatenate(hashes), np.concatenate(grey))
+
+
+def nothing() -> Looks:
+    """The looks of no images."""
+    return Looks(np.empty(0, np.uint8), np.empty(0, np.uint64), np.empty((0, _KEPT_SIDE**2), np.uint8))
+
+
+def decode_small(image: Image.Image) -> None:
     """Let an image that is opened be decoded smaller where that is quicker, and yet large enough to be looked at.
 
-    Of a JPEG, which can be, all is read and found damaged as before; only fewer pixels are made of it.
+    All of a JPEG is read, and found damaged, as it would be; only fewer pixels are made of it.
     """
-    image.draft(None, (_LOOKED_AT, _LOOKED_AT))
+    image.draft(None, (_DECODED, _DECODED))
 
 
-def look(image: Image.Image) -> Look:
-    """Look at an image that is decoded. Takes a small part of the time that decoding does."""
-    small = _small(image)
-    bands = _bands(small.tobytes())
-    traits = Trait.NONE
-    # The thumbnail says no to most; the others are asked in more detail.
-    if _is_blank(bands) and _is_blank(_detail(image)):
-        traits |= Trait.BLANK
-    elif image.mode in ("1", "L", "LA") or image.mode.startswith("I"):
-        traits |= Trait.GREY
-    elif _is_grey(bands) and _is_grey(_detail(image)):
-        traits |= Trait.GREY if image.mode == "P" else Trait.GREY | Trait.GREY_IN_COLOUR
-    if image.mode == "CMYK":
-        traits |= Trait.CMYK
+def see(image: Image.Image) -> Seen:
+    """Look at an image that is decoded."""
+    traits = Trait.CMYK if image.mode == "CMYK" else Trait.NONE
     # Asking a damaged file for its second frame or its EXIF data may fail; its first frame is good.
     with suppress(OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError):
         if getattr(image, "is_animated", False):
             traits |= Trait.ANIMATED
         if "exif" in image.info and image.getexif().get(_ORIENTATION, 1) in range(2, 9):
             traits |= Trait.ROTATED
-    return Look(traits, small.convert("L").tobytes())
+    stored_grey = image.mode in ("1", "L", "LA", "P") or image.mode.startswith("I")
+    return Seen(traits, Trait.GREY if stored_grey else _GREY_OF_THREE, _picture(image))
 
 
-def _small(image: Image.Image) -> Image.Image:
-    """RGB, 32 × 32."""
-    image = _scalable(image)
-    points = (image.width // max(1, image.width // _POINTS), image.height // max(1, image.height // _POINTS))
-    if points != image.size:
-        image = image.resize(points, Image.Resampling.NEAREST)
-    return _flat(image.resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=1.5))
-
-
-def _detail(image: Image.Image) -> Bands:
-    """Smaller by whole factors, each side still at least 256 pixels if it had them."""
-    factors = max(1, image.width // _DETAIL), max(1, image.height // _DETAIL)
-    image = _scalable(image)
-    return _bands(_flat(image.reduce(factors) if max(factors) > 1 else image).tobytes())
-
-
-def _bands(pixels: bytes) -> Bands:
-    """Red, green and blue of an RGB image."""
-    return np.frombuffer(pixels, np.uint8).reshape(-1, 3).T.astype(np.int16, order="C")
-
-
-def _scalable(image: Image.Image) -> Image.Image:
-    return image if image.mode in _SCALED else _flat(image)
+def _picture(image: Image.Image) -> Image.Image:
+    """The image by whole factors smaller, "L" or "RGB"."""
+    image = image if image.mode in _REDUCED else _flat(image)
+    factors = max(1, image.width // _LOOKED_AT), max(1, image.height // _LOOKED_AT)
+    return _flat(image.reduce(factors) if max(factors) > 1 else image)
 
 
 def _flat(image: Image.Image) -> Image.Image:
-    """RGB, transparency on white."""
+    """Transparency on white; "L" or "RGB"."""
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     if image.mode.startswith(("I", "F")):
         # Of 16 bits a pixel the upper ones.
-        return image.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
+        return image.convert("I").point(lambda value: value / 256).convert("L")
+    if image.mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def _is_grey(bands: Bands) -> bool:
-    return bool((np.abs(bands[::2] - bands[1]) <= _ALIKE).all())
+def look(images: Sequence[Seen]) -> Looks:
+    """Look at some images together, which takes a small part of the time that decoding them did."""
+    if not images:
+        return nothing()
+    # All thumbnails on one sheet: handing over each by itself takes longer than making it.
+    sheet = Image.new("RGB", (_SIDE, _SIDE * len(images)))
+    for place, image in enumerate(images):
+        sheet.paste(image.picture.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR), (0, _SIDE * place))
+    grey = _pixels(sheet.convert("L"))
+    wide = grey.astype(np.uint16)
+    rows = wide[:, ::2] + wide[:, 1::2]
+    kept = ((rows[:, :, ::2] + rows[:, :, 1::2]) // 4).astype(np.uint8)
+    return Looks(_traits(images, sheet), perceptual(grey), kept.reshape(-1, _KEPT_SIDE**2))
 
 
-def _is_blank(bands: Bands) -> bool:
-    return bool((bands.max(axis=1) - bands.min(axis=1) <= _ALIKE).all())
+def _pixels(sheet: Image.Image) -> Pixels:
+    return np.frombuffer(sheet.tobytes(), np.uint8).reshape(-1, _SIDE, _SIDE)
 
 
-class Looks:
-    """What is kept of each image's look: traits, perceptual hash and a smaller thumbnail, 265 bytes each."""
+def _traits(images: Sequence[Seen], sheet: Image.Image) -> Pixels:
+    """The thumbnails say no to most; the pictures of the others are asked."""
+    bands = sheet.split()
+    red, green, blue = bands
+    blank = np.logical_and.reduce([_alike(_pixels(band)) for band in bands])
+    differences = (ImageChops.difference(other, green) for other in (red, blue))
+    grey = np.logical_and.reduce([_pixels(one).reshape(len(images), -1).max(axis=1) <= _ALIKE for one in differences])
+    traits = np.array([image.traits for image in images], np.uint8)
+    for place in np.flatnonzero(blank | grey).tolist():
+        image = images[place]
+        if blank[place] and _is_blank(image.picture):
+            traits[place] |= Trait.BLANK
+        elif grey[place] and _is_grey(image.picture):
+            traits[place] |= image.if_grey
+    return traits
 
-    def __init__(self) -> None:
-        self._traits = array("B")
-        self._hashes = array("Q")
-        self._grey = bytearray()
-        self._waiting: list[bytes] = []
 
-    def add(self, look: Look) -> None:
-        """One more image."""
-        self._traits.append(look.traits)
-        self._waiting.append(look.thumbnail)
-        if len(self._waiting) >= _BATCH:
-            self._settle()
+def _alike(band: Pixels) -> npt.NDArray[np.bool_]:
+    """Of each thumbnail whether one of its bands is of nearly one brightness."""
+    alike: npt.NDArray[np.bool_] = np.ptp(band.reshape(len(band), -1), axis=1) <= _ALIKE
+    return alike
 
-    def _settle(self) -> None:
-        grey = np.frombuffer(b"".join(self._waiting), np.uint8).reshape(-1, _SIDE, _SIDE)
-        self._waiting = []
-        self._hashes.frombytes(perceptual(grey).tobytes())
-        wide = grey.astype(np.uint16)
-        rows = wide[:, ::2] + wide[:, 1::2]
-        self._grey += ((rows[:, :, ::2] + rows[:, :, 1::2]) >> 2).astype(np.uint8).tobytes()
 
-    @property
-    def traits(self) -> Pixels:
-        """Of each image the sum of its traits."""
-        return np.frombuffer(self._traits, np.uint8)
+def _is_blank(picture: Image.Image) -> bool:
+    ranges = (band.getextrema() for band in picture.split())
+    return all(high - low <= _ALIKE for low, high in ranges)  # type: ignore[operator]
 
-    @property
-    def hashes(self) -> Hashes:
-        """Of each image the perceptual hash."""
-        self._settle()
-        return np.frombuffer(self._hashes, np.uint64)
 
-    @property
-    def grey(self) -> Pixels:
-        """uint8 [images, 256]."""
-        self._settle()
-        return np.frombuffer(self._grey, np.uint8).reshape(-1, _KEPT_SIDE**2)
+def _is_grey(picture: Image.Image) -> bool:
+    if picture.mode == "L":
+        return True
+    red, green, blue = picture.split()
+    differences = (ImageChops.difference(other, green).getextrema() for other in (red, blue))
+    return all(most <= _ALIKE for _, most in differences)  # type: ignore[operator]
 
 
 def perceptual(grey: Pixels) -> Hashes:
     """pHash of images, uint8 [images, 32, 32]: which of the 64 lowest frequencies of the cosine transform are above
     their median (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions")."""
     low = (_cosines() @ grey.astype(np.float32) @ _cosines().T).reshape(-1, 64)
-    bits = low > np.median(low, axis=1, keepdims=True) if len(low) else low > 0
+    ordered = np.sort(low, axis=1)
+    bits = low > (ordered[:, 31:32] + ordered[:, 32:33]) / 2
     return np.packbits(bits, axis=1).view(np.uint64).reshape(-1)
 
 

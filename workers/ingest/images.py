@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
-from workers.ingest.image_look import Look, look, reduce
+from workers.ingest.image_look import Seen, decode_small, see
 from workers.ingest.records import Problem
 
 # Pillow format → the name in data.parquet. Decoders for anything else are never reached, whatever a file is called.
@@ -26,12 +26,13 @@ _MESSAGES_OF_TRUNCATION: Final = (
 
 
 class Decoded(NamedTuple):
-    """What an image turned out to be; width and height in pixels as stored, before any EXIF rotation."""
+    """What an image turned out to be; width and height in pixels as stored, before any EXIF rotation; what it looks
+    like."""
 
     format: str
     width: int
     height: int
-    look: Look
+    seen: Seen
 
 
 def magic(data: bytes) -> str | None:
@@ -68,9 +69,9 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
             if width * height > max_pixels:
                 message = f"The image has {width} × {height} pixels; {max_pixels:,} are allowed."
                 return Problem("image_too_large", message)
-            reduce(image)
+            decode_small(image)
             image.load()
-            seen = look(image)
+            seen = see(image)
     except Image.DecompressionBombError:
         return Problem("image_too_large", "The image has far more pixels than allowed.")
     except MemoryError:

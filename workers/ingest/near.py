@@ -12,7 +12,7 @@ from workers.ingest import duplicates, near_images, near_texts
 from workers.ingest.coding import LineNumbers
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.hashing import Hashes
-from workers.ingest.image_look import Trait
+from workers.ingest.image_look import Looks, Trait
 from workers.ingest.issues import Severity
 from workers.ingest.splits import Codes, Ints
 
@@ -47,24 +47,16 @@ def of_texts(ctx: Import, hashes: Hashes, columns: list[str]) -> Ints | None:
     return alike(hashes, near_texts.find(groups, looked, lambda share: progress(ctx, share)))
 
 
-class Thumbnails(NamedTuple):
-    """Of each image its perceptual hash, its pixels as grey, width by height, and its traits (see image_look)."""
-
-    hashes: Hashes
-    grey: npt.NDArray[np.uint8]
-    shapes: npt.NDArray[np.float64]
-    traits: npt.NDArray[np.uint8]
-
-
-def of_images(ctx: Import, hashes: Hashes, images: Thumbnails) -> Ints | None:
-    """As `of_texts`, by what is kept of each image. Blank ones have nothing by which they could be told apart."""
+def of_images(ctx: Import, hashes: Hashes, looks: Looks, shapes: npt.NDArray[np.float64]) -> Ints | None:
+    """As `of_texts`, by the looks of each image and its width by height. Blank ones have nothing by which they could be
+    told apart."""
     if not ctx.limits.max_compared:
         return None
     progress(ctx, 0)
     firsts = looked_at(ctx, np.unique(hashes, return_index=True)[1])
-    firsts = firsts[images.traits[firsts] & Trait.BLANK == 0]
+    firsts = firsts[looks.traits[firsts] & Trait.BLANK == 0]
     found = np.arange(len(hashes))
-    found[firsts] = firsts[near_images.find(images.hashes[firsts], images.grey[firsts], images.shapes[firsts])]
+    found[firsts] = firsts[near_images.find(looks.hashes[firsts], looks.grey[firsts], shapes[firsts])]
     return alike(hashes, found)
 
 

@@ -15,32 +15,16 @@ _GROUP_BYTES = 16 * 2**20
 
 
 class Stage:
-    """Takes rows, one by one or as tables, and gives them back in groups of at most 65,536 rows and about 16 MB."""
+    """Takes rows as tables and gives them back in groups of at most 65,536 rows and about 16 MB."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path, self._schema = path, schema
         self._writer = ipc.new_file(str(path), schema)
-        self._rows: list[tuple[Any, ...]] = []
-        self._bytes = 0
         # Where each batch in the file ends, and before them 0.
         self._ends = [0]
 
     def __len__(self) -> int:
         return self._ends[-1]
-
-    def add(self, row: tuple[Any, ...], size: int) -> None:
-        """One row, values in the order of the schema; `size`: about how many bytes it takes."""
-        self._rows.append(row)
-        self._bytes += size
-        if len(self._rows) >= GROUP_ROWS or self._bytes >= _GROUP_BYTES:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._rows:
-            values = zip(*self._rows, strict=True)
-            columns = [pa.array(column, field.type) for column, field in zip(values, self._schema, strict=True)]
-            self.add_table(pa.Table.from_arrays(columns, schema=self._schema))
-            self._rows, self._bytes = [], 0
 
     def add_table(self, table: pa.Table) -> None:
         """Rows as a table."""
@@ -49,8 +33,7 @@ class Stage:
             self._ends.append(self._ends[-1] + batch.num_rows)
 
     def close(self) -> None:
-        """Write what is left. From here on rows can be read."""
-        self._flush()
+        """From here on rows can be read."""
         self._writer.close()
 
     def __enter__(self) -> "Stage":
@@ -62,14 +45,19 @@ class Stage:
     def groups(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The groups, one after the other; only these columns are read."""
         with self._open(columns or self._schema.names) as file:
-            group = file.schema.empty_table()
+            waiting: list[pa.RecordBatch] = []
+            rows = size = 0
             for index in range(file.num_record_batches):
-                group = pa.concat_tables([group, pa.Table.from_batches([file.get_batch(index)])])
-                while group.num_rows >= GROUP_ROWS or group.nbytes >= _GROUP_BYTES:
+                waiting.append(file.get_batch(index))
+                rows += waiting[-1].num_rows
+                size += waiting[-1].nbytes
+                while rows >= GROUP_ROWS or size >= _GROUP_BYTES:
+                    group = pa.Table.from_batches(waiting)
                     yield group.slice(0, GROUP_ROWS)
-                    group = group.slice(GROUP_ROWS)
-            if group.num_rows:
-                yield group
+                    waiting = group.slice(GROUP_ROWS).to_batches()
+                    rows, size = sum(one.num_rows for one in waiting), sum(one.nbytes for one in waiting)
+            if waiting:
+                yield pa.Table.from_batches(waiting)
 
     def cells(self, column: str, rows: set[int]) -> dict[int, str]:
         """The text of some rows, by their place; only their batches are read."""
