@@ -56,7 +56,7 @@ class Stage:
                     yield group.slice(0, GROUP_ROWS)
                     waiting = group.slice(GROUP_ROWS).to_batches()
                     rows, size = sum(one.num_rows for one in waiting), sum(one.nbytes for one in waiting)
-            if waiting:
+            if rows:
                 yield pa.Table.from_batches(waiting)
 
     def cells(self, column: str, rows: set[int]) -> dict[int, str]:
