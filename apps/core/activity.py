@@ -33,6 +33,7 @@ WORDS: dict[str, str | Promise] = {
     "project.restored": _("took the project %(name)s back"),
     "upload.begun": _("began to upload %(name)s"),
     "upload.stored": _("uploaded %(name)s"),
+    "upload.fetching": _("had %(name)s fetched"),
     "upload.cancelled": _("gave up uploading %(name)s"),
     "dataset.created": _("added the dataset %(name)s"),
     "dataset.imported": _("finished importing %(name)s"),

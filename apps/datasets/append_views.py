@@ -8,29 +8,22 @@ from django.http import HttpResponse
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
-from apps.core.forms import attempt
 from apps.core.pages import SignedInRequest, go, page
 from apps.datasets import actions, browse, sources
 from apps.datasets.access import dataset_for
-from apps.datasets.forms import AppendForm
-from apps.datasets.views import sample_of, uploads_for
+from apps.datasets.forms import AddressForm
+from apps.datasets.views import fetched, sample_of, still_fetching, uploads_for
 from workers.contracts.errors import UserError
 
 
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def choose(request: SignedInRequest, dataset_id: str) -> HttpResponse:
-    """Where files are dropped; the script goes on to `check`. Posting an address adds what lies there."""
+    """Where files are dropped; the script goes on to `check`. Posting an address leads there while it is fetched."""
     dataset = dataset_for(request.user, dataset_id, need="write")
-    form = AppendForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        team, url = dataset.project.team, form.cleaned_data["url"]
-        version = attempt(
-            form,
-            lambda: actions.append_files(actor=request.user, dataset=dataset, sources=sources.of_url(team, url)),
-        )
-        if version:
-            return go(request, reverse("datasets:dataset", args=[dataset.pk]))
+    form = AddressForm(request.POST or None)
+    if request.method == "POST" and form.is_valid() and (upload := fetched(request, dataset.project, form)):
+        return go(request, reverse("datasets:append-check", args=[dataset.pk, upload.pk]))
     context: dict[str, Any] = {
         "dataset": dataset,
         "form": form,
@@ -47,6 +40,8 @@ def check(request: SignedInRequest, dataset_id: str, upload_id: str) -> HttpResp
     """The first rows of what is to be added; posting adds it."""
     dataset = dataset_for(request.user, dataset_id, need="write")
     uploads = uploads_for(request.user, upload_id)
+    if waiting := still_fetching(request, dataset.project, uploads, reverse("datasets:append", args=[dataset.pk])):
+        return waiting
     said = request.POST.get("header") or request.GET.get("header") or ""
     header = {"true": True, "false": False}.get(said)
     try:

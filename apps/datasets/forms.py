@@ -123,21 +123,14 @@ class NameForm(forms.Form):
     name = forms.CharField(label=_("Name"), max_length=Dataset._meta.get_field("name").max_length)
 
 
-class AppendForm(forms.Form):
-    """An address whose rows are added."""
+class AddressForm(forms.Form):
+    """An address that a file is to be fetched from."""
 
     url = forms.CharField(
         label=_("Address"),
         max_length=MAX_URL,
         widget=forms.TextInput(attrs={"inputmode": "url", "spellcheck": "false"}),
     )
-
-
-class UrlForm(AppendForm):
-    """An address to import from; which column is what is found out by the import."""
-
-    name = forms.CharField(label=_("Name"), max_length=Dataset._meta.get_field("name").max_length)
-    kind = forms.ChoiceField(label=_("What is it?"), choices=Kind.choices)
 
 
 class RelabelForm(forms.Form):

@@ -29,6 +29,8 @@ class Upload(models.Model):
     # The owner's name for it: shown, never used as a path.
     filename = models.CharField(max_length=255)
     size = models.BigIntegerField()
+    # Where a runner is to fetch it from; blank where its owner sends it. Until it is here its size is 0.
+    url = models.TextField(blank=True)
     # Bytes that are safe on disk.
     offset = models.BigIntegerField(default=0)
     key = models.CharField(max_length=200)

@@ -18,12 +18,13 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
+import redis
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, Sum
 from django.utils import timezone
 
-from apps.core import audit
+from apps.core import audit, redis_client
 from apps.core.artifacts import storage
 from apps.core.ids import new_id
 from apps.datasets.models import DatasetVersion, Upload
@@ -64,10 +65,7 @@ def begin_upload(*, actor: User, team: Team, filename: str, size: int) -> Upload
     require(actor, team.pk, "write")
     _check_size(size)
     check_room(team, size)
-    User.objects.select_for_update().get(pk=actor.pk)  # many at once count each other
-    waiting = Upload.objects.filter(created_by=actor, finished=None, expires__gt=timezone.now())
-    if waiting.count() >= OPEN_UPLOADS_PER_USER:
-        raise UserError("too_many_uploads", limit=OPEN_UPLOADS_PER_USER)
+    _check_open(actor)
     upload = _new(actor, team, filename, size)
     with _disk():
         path = _part(upload)
@@ -76,6 +74,28 @@ def begin_upload(*, actor: User, team: Team, filename: str, size: int) -> Upload
     upload.save(force_insert=True)
     audit.record(actor=actor, team=team, event="upload.begun", noun=upload, bytes=size)
     return upload
+
+
+def waiting_upload(owner: User, team: Team, filename: str, url: str) -> Upload:
+    """An upload that a runner is to fetch (see fetching). In a transaction.
+
+    Raises UserError `storage_full`, `too_many_uploads`.
+    """
+    check_room(team, 1)
+    _check_open(owner)
+    upload = _new(owner, team, filename, 0)
+    upload.url = url
+    upload.save(force_insert=True)
+    return upload
+
+
+@transaction.atomic
+def finish_fetched(upload: Upload, size: int) -> None:
+    """Its bytes are in storage. Raises UserError `storage_full`."""
+    check_room(upload.team, size)
+    upload.size = upload.offset = size
+    upload.finished = timezone.now()
+    upload.save(update_fields=["size", "offset", "finished"])
 
 
 def store_upload(*, actor: User, team: Team, filename: str, stream: IO[bytes], size: int) -> Upload:
@@ -141,7 +161,7 @@ def ensure_stored(upload: Upload) -> Upload:
     """The upload with its bytes in storage. Raises UserError `upload_incomplete`, `upload_gone`."""
     if upload.finished:
         return upload
-    if upload.offset < upload.size:
+    if upload.url or upload.offset < upload.size:
         raise UserError("upload_incomplete", offset=upload.offset, length=upload.size)
     # Every byte had come, but storage could not be reached then.
     with _locked_part(upload):
@@ -156,6 +176,12 @@ def cancel_upload(*, actor: User, upload: Upload) -> None:
         raise UserError("upload_in_use")
     audit.record(actor=actor, team=upload.team, event="upload.cancelled", noun=upload)
     _forget(upload)
+
+
+def stop_fetching(upload_id: str) -> None:
+    """Nobody waits for it any more: whoever fetches it stops."""
+    with suppress(redis.RedisError):
+        redis_client.client().delete(names.fetch_key(upload_id))
 
 
 def forget_expired() -> int:
@@ -193,21 +219,40 @@ def _check_size(size: int) -> None:
         raise UserError("upload_too_large", limit_bytes=most)
 
 
+def _check_open(actor: User) -> None:
+    """Whether somebody may have one more upload that is not whole."""
+    User.objects.select_for_update().get(pk=actor.pk)  # many at once count each other
+    waiting = Upload.objects.filter(created_by=actor, finished=None, expires__gt=timezone.now())
+    if waiting.count() >= OPEN_UPLOADS_PER_USER:
+        raise UserError("too_many_uploads", limit=OPEN_UPLOADS_PER_USER)
+
+
 def check_room(team: Team, size: int) -> None:
-    """Whether the team may keep so many bytes more, beside its uploads, also begun ones, the data made of them, and the
-    files of batch predictions with their answers. In a transaction. Raises UserError `storage_full`."""
+    """Whether the team may keep so many bytes more. In a transaction. Raises UserError `storage_full`."""
     most = int(settings.SLIPWAY_TEAM_BYTES)
     if not most:
         return
     Team.objects.select_for_update().get(pk=team.pk)  # many at once count each other
+    used = _used(team)
+    if used + size > most:
+        raise UserError("storage_full", limit_bytes=most, used_bytes=used)
+
+
+def room_of(team: Team) -> int:
+    """How large a file the team may have fetched."""
+    most, of_team = int(settings.SLIPWAY_MAX_UPLOAD_BYTES), int(settings.SLIPWAY_TEAM_BYTES)
+    return min(most, max(0, of_team - _used(team))) if of_team else most
+
+
+def _used(team: Team) -> int:
+    """Bytes of the team's uploads, also begun ones, of the data made of them, and of batch predictions with their
+    answers."""
     uploaded = Upload.objects.filter(team=team).aggregate(sum=Sum("size"))["sum"] or 0
     made = DatasetVersion.objects.filter(dataset__project__team=team).aggregate(sum=Sum("data_bytes"))["sum"] or 0
     predicted = team.projects.filter(predictions__forgotten=None).aggregate(
         sum=Sum(F("predictions__source_bytes") + F("predictions__result_bytes"))
     )
-    used = uploaded + made + (predicted["sum"] or 0)
-    if used + size > most:
-        raise UserError("storage_full", limit_bytes=most, used_bytes=used)
+    return int(uploaded + made + (predicted["sum"] or 0))
 
 
 def _part(upload: Upload) -> Path:
@@ -282,7 +327,10 @@ def _store(upload: Upload) -> None:
 
 def _forget(upload: Upload) -> None:
     _part(upload).unlink(missing_ok=True)
-    if upload.finished:
+    if upload.url:
+        upload_id = upload.pk
+        transaction.on_commit(lambda: stop_fetching(upload_id), robust=True)
+    if upload.finished or upload.url:
         key = upload.key
         transaction.on_commit(lambda: storage().delete(key), robust=True)
     upload.delete()

@@ -13,9 +13,9 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from apps.core.forms import attempt
 from apps.core.pages import SignedInRequest, go, page, paginate
-from apps.datasets import actions, browse, profile, sources
+from apps.datasets import actions, browse, fetching, profile, sources
 from apps.datasets.access import dataset_for, upload_for, version_for
-from apps.datasets.forms import ImportForm, UrlForm
+from apps.datasets.forms import AddressForm, ImportForm
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.projects.access import project_for
 from apps.projects.models import Project
@@ -40,22 +40,40 @@ def datasets(request: SignedInRequest, project_id: str) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def new(request: SignedInRequest, project_id: str) -> HttpResponse:
-    """Where files are dropped; the script sends them by tus and goes on to `preview`. Posting an address imports it."""
+    """Where files are dropped; the script sends them by tus and goes on to `preview`. Posting an address leads there
+    while a runner fetches it."""
     project = project_for(request.user, project_id, need="write")
-    form = UrlForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        version = attempt(form, lambda: _import_from(request, project, form))
-        if version:
-            return go(request, reverse("datasets:dataset", args=[version.dataset_id]))
+    form = AddressForm(request.POST or None)
+    if request.method == "POST" and form.is_valid() and (upload := fetched(request, project, form)):
+        return go(request, reverse("datasets:preview", args=[project.pk, upload.pk]))
     following = reverse("datasets:preview", args=[project.pk, "UPLOAD"])
     context: dict[str, Any] = {"next": following, "max_bytes": settings.SLIPWAY_MAX_UPLOAD_BYTES, "form": form}
     return page(request, "datasets/new.html", project=project, **context, status=422 if form.errors else 200)
 
 
-def _import_from(request: SignedInRequest, project: Project, form: UrlForm) -> DatasetVersion:
-    found = sources.of_url(project.team, form.cleaned_data["url"])
-    wanted = {key: form.cleaned_data[key] for key in ("name", "kind")}
-    return actions.create_dataset(actor=request.user, project=project, sources=found, **wanted)
+def fetched(request: SignedInRequest, project: Project, form: AddressForm) -> Upload | None:
+    """The upload that will be what lies at the form's address; None where that was refused, as the form says then."""
+    asked = {"actor": request.user, "team": project.team, "url": form.cleaned_data["url"]}
+    return attempt(form, lambda: fetching.fetch_upload(**asked))
+
+
+def still_fetching(
+    request: SignedInRequest, project: Project, uploads: list[Upload], another: str
+) -> HttpResponse | None:
+    """The page of an upload that is not here yet, which looks again every second; None where all are here. Posting
+    `again` fetches what could not be fetched; `another` is where to choose another file.
+    """
+    for upload in uploads:
+        if request.method == "POST" and "again" in request.POST and fetching.look(upload):
+            fetching.send(upload)
+            return go(request, request.path)
+        if found := fetching.look(upload):
+            share = found.read / found.size if found.size else 0
+            context: dict[str, Any] = {"upload": upload, "fetch": found, "share": share, "another": another}
+            template = "datasets/fetching.html"
+            return page(request, template, fragment="datasets/_fetching.html", project=project, **context)
+    asked_by_that_page = request.htmx and request.htmx.target == "fetching"
+    return HttpResponse(headers={"HX-Refresh": "true"}) if asked_by_that_page else None
 
 
 @login_required
@@ -65,6 +83,8 @@ def preview(request: SignedInRequest, project_id: str, upload_id: str) -> HttpRe
     project = project_for(request.user, project_id, need="write")
     uploads = uploads_for(request.user, upload_id)
     upload = uploads[0]
+    if waiting := still_fetching(request, project, uploads, reverse("datasets:new", args=[project.pk])):
+        return waiting
     said = request.POST.get("header") or request.GET.get("header")
     try:
         found = browse.preview(upload, {"true": True, "false": False}.get(said or ""))

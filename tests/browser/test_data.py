@@ -116,11 +116,13 @@ def test_several_files_and_an_address_and_rows_added_later(project: Page, tmp_pa
         project.get_by_role("link", name="Add data").first.click()
         project.get_by_text("Import from an address").click()
         project.get_by_label("Address").fill("http://127.0.0.1/days.csv")
-        project.get_by_label("Name").fill("Days")
-        project.get_by_role("button", name="Fetch and import").click()
+        project.get_by_role("button", name="Fetch", exact=True).click()
         expect(project.get_by_role("alert").filter(has_text="public internet")).to_be_visible()
         project.get_by_label("Address").fill(f"{far.url}/days.csv")
-        project.get_by_role("button", name="Fetch and import").click()
+        project.get_by_role("button", name="Fetch", exact=True).click()
+        project.wait_for_url("**/datasets/new/upl_*")
+        expect(project.get_by_role("cell", name="a fine day number 1", exact=True)).to_be_visible(timeout=30_000)
+        driving.import_it(project)
         expect(project.get_by_text("60 rows are ready")).to_be_visible(timeout=60_000)
 
 

@@ -25,8 +25,10 @@ def training_queues(queue: str, devices: int) -> list[str]:
     return [training_queue(queue, 1 << power) for power in range(max(1, devices).bit_length())]
 
 
-# The one task that runners take: run_job(job, attempt). Everything else about the job is in its spec in storage.
+# The task that runners take: run_job(job, attempt). Everything else about the job is in its spec in storage.
 TASK_RUN_JOB: Final = "workers.runner.run_job"
+# And beside jobs: fetch_upload(spec), a workers.contracts.fetching.FetchSpec as JSON.
+TASK_FETCH_UPLOAD: Final = "workers.runner.fetch_upload"
 
 # Redis streams, read by the recorder.
 STREAM_EVENTS: Final = "slipway:events"
@@ -56,6 +58,11 @@ def lease_key(job: str) -> str:
 def cancel_key(job: str) -> str:
     """Set by the control plane when a running job has to stop."""
     return f"slipway:cancel:{job}"
+
+
+def fetch_key(upload: str) -> str:
+    """Where the fetching of an upload is: workers.contracts.fetching.FetchState as JSON. Gone: not wanted any more."""
+    return f"slipway:fetch:{upload}"
 
 
 def runner_key(runner: str) -> str:

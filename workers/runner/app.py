@@ -15,6 +15,7 @@ from celery import Celery
 from celery.signals import celeryd_after_setup, worker_ready, worker_shutdown, worker_shutting_down
 
 from workers.contracts import names
+from workers.runner import fetching
 from workers.runner import host as runner
 from workers.runner.attempt import Host
 from workers.runner.presence import Presence
@@ -67,6 +68,12 @@ def _hand_back(**_: Any) -> None:
 @worker_shutdown.connect
 def _say_gone(**_: Any) -> None:
     _Process.presence.close()
+
+
+@app.task(name=names.TASK_FETCH_UPLOAD)
+def fetch_upload(spec: str) -> None:
+    """Fetch a file that somebody wants to look at."""
+    fetching.fetch_upload(_Process.host, spec)
 
 
 @app.task(name=names.TASK_RUN_JOB)
