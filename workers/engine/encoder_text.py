@@ -53,8 +53,8 @@ _COURSES = ((3, 256), (2, 256), (2, 128), (1, 128))
 _LEAST_OF_A_CLASS = 20
 # Of all rounds together, as of one above, where moving the weights in each step takes as long as so many tokens. A CPU
 # without AMX takes twice as long. No more rounds than this are worth their time.
-_ROUNDS_BUDGET = {"cpu": 1.5e13, "cuda": 1.5e15}
-_TOKENS_PER_STEP = 300
+_ROUNDS_BUDGET = {"cpu": 1.3e13, "cuda": 1.3e15}
+_TOKENS_PER_STEP = 200
 _MOST_ROUNDS = 4
 # A job of a preset begins no further round that would end later than this, in seconds: ten minutes with what follows.
 _ROUNDS_SECONDS = 420.0
