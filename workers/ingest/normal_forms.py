@@ -24,9 +24,11 @@ def is_heaped(text: str) -> bool:
 @cache
 def _marks() -> re.Pattern[str]:
     """Finds too many marks in a row. A mark is what is made of nothing but combining characters."""
-    marks = [one for one in map(chr, range(0x300, 0x1F000)) if all(map(unicodedata.combining, _decomposed(one)))]
+    marks = [one for one in map(chr, range(0x300, 0x1F000)) if _is_mark(one)]
     return re.compile(f"[{''.join(marks)}]{{{_MOST}}}")
 
 
-def _decomposed(character: str) -> str:
-    return unicodedata.normalize("NFKD", character)
+def _is_mark(character: str) -> bool:
+    if not unicodedata.combining(character) and not unicodedata.decomposition(character):
+        return False
+    return all(map(unicodedata.combining, unicodedata.normalize("NFKD", character)))

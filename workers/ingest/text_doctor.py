@@ -114,7 +114,7 @@ def is_card(digits: str) -> bool:
     return (sum(int(digit) for digit in digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
-# A column's texts, and the places of all that NEEDS finds.
+# Texts and their places: all of a column and where NEEDS may find something, or some texts and the row of each.
 Texts = tuple[pl.Series, npt.NDArray[Any]]
 
 
@@ -127,8 +127,9 @@ class TextDoctor:
 
     def look(self, columns: dict[str, Texts], first: int, lines: npt.NDArray[np.int64]) -> None:
         """Accepted texts by the name of their column, from row `first` of the version on, and their lines."""
+        held = {column: _holding(NEEDS, texts.gather(among), among) for column, (texts, among) in columns.items()}
         for check in CHECKS:
-            hits = {column: _hits(check, *texts) for column, texts in columns.items()}
+            hits = {column: _hits(check, *texts) for column, texts in held.items()}
             self._tell(check, {column: found for column, found in hits.items() if found}, first, lines)
         for column, (texts, _) in columns.items():
             self._samples[column].add(texts, lines)
@@ -182,12 +183,16 @@ class _Sample:
         return found if len(found) > 1 else []
 
 
-def _hits(check: Check, texts: pl.Series, among: npt.NDArray[Any]) -> list[tuple[int, str, str]]:
+def _holding(pattern: str, texts: pl.Series, rows: npt.NDArray[Any]) -> Texts:
+    """Of the texts of some rows those that a pattern is found in, and their rows."""
+    found = texts.str.contains(pattern)
+    return texts.filter(found), rows[found.to_numpy()]
+
+
+def _hits(check: Check, texts: pl.Series, rows: npt.NDArray[Any]) -> list[tuple[int, str, str]]:
     """The rows that a check finds something in: place, text and what is found."""
-    looked_at = texts.gather(among)
-    needed = looked_at.str.contains(check.needs)
-    rows = among[needed.to_numpy()].tolist()
-    found = ((row, text, check.find(text)) for row, text in zip(rows, looked_at.filter(needed), strict=True))
+    texts, rows = _holding(check.needs, texts, rows)
+    found = ((row, text, check.find(text)) for row, text in zip(rows.tolist(), texts, strict=True))
     return [(row, text, what) for row, text, what in found if what]
 
 
