@@ -130,6 +130,18 @@ def test_images_that_only_resemble_each_other_are_no_group(tmp_path: Path) -> No
     assert imported(tmp_path, more | blank).codes() == {"image_blank"}
 
 
+def test_a_mirror_image_is_nearly_the_same_where_its_label_is(tmp_path: Path) -> None:
+    flipped = [saved(photo(n).resize((100, 75)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)) for n in range(4)]
+    done = imported(tmp_path, {f"a/{n}-flipped.jpg": data for n, data in enumerate(flipped)})
+    assert done.findings == {"near_duplicate": [20, 21, 22, 23]}
+    groups = [{row["name"] for row in done.rows if row["group"] == group} for group in done.split_of("group") if group]
+    assert sorted(map(sorted, groups)) == [[f"a/{n}-flipped.jpg", f"a/{n}.jpg"] for n in range(4)]
+    assert all(len(splits) == 1 for group, splits in done.split_of("group").items() if group)
+    # Where labels differ, left and right may be what they tell.
+    other = imported(tmp_path, {f"b/{n}-flipped.jpg": data for n, data in enumerate(flipped)})
+    assert other.findings == {}
+
+
 def test_a_copy_in_test_is_told_where_folders_split(tmp_path: Path) -> None:
     files = {
         f"{split}/{label}/{n}.jpg": saved(photo(1000 * place + 100 * kind + n))

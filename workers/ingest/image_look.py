@@ -13,8 +13,8 @@ from PIL import Image, ImageChops
 Hashes = npt.NDArray[np.uint64]
 Pixels = npt.NDArray[np.uint8]
 # The thumbnail that is hashed, and the one that is kept for comparing.
-_SIDE: Final = 32
-_KEPT_SIDE: Final = 16
+_HASHED: Final = 32
+SIDE: Final = 16
 # What an image is looked at in has at least so many pixels on each side, if the image has; each is the mean of a
 # rectangle. A JPEG is decoded to fewer: that saves half of its time, and copies of other sizes are found as well.
 _LOOKED_AT: Final = 96
@@ -51,27 +51,29 @@ class Seen(NamedTuple):
 
 
 class Looks(NamedTuple):
-    """What is kept of images: traits, uint8 [images]; perceptual hashes, uint64 [images]; smaller thumbnails, uint8
-    [images, 256]."""
+    """What is kept of images: traits, uint8 [images]; perceptual hashes of them and of their mirror images, uint64
+    [images]; smaller thumbnails, uint8 [images, 256]."""
 
     traits: Pixels
     hashes: Hashes
+    mirrored: Hashes
     grey: Pixels
 
     def at(self, rows: npt.NDArray[Any]) -> "Looks":
         """Those of some images, by number or as a mask."""
-        return Looks(self.traits[rows], self.hashes[rows], self.grey[rows])
+        return Looks(self.traits[rows], self.hashes[rows], self.mirrored[rows], self.grey[rows])
 
 
 def joined(parts: Iterable[Looks]) -> Looks:
     """The looks of all images, in order."""
-    traits, hashes, grey = zip(nothing(), *parts, strict=True)
-    return Looks(np.concatenate(traits), np.concatenate(hashes), np.concatenate(grey))
+    traits, hashes, mirrored, grey = zip(nothing(), *parts, strict=True)
+    return Looks(np.concatenate(traits), np.concatenate(hashes), np.concatenate(mirrored), np.concatenate(grey))
 
 
 def nothing() -> Looks:
     """The looks of no images."""
-    return Looks(np.empty(0, np.uint8), np.empty(0, np.uint64), np.empty((0, _KEPT_SIDE**2), np.uint8))
+    none = np.empty(0, np.uint64)
+    return Looks(np.empty(0, np.uint8), none, none, np.empty((0, SIDE**2), np.uint8))
 
 
 def decode_small(image: Image.Image) -> None:
@@ -120,18 +122,18 @@ def look(images: Sequence[Seen]) -> Looks:
     if not images:
         return nothing()
     # All thumbnails on one sheet: handing over each by itself takes longer than making it.
-    sheet = Image.new("RGB", (_SIDE, _SIDE * len(images)))
+    sheet = Image.new("RGB", (_HASHED, _HASHED * len(images)))
     for place, image in enumerate(images):
-        sheet.paste(image.picture.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR), (0, _SIDE * place))
+        sheet.paste(image.picture.resize((_HASHED, _HASHED), Image.Resampling.BILINEAR), (0, _HASHED * place))
     grey = _pixels(sheet.convert("L"))
     wide = grey.astype(np.uint16)
     rows = wide[:, ::2] + wide[:, 1::2]
     kept = ((rows[:, :, ::2] + rows[:, :, 1::2]) // 4).astype(np.uint8)
-    return Looks(_traits(images, sheet), perceptual(grey), kept.reshape(-1, _KEPT_SIDE**2))
+    return Looks(_traits(images, sheet), *perceptual(grey), kept.reshape(-1, SIDE**2))
 
 
 def _pixels(sheet: Image.Image) -> Pixels:
-    return np.frombuffer(sheet.tobytes(), np.uint8).reshape(-1, _SIDE, _SIDE)
+    return np.frombuffer(sheet.tobytes(), np.uint8).reshape(-1, _HASHED, _HASHED)
 
 
 def _traits(images: Sequence[Seen], sheet: Image.Image) -> Pixels:
@@ -170,10 +172,16 @@ def _is_grey(picture: Image.Image) -> bool:
     return all(most <= _ALIKE for _, most in differences)  # type: ignore[operator]
 
 
-def perceptual(grey: Pixels) -> Hashes:
-    """pHash of images, uint8 [images, 32, 32]: which of the 64 lowest frequencies of the cosine transform are above
-    their median (Zauner 2010, "Implementation and benchmarking of perceptual image hash functions")."""
-    low = (_cosines() @ grey.astype(np.float32) @ _cosines().T).reshape(-1, 64)
+def perceptual(grey: Pixels) -> tuple[Hashes, Hashes]:
+    """pHash of images, uint8 [images, 32, 32], and of their mirror images: which of the 64 lowest frequencies of the
+    cosine transform are above their median (Zauner 2010, "Implementation and benchmarking of perceptual image hash
+    functions"). Mirroring turns the sign of every other frequency from left to right."""
+    low = _cosines() @ grey.astype(np.float32) @ _cosines().T
+    return _above_median(low), _above_median(low * np.array((1, -1) * 4, np.float32))
+
+
+def _above_median(low: npt.NDArray[np.float32]) -> Hashes:
+    low = low.reshape(-1, 64)
     ordered = np.sort(low, axis=1)
     bits = low > (ordered[:, 31:32] + ordered[:, 32:33]) / 2
     return np.packbits(bits, axis=1).view(np.uint64).reshape(-1)
@@ -182,6 +190,6 @@ def perceptual(grey: Pixels) -> Hashes:
 @cache
 def _cosines() -> npt.NDArray[np.float32]:
     """float32 [8, 32]: the first eight waves of the cosine transform."""
-    wave, place = np.mgrid[0:8, 0:_SIDE]
-    waves: npt.NDArray[np.float32] = np.cos(np.pi * wave * (2 * place + 1) / (2 * _SIDE)).astype(np.float32)
+    wave, place = np.mgrid[0:8, 0:_HASHED]
+    waves: npt.NDArray[np.float32] = np.cos(np.pi * wave * (2 * place + 1) / (2 * _HASHED)).astype(np.float32)
     return waves

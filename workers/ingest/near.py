@@ -47,16 +47,16 @@ def of_texts(ctx: Import, hashes: Hashes, columns: list[str]) -> Ints | None:
     return alike(hashes, near_texts.find(groups, looked, lambda share: progress(ctx, share)))
 
 
-def of_images(ctx: Import, hashes: Hashes, looks: Looks, shapes: npt.NDArray[np.float64]) -> Ints | None:
-    """As `of_texts`, by the looks of each image and its width by height. Blank ones have nothing by which they could be
-    told apart."""
+def of_images(ctx: Import, hashes: Hashes, looks: Looks, shapes: npt.NDArray[np.float64], labels: Ints) -> Ints | None:
+    """As `of_texts`, by the looks of each image, its width by height and its label. Blank ones have nothing by which
+    they could be told apart."""
     if not ctx.limits.max_compared:
         return None
     progress(ctx, 0)
     firsts = looked_at(ctx, np.unique(hashes, return_index=True)[1])
     firsts = firsts[looks.traits[firsts] & Trait.BLANK == 0]
     found = np.arange(len(hashes))
-    found[firsts] = firsts[near_images.find(looks.hashes[firsts], looks.grey[firsts], shapes[firsts])]
+    found[firsts] = firsts[near_images.find(looks.at(firsts), shapes[firsts], labels[firsts])]
     return alike(hashes, found)
 
 

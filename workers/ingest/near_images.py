@@ -2,7 +2,8 @@
 
 Images whose perceptual hashes differ in few bits are candidates, found by what has one byte of eight in common (by the
 pigeonhole principle that misses none; Norouzi, Punjani, Fleet 2012, "Fast search in Hamming space with multi-index
-hashing"). Of candidates the correlation of their thumbnails and the shape of the images decide.
+hashing"). Of candidates the correlation of their thumbnails and the shape of the images decide. Images of one label are
+compared with each other's mirror images too; of different labels, left and right may be the difference.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from workers.ingest.image_look import SIDE, Looks
 from workers.ingest.splits import Ints
 
 # Bits of 64 in which the hashes of candidates differ at most: with eight bytes, one of them is equal then.
@@ -22,20 +24,21 @@ Hashes = npt.NDArray[np.uint64]
 Thumbnails = npt.NDArray[np.uint8]
 
 
-def find(hashes: Hashes, thumbnails: Thumbnails, shapes: npt.NDArray[np.float64]) -> Ints:
+def find(looks: Looks, shapes: npt.NDArray[np.float64], labels: Ints) -> Ints:
     """int64 [images]: the first of those that are nearly the same as each; of an image like no other its own place.
 
-    `thumbnails`: uint8 [images, pixels]; `shapes`: width by height.
+    `shapes`: width by height; `labels`: equal where they are.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    count = len(hashes)
+    count = len(shapes)
     found = [np.empty((0, 2), np.int64)]
-    for pairs in _candidates(hashes):
-        similar = _correlation(thumbnails, pairs) >= _CORRELATION
-        shape = shapes[pairs[:, 0]] / shapes[pairs[:, 1]]
-        found.append(pairs[similar & (shape < _SHAPE) & (shape > 1 / _SHAPE)])
+    for pairs in _candidates(looks.hashes, looks.hashes):
+        found.append(_proven(pairs, looks.grey, looks.grey, shapes))
+    turned = looks.grey.reshape(count, SIDE, SIDE)[:, :, ::-1].reshape(count, -1)
+    for pairs in _candidates(looks.hashes, looks.mirrored):
+        found.append(_proven(pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]], looks.grey, turned, shapes))
     proven = np.concatenate(found)
     graph = coo_array((np.ones(len(proven)), (proven[:, 0], proven[:, 1])), shape=(count, count))
     _, part = connected_components(graph, directed=False)
@@ -43,28 +46,45 @@ def find(hashes: Hashes, thumbnails: Thumbnails, shapes: npt.NDArray[np.float64]
     return firsts[inverse]
 
 
-def _candidates(hashes: Hashes) -> Iterator[Ints]:
-    """Pairs of images whose hashes are near, [pairs, 2], in blocks; some pairs come several times."""
+def _candidates(hashes: Hashes, others: Hashes) -> Iterator[Ints]:
+    """Pairs of different images, [pairs, 2], the hash of the one near the other hash of the other; in blocks, some
+    pairs several times, or in either order."""
     for byte in range(8):
-        key = (hashes >> np.uint64(8 * byte)).astype(np.uint8)
-        order = np.argsort(key, kind="stable")
-        for run in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
-            for start in range(0, len(run), _BLOCK):
-                rows = run[start : start + _BLOCK]
-                for at in range(start, len(run), _BLOCK):
-                    others = run[at : at + _BLOCK]
-                    bits = np.bitwise_count(hashes[rows, None] ^ hashes[None, others])
-                    left, right = np.nonzero(bits <= _BITS)
-                    pairs = np.stack([rows[left], others[right]], axis=1)
-                    yield pairs[pairs[:, 0] < pairs[:, 1]]
+        for left, right in zip(_by_byte(hashes, byte), _by_byte(others, byte), strict=True):
+            for start in range(0, len(left), _BLOCK):
+                rows = left[start : start + _BLOCK]
+                # Of the same hashes each pair comes up once.
+                for at in range(start if others is hashes else 0, len(right), _BLOCK):
+                    columns = right[at : at + _BLOCK]
+                    near = np.bitwise_count(hashes[rows, None] ^ others[None, columns]) <= _BITS
+                    places = np.nonzero(near)
+                    pairs = np.stack([rows[places[0]], columns[places[1]]], axis=1)
+                    yield pairs[pairs[:, 0] < pairs[:, 1] if others is hashes else pairs[:, 0] != pairs[:, 1]]
 
 
-def _correlation(thumbnails: Thumbnails, pairs: Ints) -> npt.NDArray[np.float64]:
-    """Pearson's, of the pixels of each pair."""
-    parts = [np.empty(0)]
+def _by_byte(hashes: Hashes, byte: int) -> list[Ints]:
+    """The images by one byte of their hashes: for each of its 256 values those that have it."""
+    key = (hashes >> np.uint64(8 * byte)).astype(np.uint8)
+    order = np.argsort(key, kind="stable")
+    return np.split(order, np.searchsorted(key[order], np.arange(1, 256)))
+
+
+def _proven(pairs: Ints, thumbnails: Thumbnails, others: Thumbnails, shapes: npt.NDArray[np.float64]) -> Ints:
+    """Those of the pairs that are nearly the same, the first by its thumbnail, the second by its other one."""
+    shape = shapes[pairs[:, 0]] / shapes[pairs[:, 1]]
+    pairs = pairs[(shape < _SHAPE) & (shape > 1 / _SHAPE)]
+    similar = [np.empty(0, np.bool_)]
     for start in range(0, len(pairs), 10_000):
-        both = thumbnails[pairs[start : start + 10_000]].astype(np.float32)
-        both -= both.mean(axis=2, keepdims=True)
-        scale = np.sqrt((both**2).sum(axis=2)).prod(axis=1)
-        parts.append((both[:, 0] * both[:, 1]).sum(axis=1) / np.maximum(scale, 1e-6))
-    return np.concatenate(parts)
+        left, right = pairs[start : start + 10_000].T
+        similar.append(_correlation(thumbnails[left], others[right]) >= _CORRELATION)
+    proven: Ints = pairs[np.concatenate(similar)]
+    return proven
+
+
+def _correlation(left: Thumbnails, right: Thumbnails) -> npt.NDArray[np.float32]:
+    """Pearson's, of the pixels of each pair."""
+    both = np.stack([left, right]).astype(np.float32)
+    both -= both.mean(axis=2, keepdims=True)
+    scale = np.sqrt((both**2).sum(axis=2)).prod(axis=0)
+    correlation: npt.NDArray[np.float32] = both.prod(axis=0).sum(axis=1) / np.maximum(scale, 1e-6)
+    return correlation

@@ -80,7 +80,7 @@ def _finish(ctx: Import, kept: _Kept, lists: Lists, format: str) -> IngestResult
         columns=column_types(IMAGE_SCHEMA),
         mapping=dict(ctx.spec.mapping),
         keep=keep,
-        first=near.of_images(ctx, labelled.hashes, looks, widths / heights),
+        first=near.of_images(ctx, labelled.hashes, looks, widths / heights, labelled.labels),
         what="images",
         profile={
             "format": format,
