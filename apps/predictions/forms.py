@@ -10,7 +10,7 @@ from apps.predictions.models import Prediction
 from apps.registry.models import ModelVersion
 
 _ROLE = "role-"
-_TITLES = {"text": _("Text"), "text_pair": _("Second text"), "user": _("User"), "items": _("Items")}
+TITLES = {"text": _("Text"), "text_pair": _("Second text"), "user": _("User"), "items": _("Items")}
 
 
 class PredictionForm(forms.Form):
@@ -44,7 +44,7 @@ class PredictionForm(forms.Form):
             self.fields["format"].choices = Prediction.Format.choices  # type: ignore[attr-defined]
         blank = _("Not in the file") if model.kind == "tabular" else _("Let Slipway choose")
         for role in self._known if names else []:
-            title = _TITLES.get(role, role) if model.kind != "tabular" else role
+            title = TITLES.get(role, role) if model.kind != "tabular" else role
             choices = [("", blank), *((name, name) for name in names)]
             self.fields[_ROLE + role] = forms.ChoiceField(label=title, choices=choices, required=False)
 

@@ -18,7 +18,7 @@ from apps.endpoints.models import Revision
 from apps.predictions import actions
 from apps.predictions.access import prediction_for
 from apps.predictions.api import expires
-from apps.predictions.forms import PredictionForm
+from apps.predictions.forms import TITLES, PredictionForm
 from apps.predictions.models import Prediction
 from apps.projects.access import project_for
 from apps.registry.access import model_for
@@ -127,6 +127,7 @@ def prediction(request: SignedInRequest, prediction_id: str) -> HttpResponse:
         project=found.project,
         fragment="predictions/_prediction.html",
         prediction=found,
+        titles=TITLES,
         job=found.job,
         situation=live.situation(found.job),
         attempts=list(found.job.attempts.all()),

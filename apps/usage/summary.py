@@ -100,7 +100,7 @@ def by_key(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows grouped by key, with the names of keys and of predicted files; requests without a valid key stand for
     themselves."""
     asked = [row["key"] for row in rows]
-    known = {key.pk: key for key in ApiKey.objects.filter(pk__in=asked)}
+    known = {key.pk: key for key in ApiKey.objects.filter(pk__in=asked).prefetch_related("endpoints")}
     files = {one.pk: one for one in Prediction.objects.filter(pk__in=asked)}
     for row in rows:
         if file := files.get(row["key"]):
@@ -109,8 +109,14 @@ def by_key(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         key = known.get(row["key"])
         row["name"] = key.name if key else (_("Deleted key") if row["key"] else _("Without a valid key"))
-        row["under"] = f"{key.prefix}…" if key else ""
+        row["under"] = _opens(key) if key else ""
     return sorted(rows, key=lambda row: -row["requests"])
+
+
+def _opens(key: ApiKey) -> str:
+    """A key's beginning and, where it opens a single endpoint, which: keys may have the same name."""
+    endpoints = [] if key.all_endpoints else list(key.endpoints.all())
+    return f"{key.prefix}… · {endpoints[0].name}" if len(endpoints) == 1 else f"{key.prefix}…"
 
 
 def by_endpoint(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
