@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import structlog
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.core.exceptions import RequestDataTooBig
+from django.contrib import messages
+from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.template import loader
+from django.utils.http import url_has_allowed_host_and_scheme
 
 from apps.core import request_id
 from apps.core.api import as_slipway_error
@@ -34,10 +37,13 @@ def render_error(request: HttpRequest, error: SlipwayError | None) -> HttpRespon
 
 
 def _html(request: HttpRequest, error: SlipwayError) -> str:
-    # Without boost: a fragment is swapped into the page that asked, everything else replaces the page.
-    fragment = request.headers.get("HX-Request") == "true" and request.headers.get("HX-Boosted") != "true"
-    context = {"error": error, "status": error.status, "request_id": request_id.current()}
-    names = ["errors/_fragment.html"] if fragment else [f"errors/{error.status}.html", "errors/error.html"]
+    context = {
+        "error": error,
+        "status": error.status,
+        "request_id": request_id.current(),
+        "back": _asked_from(request),
+    }
+    names = ["errors/_fragment.html"] if _is_fragment(request) else [f"errors/{error.status}.html", "errors/error.html"]
     try:
         return str(loader.select_template(names).render(context, request))
     except Exception:
@@ -67,7 +73,35 @@ class ErrorMiddleware(_Middleware):
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """A response for errors of the catalogue; None leaves the rest to Django's handlers below."""
-        return render_error(request, error) if isinstance(error, SlipwayError) else None
+        if not isinstance(error, SlipwayError):
+            return None
+        return _told_where_asked(request, error) or render_error(request, error)
+
+
+def _told_where_asked(request: HttpRequest, error: SlipwayError) -> HttpResponse | None:
+    """Back to the page whose button was pressed at a bad moment, with a word on why it did nothing."""
+    back = _asked_from(request)
+    if request.method != "POST" or error.status != 409 or not back or _is_fragment(request):
+        return None
+    messages.error(request, f"{error.message} {error.hint}".strip())
+    response = HttpResponse(status=303)
+    response["Location"] = back
+    return response
+
+
+def _asked_from(request: HttpRequest) -> str:
+    """The page of ours, another than this, that led here."""
+    page = request.headers.get("Referer", "")
+    try:
+        ours = url_has_allowed_host_and_scheme(page, {request.get_host()}, require_https=request.is_secure())
+    except DisallowedHost:
+        return ""
+    return page if ours and not request.path.startswith("/api/") and urlsplit(page).path != request.path else ""
+
+
+def _is_fragment(request: HttpRequest) -> bool:
+    # Without boost: a fragment is swapped into the page that asked, everything else replaces the page.
+    return request.headers.get("HX-Request") == "true" and request.headers.get("HX-Boosted") != "true"
 
 
 class GateMiddleware(_Middleware):

@@ -32,6 +32,9 @@ _KEYS: Final = 9
 def rows(request: SignedInRequest, dataset_id: str) -> HttpResponse:
     """One page of the rows that meet the query's conditions: `?version=&page=`, and those of `conditions`."""
     version = version_for(request.user, dataset_id, request.GET.get("version"))
+    if version.state != DatasetVersion.State.READY:
+        # Its page says how far it is, or why it failed.
+        return go(request, f"{reverse('datasets:dataset', args=[version.dataset_id])}?version={version.number}")
     try:
         where = _where(request, version)
     except UserError as error:

@@ -45,7 +45,20 @@ document.addEventListener("alpine:init", () => {
 
   // <div x-data="tabs" data-tab="python"> <button data-tab="python" @click="pick" :class="…"> <div data-panel="python">
   Alpine.data("tabs", () => ({
-    init() { this.show(this.$el.dataset.tab); },
+    init() {
+      this.show(this.$el.dataset.tab);
+      this.$el.querySelector("[role=tablist]").addEventListener("keydown", (event) => this.step(event));
+    },
+    // Only the chosen tab is a stop of the Tab key; arrows lead to the others.
+    step(event) {
+      const tabs = [...this.$root.querySelectorAll("[role=tab]")];
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const next = tabs.at((tabs.indexOf(event.target) + step) % tabs.length);
+      this.show(next.dataset.tab);
+      next.focus();
+    },
     pick() { this.show(this.$el.dataset.tab); },
     show(name) {
       for (const tab of this.$root.querySelectorAll("[role=tab]")) {

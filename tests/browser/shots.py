@@ -4,7 +4,6 @@
 
 signs in with the home's demo.json, makes a project worth seeing where there is none (imports sms.csv, trains, deploys,
 predicts), and writes every page as OUT/<page>-<width>-<theme>.png. OUT/dashboard-light.png and -dark.png are those of
-the
 the README (docs/) and of the landing page (static/img/).
 """
 

@@ -49,6 +49,14 @@ def test_data_becomes_a_hosted_model_by_clicks_alone(stack: Stack, page: Page, t
     page.wait_for_url("**/endpoints/end_*")
     expect(page.get_by_text("Online").first).to_be_visible(timeout=MINUTES)
 
+    # Without a mouse, too.
+    page.get_by_role("tab", name="curl").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Python")).to_be_focused()
+    expect(page.get_by_role("tabpanel").filter(has_text="requests.post")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab", name="curl")).to_be_focused()
+
     page.get_by_label("Text", exact=True).fill("the castle was wonderful")
     page.get_by_role("button", name="Predict").click()
     expect(page.locator("[data-label]")).to_have_text("praise")

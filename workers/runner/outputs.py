@@ -42,7 +42,7 @@ def read_result(job_dir: JobDir, spec: JobSpec) -> dict[str, Any] | None:
         _RESULTS[spec.kind].model_validate(result)
         _files(result)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"{error.error_count()} fields are wrong" if isinstance(error, ValidationError) else str(error)
+        problem = f"{error.error_count()} wrong field(s)" if isinstance(error, ValidationError) else str(error)
         raise JobError("job_crashed", "The job left a result that is not valid.", evidence=problem[:400]) from None
     return result
 
