@@ -18,6 +18,7 @@ from apps.datasets.models import DatasetVersion, Kind
 from workers.ingest.repairs import by_name
 
 SHOWN_CLASSES = 12
+SHOWN_LANGUAGES = 6
 
 Fact = tuple[str, str]
 # What the kinds of change between two versions are called.
@@ -131,6 +132,9 @@ def facts(version: DatasetVersion) -> list[Fact]:
         found.append((_("Files"), ", ".join(str(file["name"]) for file in profile["files"])))
     if profile.get("encoding"):
         found.append((_("Encoding"), str(profile["encoding"])))
+    if spoken := profile.get("languages"):
+        shares = [f"{one['name']} {percent(one['share'])}" for one in spoken["found"]]
+        found.append((_("Languages, by a sample"), ", ".join(shares[:SHOWN_LANGUAGES])))
     if per_row := profile.get("labels_per_row"):
         words = {"mean": f"{per_row['mean']:.2f}", "most": number(per_row["max"]), "none": number(per_row["none"])}
         found.append((_("Labels per row"), _("%(mean)s on average, at most %(most)s; %(none)s rows have none") % words))

@@ -1,5 +1,6 @@
 """What people do on the pages, in one place: selectors change, the steps do not."""
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -55,4 +56,4 @@ def import_it(page: Page) -> None:
     """From the preview; ends on the dataset's page with the import ready."""
     page.get_by_role("button", name="Import", exact=True).click()
     page.wait_for_url("**/datasets/dst_*")
-    expect(page.get_by_text("rows are ready")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(re.compile("(rows|images) are ready"))).to_be_visible(timeout=60_000)

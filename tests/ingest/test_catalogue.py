@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.ingest.importing import Outcome, as_csv, as_tar, as_zip, import_file, picture, pictures, reviews
+from tests.ingest.spoken import SPOKEN
 from tests.ingest.test_hostile_archives import encrypted, zip_with
 from tests.ingest.test_image_doctor import ODD, photo, photos, saved
 from workers.contracts.errors import CATALOGUE
@@ -97,6 +98,7 @@ SHOWN: dict[str, Show] = {
     "text_short": text(("ok", "good")),
     "text_is_id": raw(as_csv([(f"A-{n:05}", "ab"[n % 2]) for n in range(40)]), mapping={"text": "text"}),
     "text_scripts": text(*((f"很好的电影 {n}", "good") for n in range(20))),
+    "text_languages": text(*((f"{line} {n}", "good") for n, line in enumerate(SPOKEN["en"] * 12 + SPOKEN["it"]))),
     "user_missing": played(("", "i1")),
     "item_missing": played(("u1", "")),
     "rating_invalid": played(("u1", "i1", "five"), rating="3"),

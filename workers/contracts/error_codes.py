@@ -286,6 +286,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "The texts are in several scripts.",
                 "Fine where your model will meet all of them; the report shows how it does in each.",
             ),
+            "text_languages": (
+                422,
+                "Some texts are in another language than most.",
+                "Leave them out if your model will not meet them; else see that each class has enough of them.",
+            ),
             "image_tiny": (
                 422,
                 "Images are less than 16 pixels wide or high.",

@@ -1,4 +1,4 @@
-"""What a text's own characters tell of it: markup, broken encodings, personal data, ids, scripts.
+"""What a text's own characters tell of it: markup, broken encodings, personal data, ids, scripts, languages.
 
 Rows stay as they are: these are findings to look at. Each check says what it cannot do without in a way that whole
 columns are searched for at once, so that most texts cost next to nothing.
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from workers.ingest import languages
 from workers.ingest.findings import Findings
 from workers.ingest.issues import Issues, Severity
 
@@ -124,6 +125,7 @@ class TextDoctor:
     def __init__(self, issues: Issues, findings: Findings) -> None:
         self._issues, self._findings = issues, findings
         self._samples: defaultdict[str, _Sample] = defaultdict(_Sample)
+        self._spread: defaultdict[str, languages.Sample] = defaultdict(languages.Sample)
 
     def look(self, columns: dict[str, Texts], first: int, lines: npt.NDArray[np.int64]) -> None:
         """Accepted texts by the name of their column, from row `first` of the version on, and their lines."""
@@ -133,6 +135,7 @@ class TextDoctor:
             self._tell(check, {column: found for column, found in hits.items() if found}, first, lines)
         for column, (texts, _) in columns.items():
             self._samples[column].add(texts, lines)
+            self._spread[column].add(texts, lines)
 
     def _tell(
         self, check: Check, hits: dict[str, list[tuple[int, str, str]]], first: int, lines: npt.NDArray[np.int64]
@@ -146,8 +149,8 @@ class TextDoctor:
             self._issues.add(check.code, check.severity, count=len(rows))
             self._findings.extend(np.array(rows) + first, check.code)
 
-    def conclude(self) -> None:
-        """What can be said of all texts of a column together."""
+    def conclude(self) -> dict[str, Any]:
+        """What can be said of all texts of a column together; of the first column also a part of the profile."""
         for column, sample in self._samples.items():
             if sample.seen and sample.ids >= _ID_SHARE * sample.seen:
                 self._issues.add("text_is_id", "warning", line=1, column=column, value=column)
@@ -156,6 +159,8 @@ class TextDoctor:
                 count = sample.scripts[name]
                 value = f"{name}, {count / sample.seen:.0%}: {text}"
                 self._issues.add("text_scripts", "info", line=line, column=column, value=value, count=count)
+        told = [languages.tell(sample, self._issues, column) for column, sample in self._spread.items()]
+        return told[0] if told else {}
 
 
 class _Sample:

@@ -39,11 +39,11 @@ def run(ctx: Import, table: Table) -> IngestResult:
     _read(ctx, table, read, separator, kept, lengths, doctor)
     if ctx.several is None and not mapping.get(label_sets.OPTION):
         kept.check_lists(separator is not None, ctx.issues.count("label_list"))
-    doctor.conclude()
+    concluded = doctor.conclude()
     items.check(ctx, kept)
     characters = {role: np.frombuffer(found, np.uint32) for role, found in lengths.items()}
     text_lengths.tell(ctx, characters, kept.lines, texts)
-    about = {"format": table.format, **table.facts}
+    about = {"format": table.format, **table.facts, **concluded}
     about |= {f"{role}_length": summary(found) for role, found in characters.items()}
     schema = text_schema(pairs="text_pair" in texts)
     types = column_types(schema)
