@@ -36,7 +36,7 @@ def find(looks: Looks, shapes: npt.NDArray[np.float64], labels: Ints) -> Ints:
     found = [np.empty((0, 2), np.int64)]
     for pairs in _candidates(looks.hashes, looks.hashes):
         found.append(_proven(pairs, looks.grey, looks.grey, shapes))
-    turned = looks.grey.reshape(count, SIDE, SIDE)[:, :, ::-1].reshape(count, -1)
+    turned = looks.grey.reshape(count, SIDE, SIDE)[:, :, ::-1].reshape(count, SIDE**2)
     for pairs in _candidates(looks.hashes, looks.mirrored):
         found.append(_proven(pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]], looks.grey, turned, shapes))
     proven = np.concatenate(found)
