@@ -30,7 +30,7 @@ def count(pairs: Pairs, keep: Mask) -> Seen:
     """Count the rows that stay."""
     users, items = np.zeros(len(pairs.users), np.int64), np.zeros(len(pairs.items), np.int64)
     lows, highs = [], []
-    for block in pairs.blocks(keep, _COUNTED):
+    for block in pairs.blocks(keep, _COUNTED, ("timestamp",)):
         for counts, codes in ((users, block.users), (items, block.items)):
             counts += np.bincount(codes, minlength=len(counts))
         if "timestamp" in block.values and len(block.rows):
@@ -44,9 +44,10 @@ def look(ctx: Import, pairs: Pairs, keep: Mask, seen: Seen, now: float) -> None:
     found: dict[str, list[tuple[int, str]]] = {}
     counted: dict[str, int] = {}
     users_once, items_once = seen.users == 1, seen.items == 1
-    for block in pairs.blocks(keep):
+    lies_ahead = seen.times is not None and seen.times[1] > now + _AHEAD_S
+    for block in pairs.blocks(keep, values=("timestamp",) if lies_ahead else ()):
         marked = {"user_once": users_once.take(block.users), "item_once": items_once.take(block.items)}
-        if seen.times and seen.times[1] > now + _AHEAD_S:
+        if lies_ahead:
             marked["timestamp_future"] = block.values["timestamp"] > now + _AHEAD_S
         shown = {"user_once": (pairs.users, block.users), "item_once": (pairs.items, block.items)}
         for code, mask in marked.items():

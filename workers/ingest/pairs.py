@@ -1,7 +1,7 @@
 """What is kept of the rows of a recommendation dataset: 8 bytes each in memory, the rest on disk."""
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -141,17 +141,17 @@ class Pairs:
             codes[rows] = splits.interactions(self.user_codes[rows], order, mine, parts)
         return codes[keep], by
 
-    def blocks(self, keep: Mask, size: int | None = None) -> Iterator[Block]:
-        """The rows that stay, of so many rows at a time."""
+    def blocks(self, keep: Mask, size: int | None = None, values: Collection[str] = tuple(_VALUES)) -> Iterator[Block]:
+        """The rows that stay, of so many rows at a time; of their values those that are named and that there are."""
         size = size or BLOCK
         first = 0
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))
-            here = np.flatnonzero(keep[start:stop])
-            rows = here + start
-            values = {name: spill.read(start, stop)[here] for name, spill in self._spilt.items()}
-            yield Block(first, rows, self.user_codes[rows], self.item_codes[rows], values)
-            first += len(rows)
+            stay = keep[start:stop]
+            found = {name: spill.read(start, stop)[stay] for name, spill in self._spilt.items() if name in values}
+            users, items = self.user_codes[start:stop][stay], self.item_codes[start:stop][stay]
+            yield Block(first, np.flatnonzero(stay) + start, users, items, found)
+            first += len(users)
 
 
 def _same(users: Ints, items: Ints) -> Mask:
