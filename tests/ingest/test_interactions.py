@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.ingest.importing import as_csv, import_file
 from workers.ingest import pairs, parts, sorting
+from workers.ingest.numbering import Numbering
 
 # Small numbers, and some that fill a word alone.
 _NUMBERS = st.one_of(st.integers(-3, 3), st.integers(-(2**40), 2**40), st.integers(-(2**62), 2**62))
@@ -20,6 +21,22 @@ _NUMBERS = st.one_of(st.integers(-3, 3), st.integers(-(2**40), 2**40), st.intege
 def test_rows_are_in_the_stable_order_of_their_keys(rows: list[tuple[int, int, int]]) -> None:
     keys = [np.array(column, np.int64) for column in zip(*rows, strict=True)]
     assert sorting.order(*keys).tolist() == sorted(range(len(rows)), key=lambda row: rows[row])
+
+
+# Many that are looked for in the same slot, the last one among them.
+_HASHES = st.one_of(st.integers(0, 5), st.integers(2**64 - 5, 2**64 - 1), st.integers(0, 2**64 - 1))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(_HASHES, max_size=40), max_size=6))
+def test_hashes_are_numbered_as_they_appear(blocks: list[list[int]]) -> None:
+    numbering = Numbering(bits=2)
+    known: dict[int, int] = {}
+    for block in blocks:
+        numbers, fresh = numbering.numbers(np.array(block, np.uint64))
+        firsts = [row for row, one in enumerate(block) if one not in known and one not in block[:row]]
+        assert fresh.tolist() == firsts
+        assert numbers.tolist() == [known.setdefault(one, len(known)) for one in block]
 
 
 @pytest.mark.parametrize("given_splits", [False, True])

@@ -1,4 +1,4 @@
-"""Texts as numbers: each different one gets the next, in order of appearance; and the lines of rows in few bytes."""
+"""Each different text once, in order of appearance; and the lines of rows in few bytes."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,40 +11,14 @@ Places = npt.NDArray[np.int32]
 Value = TypeVar("Value")
 
 
-class Coding:
-    """The different texts that were met so far, and the number of each."""
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._type = pl.Categorical(pl.Categories.random())
-        # What is known is forgotten with the last column of this type.
-        self._held = pl.Series([None], dtype=self._type)
-
-    def codes(self, texts: pl.Series) -> Places:
-        """int32: the number of each text."""
-        codes = texts.cast(self._type).to_physical().to_numpy().astype(np.int32)
-        self._count = max(self._count, int(codes.max(initial=-1)) + 1)
-        return codes
-
-    @property
-    def names(self) -> list[str]:
-        """The texts, by their numbers."""
-        return self.texts(np.arange(self._count)).to_list()
-
-    def texts(self, numbers: npt.ArrayLike) -> pl.Series:
-        """The texts of some numbers."""
-        found = pl.Series(np.asarray(numbers).astype(np.uint32))
-        return found.cat.to(self._type).cast(pl.String)
-
-    def __len__(self) -> int:
-        return self._count
-
-
 def each(texts: pl.Series, value: Callable[[str], Value]) -> tuple[Places, list[Value]]:
     """A value per different text, in order of appearance, and for each row the place of its own among them."""
-    coding = Coding()
-    places = coding.codes(texts)
-    return places, [value(name) for name in coding.names]
+    # What is known of a type of its own is forgotten with the last column of it.
+    coding = pl.Categorical(pl.Categories.random())
+    coded = texts.cast(coding)
+    places = coded.to_physical().to_numpy().astype(np.int32)
+    different = pl.Series(np.arange(places.max(initial=-1) + 1, dtype=np.uint32)).cat.to(coding).cast(pl.String)
+    return places, [value(text) for text in different.to_list()]
 
 
 class LineNumbers:
