@@ -20,7 +20,7 @@ from apps.training.models import Job
 from workers.contracts import names
 from workers.contracts.errors import ErrorCard, JobError, UserError
 from workers.contracts.kinds import KINDS, DatasetKind
-from workers.contracts.manifest import SUSPECTS, IngestResult, TrainResult
+from workers.contracts.manifest import LOOKS, SUSPECTS, IngestResult, TrainResult
 
 __all__ = [
     "MAX_LABEL_CHARS",
@@ -123,6 +123,7 @@ def finish_import(*, job: Job, result: IngestResult) -> DatasetVersion:
         data_key=f"{output}/data.parquet",
         errors_key=f"{output}/errors.csv" if "errors.csv" in files else "",
         findings_key=f"{output}/findings.parquet" if "findings.parquet" in files else "",
+        looks_key=f"{output}/{LOOKS}" if LOOKS in files else "",
         suspects_key=f"{output}/{SUSPECTS}" if SUSPECTS in files else "",
         lineage_key=f"{output}/lineage.parquet" if "lineage.parquet" in files else "",
         data_bytes=int(files["data.parquet"]["bytes"]),

@@ -131,6 +131,8 @@ class DatasetVersion(models.Model):
     errors_key = models.CharField(max_length=200, blank=True)
     # Which rows the data doctor found what in; blank where in none.
     findings_key = models.CharField(max_length=200, blank=True)
+    # What was seen of each image; blank for other data.
+    looks_key = models.CharField(max_length=200, blank=True)
     # suspects.parquet of the newest training on this version or, where it is edited, on its parent.
     suspects_key = models.CharField(max_length=200, blank=True)
     # Of an edited version which row of its parent each row was; blank where nothing says.

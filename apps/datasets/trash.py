@@ -15,7 +15,7 @@ from apps.teams.models import User
 from workers.contracts.errors import JobError, UserError
 
 KEPT: Final = timedelta(days=30)
-_FILES: Final = ("data_key", "errors_key", "findings_key", "suspects_key", "lineage_key")
+_FILES: Final = ("data_key", "errors_key", "findings_key", "looks_key", "suspects_key", "lineage_key")
 
 
 @transaction.atomic

@@ -8,7 +8,7 @@ from apps.datasets.models import DatasetVersion
 from apps.training.models import Job
 from workers.contracts import names
 from workers.contracts.job import BatchSpec, DatasetRef, IngestSpec, InputFile, JobSpec, TrainSpec
-from workers.contracts.manifest import SUSPECTS
+from workers.contracts.manifest import LOOKS, SUSPECTS
 
 
 def build_spec(job: Job) -> JobSpec:
@@ -70,14 +70,17 @@ def _sources(version: DatasetVersion) -> list[InputFile]:
     """An edited version reads its parent's data, and what it is to do from its own source or from the findings."""
     parent = version.parent
     if version.origin not in _EDITED or parent is None:
-        earlier = [InputFile(name="parent", key=parent.data_key)] if version.origin == _APPENDED and parent else []
-        return [*earlier, *sources.inputs(version)]
+        earlier = {"parent": parent.data_key, LOOKS: parent.looks_key} if version.origin == _APPENDED and parent else {}
+        return [*_stored(earlier), *sources.inputs(version)]
     asked = {"changes.json": version.source_key}
     if version.origin == DatasetVersion.Origin.REPAIR:
         asked = {"findings.parquet": parent.findings_key}
-    beside = {**asked, SUSPECTS: parent.suspects_key}
-    found = [InputFile(name=name, key=key) for name, key in beside.items() if key]
-    return [InputFile(name="source", key=parent.data_key), *found]
+    beside = {**asked, SUSPECTS: parent.suspects_key, LOOKS: parent.looks_key}
+    return _stored({"source": parent.data_key, **beside})
+
+
+def _stored(keys: dict[str, str]) -> list[InputFile]:
+    return [InputFile(name=name, key=key) for name, key in keys.items() if key]
 
 
 def _ingest(job: Job) -> tuple[list[InputFile], IngestSpec]:

@@ -291,6 +291,16 @@ def test_images_are_shown_as_rasters_of_ours(client: APIClient, cast: Cast, impo
     assert "image" not in client.get(address).json()["results"][0]
 
 
+def test_corrected_images_are_not_decoded_again(
+    client: APIClient, cast: Cast, imported: Imported, photos: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = imported(newest(send(client, cast, photos, "photos.zip", kind="image")))
+    changes = [{"row": 0, "label": "blue"}, {"row": 1, "drop": True}]
+    reply = client.patch(f"{DATASETS}/{first.dataset_id}/rows", {"changes": changes}, format="json")
+    monkeypatch.setattr(Image, "open", None)
+    assert imported(newest(reply)).classes == {"blue": 11, "red": 8}
+
+
 def test_text_rows_have_no_images(client: APIClient, cast: Cast, imported: Imported) -> None:
     version = imported(newest(send(client, cast)))
     assert client.get(f"{DATASETS}/{version.dataset_id}/rows/0/image").status_code == 404

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.ingest.importing import Outcome, as_zip, import_file, job, outcome, picture, pictures
 from workers.contracts.errors import JobError
@@ -16,6 +17,8 @@ def append(tmp_path: Path, first: Outcome, file: str | bytes, kind: str = "text"
     content = file.encode() if isinstance(file, str) else file
     again = job(tmp_path, content, kind, "more.csv", append=True, mapping=first.result.mapping, **spec)
     (again.inputs / "parent").symlink_to(first.folder.output / "data.parquet")
+    if kind == "image":
+        (again.inputs / "looks.parquet").symlink_to(first.folder.output / "looks.parquet")
     return outcome(again, run(again))
 
 
@@ -130,3 +133,12 @@ def test_images_are_added_by_folders_or_lists_without_mixing_up_names(tmp_path: 
         ("added-2/x/a.png", label),
         ("added-2/b.png", other),
     ]
+
+
+def test_only_added_images_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = import_file(tmp_path, as_zip(pictures()), "image", "photos.zip")
+    label, opened, opening = first.rows[0]["label"], [], Image.open
+    monkeypatch.setattr(Image, "open", lambda *given, **options: opened.append(given) or opening(*given, **options))
+    done = append(tmp_path, first, as_zip({f"{label}/{n}.png": picture(70_000 + n) for n in range(3)}), "image")
+    assert len(opened) == 3 and done.result.rows == len(first.rows) + 3
+    assert done.findings["image_blank"] == list(range(done.result.rows))

@@ -1,7 +1,9 @@
 """Paging through a version, looking at one image, and correcting labels."""
 
+import dataclasses
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from PIL import Image
 
 from tests.ingest.importing import Outcome, as_csv, as_zip, found, import_file, job, outcome, picture, pictures, reviews
 from workers.contracts.errors import JobError
+from workers.contracts.jobdir import JobDir
 from workers.ingest import index
 from workers.ingest.rows import Files, read, read_stored
 from workers.ingest.run import run
@@ -102,9 +105,11 @@ def test_thumbnails_keep_transparency_and_refuse_what_is_no_image() -> None:
             thumbnail(bad)
 
 
-def correct(folder: Path, parent: Outcome, body: Any, kind: str = "text") -> Outcome:
+def correct(folder: Path, parent: Outcome, body: Any, kind: str = "text", looks: bool = False) -> Outcome:
     job_dir = job(folder, data(parent), kind, corrections=True)
     (job_dir.inputs / "changes.json").write_text(json.dumps(body))
+    if looks:
+        (job_dir.inputs / "looks.parquet").symlink_to(parent.folder.output / "looks.parquet")
     return outcome(job_dir, run(job_dir))
 
 
@@ -125,6 +130,31 @@ def test_corrections_of_images_keep_every_byte(tmp_path: Path, photos: Outcome) 
     done = correct(tmp_path, photos, {"changes": [{"row": 3, "label": "dog"}]}, kind="image")
     assert done.result.classes == {"cat": 29, "dog": 31}
     assert [row["image"] for row in done.rows] == [row["image"] for row in photos.rows]
+
+
+def test_an_edited_version_opens_no_image(tmp_path: Path, photos: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"changes": [{"row": 3, "label": "dog"}, {"row": 5, "drop": True}]}
+    decoded = correct(tmp_path, photos, changes, "image")
+    monkeypatch.setattr(Image, "open", None)
+    known = correct(tmp_path, photos, changes, "image", looks=True)
+    assert known.rows == decoded.rows and known.findings == decoded.findings and known.findings["image_blank"]
+    assert known.result.model_copy(update={"files": {}}) == decoded.result.model_copy(update={"files": {}})
+    # What was seen goes along from edit to edit.
+    again = correct(tmp_path, known, {"changes": [{"row": 0, "drop": True}]}, "image", looks=True)
+    assert again.result.rows == 58 and len(again.findings["image_blank"]) == 58
+    # Looks that do not belong to the version are not used.
+    with pytest.raises(JobError, match="Not one row"):
+        correct(
+            tmp_path, dataclasses.replace(known, folder=mixed(tmp_path, known, photos)), changes, "image", looks=True
+        )
+
+
+def mixed(tmp_path: Path, version: Outcome, other: Outcome) -> JobDir:
+    """The data of one version with the looks of another beside it."""
+    folder = job(tmp_path, data(version), "image")
+    for name, found_in in (("data.parquet", version), ("looks.parquet", other)):
+        shutil.copy(found_in.folder.output / name, folder.output / name)
+    return folder
 
 
 def test_correcting_back_gives_the_first_content_hash_again(tmp_path: Path, texts: Outcome) -> None:

@@ -61,7 +61,7 @@ class IngestSpec(Contract):
     `append`, the rows are added to those of `inputs/parent`, an earlier version's data.parquet. With `corrections` or
     `repair`, `inputs/source` is the data.parquet of an earlier version: `changes.json` beside it says what to correct
     (see workers.ingest.correct), or `repair` names what to do (see workers.ingest.repairs), perhaps with
-    findings.parquet and suspects.parquet beside.
+    findings.parquet and suspects.parquet beside. Of images the earlier version's looks.parquet may be beside, too.
     """
 
     kind: DatasetKind

@@ -10,6 +10,8 @@ from workers.contracts.report import Report
 MANIFEST_VERSION: Final = 1
 # The file of a training's output that says which labels look wrong.
 SUSPECTS: Final = "suspects.parquet"
+LOOKS: Final = "looks.parquet"
+"""What was seen of each image of a version."""
 
 
 class _Part(BaseModel):
@@ -174,7 +176,8 @@ class BatchResult(_Part):
 
 class IngestResult(_Part):
     """result.json of an ingest job. output/ holds data.parquet, errors.csv and, where the data doctor found
-    something in a row, findings.parquet: `row` int32, `code` (dictionary of strings), once per row and code.
+    something in a row, findings.parquet: `row` int32, `code` (dictionary of strings), once per row and code; of images
+    looks.parquet, by which an edit knows them without decoding them.
 
     data.parquet columns: `row` int64 (0-based, dense), `split` string, `hash` string (32 hex), and
     text: `text` string, `label` string; image: `image` binary (the encoded file as uploaded), `label` string, `name`

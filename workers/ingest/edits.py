@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from workers.ingest.archives.entries import Archive, Entry
 from workers.ingest.context import Import
 from workers.ingest.image_lists import Lists
+from workers.ingest.image_look import Known, Looks
 from workers.ingest.parquet_out import OURS
 from workers.ingest.records import HEAD_RECORDS, Problem, Record, Table
 from workers.ingest.splits import Ints
@@ -141,16 +142,21 @@ class EditedTable(Table):
 
 
 class EditedImages(Archive):
-    """The images of a version as an archive; their labels and splits go to `lists`."""
+    """The images of a version as an archive; their labels and splits go to `lists`. With the version's `looks` none of
+    them need be decoded."""
 
-    def __init__(self, edited: Edited, lists: Lists) -> None:
-        self._edited, self._lists = edited, lists
+    def __init__(self, edited: Edited, lists: Lists, looks: Looks | None) -> None:
+        self._edited, self._lists, self._looks = edited, lists, looks
 
     def __iter__(self) -> Iterator[Entry]:
-        columns = ["name", "label", "split", "image"]
+        columns = ["name", "label", "split", "image", "hash", "format", "width", "height"]
         for number, row in enumerate(self._edited.rows(columns, _BATCH_IMAGES)):
             self._lists.add(row["name"], row["label"], row["split"])
-            yield _Image(number, row["name"], row["image"])
+            image = _Image(number, row["name"], row["image"])
+            if self._looks:
+                facts = (row["hash"], row["format"], row["width"], row["height"])
+                image.known = Known(*facts, self._looks, self._edited.parents[-1])
+            yield image
 
     def fraction(self) -> float:
         """By rows."""

@@ -98,14 +98,9 @@ def _short(digests: bytes) -> Hashes:
     return np.frombuffer(digests, "<u8")[::2].astype(np.uint64)
 
 
-def of_bytes(data: bytes) -> bytes:
-    """16 bytes of BLAKE2b."""
-    return _blake2b(data).digest()
-
-
-def short(digest: bytes) -> int:
-    """The first 64 bits of one digest."""
-    return int.from_bytes(digest[:8], "little")
+def short(hexadecimal: Iterable[str]) -> Hashes:
+    """The first 64 bits of digests."""
+    return _short(bytes.fromhex("".join(hexadecimal)))
 
 
 def uniform(hashes: Hashes, seed: int) -> npt.NDArray[np.float64]:

@@ -2,10 +2,11 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from workers.ingest import hashing, image_lists
@@ -13,7 +14,7 @@ from workers.ingest.archives.entries import Archive, Entry
 from workers.ingest.context import Import
 from workers.ingest.hashing import Hashes
 from workers.ingest.image_lists import Lists
-from workers.ingest.image_look import Looks, look
+from workers.ingest.image_look import Known, Looks, look
 from workers.ingest.images import Decoded, decode, without_warnings
 from workers.ingest.layout import Folder
 from workers.ingest.parquet_out import IMAGE_SCHEMA
@@ -26,12 +27,14 @@ _BYTES: Final = 2**20
 
 
 class File(NamedTuple):
-    """A file that was read: its number and name in the archive, its folder, and its bytes or what is wrong with it."""
+    """A file that was read: its number and name in the archive, its folder, its bytes or what is wrong with it, and
+    what is known of it already."""
 
     number: int
     name: str
     folder: Folder
     content: bytes | Problem
+    known: Known | None
 
 
 class Batch(NamedTuple):
@@ -65,6 +68,9 @@ def _together(files: Iterable[File]) -> Iterator[list[File]]:
     some: list[File] = []
     size = 0
     for file in files:
+        if some and (some[-1].known is None) != (file.known is None):
+            yield some
+            some, size = [], 0
         some.append(file)
         size += 0 if isinstance(file.content, Problem) else len(file.content)
         if len(some) >= _FILES or size >= _BYTES:
@@ -75,9 +81,14 @@ def _together(files: Iterable[File]) -> Iterator[list[File]]:
 
 
 def _decode(files: list[File], max_pixels: int) -> Batch:
+    known = [file.known for file in files if file.known]
+    if known:
+        hexadecimal = [one.digest for one in known]
+        looks = known[0].looks.at(np.array([one.row for one in known]))
+        return Batch(files, _rows(files, hexadecimal, known), hashing.short(hexadecimal), looks, [])
     images: list[File] = []
     contents: list[bytes] = []
-    known: list[Decoded] = []
+    decoded: list[Decoded] = []
     others: list[tuple[File, Problem]] = []
     for file in files:
         found = file.content if isinstance(file.content, Problem) else decode(file.content, max_pixels)
@@ -86,18 +97,22 @@ def _decode(files: list[File], max_pixels: int) -> Batch:
         elif isinstance(file.content, bytes):
             images.append(file)
             contents.append(file.content)
-            known.append(found)
+            decoded.append(found)
     digests = hashing.of_contents(contents)
+    rows = _rows(images, digests.hexadecimal, decoded)
+    return Batch(images, rows, digests.short, look([one.seen for one in decoded]), others)
+
+
+def _rows(images: list[File], hexadecimal: Any, facts: Sequence[Decoded | Known]) -> pa.RecordBatch:
     columns = {
-        "hash": digests.hexadecimal,
-        "image": contents,
+        "hash": hexadecimal,
+        "image": [file.content for file in images],
         "name": [file.name for file in images],
-        "width": [one.width for one in known],
-        "height": [one.height for one in known],
-        "format": [one.format for one in known],
+        "width": [one.width for one in facts],
+        "height": [one.height for one in facts],
+        "format": [one.format for one in facts],
     }
-    rows = pa.record_batch([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
-    return Batch(images, rows, digests.short, look([one.seen for one in known]), others)
+    return pa.record_batch([pa.array(columns[field.name], field.type) for field in SCHEMA], schema=SCHEMA)
 
 
 def _files(ctx: Import, archive: Archive, lists: Lists) -> Iterator[File]:
@@ -112,7 +127,13 @@ def _files(ctx: Import, archive: Archive, lists: Lists) -> Iterator[File]:
         )
         if is_list and isinstance(content, bytes) and lists.take(entry.parts, content):
             continue
-        yield File(entry.number, "/".join(entry.parts) or entry.name, entry.parts[:-1], content)
+        yield File(
+            entry.number,
+            "/".join(entry.parts) or entry.name,
+            entry.parts[:-1],
+            content,
+            None if entry.problem else entry.known,
+        )
 
 
 def _content(entry: Entry, seen: set[tuple[str, ...]], limit: int) -> bytes | Problem:

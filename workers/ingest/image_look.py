@@ -70,6 +70,18 @@ def joined(parts: Iterable[Looks]) -> Looks:
     return Looks(np.concatenate(traits), np.concatenate(hashes), np.concatenate(mirrored), np.concatenate(grey))
 
 
+class Known(NamedTuple):
+    """What an import knows of an image from an earlier one: what its row says, and where in those of its version its
+    looks are."""
+
+    digest: str
+    format: str
+    width: int
+    height: int
+    looks: Looks
+    row: int
+
+
 def nothing() -> Looks:
     """The looks of no images."""
     none = np.empty(0, np.uint64)

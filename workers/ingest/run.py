@@ -9,8 +9,8 @@ from workers.contracts.errors import JobError
 from workers.contracts.job import IngestSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.kinds import KINDS
-from workers.contracts.manifest import SUSPECTS, IngestResult
-from workers.ingest import correct, findings, repairs, sniff, unpack
+from workers.contracts.manifest import LOOKS, SUSPECTS, IngestResult
+from workers.ingest import correct, findings, looks_file, repairs, sniff, unpack
 from workers.ingest.append import AppendedTable
 from workers.ingest.append_images import AppendedImages, free_folder, places_in
 from workers.ingest.archives import open_archive
@@ -19,6 +19,7 @@ from workers.ingest.carried import carry_suspects
 from workers.ingest.context import Import
 from workers.ingest.edits import Edit, Edited, EditedImages, EditedTable, write_lineage
 from workers.ingest.image_lists import Lists
+from workers.ingest.image_look import Looks
 from workers.ingest.kinds import images, interactions, table, text
 from workers.ingest.label_sets import OPTION, OtherwiseError
 from workers.ingest.readers.joined import JoinedTables
@@ -68,7 +69,7 @@ def _edit(ctx: Import, spec: IngestSpec) -> IngestResult:
         edited = Edited(version, edit)
         if KINDS[spec.kind].archive:
             lists = Lists(ctx.limits)
-            result = images.run(ctx, EditedImages(edited, lists), "edit", lists)
+            result = images.run(ctx, EditedImages(edited, lists, _looks(ctx, version)), "edit", lists)
         else:
             source = EditedTable(edited, version.schema, spec.mapping)
             ctx.spec = spec.model_copy(update={"mapping": source.mapping})
@@ -86,6 +87,11 @@ def _edit(ctx: Import, spec: IngestSpec) -> IngestResult:
 def _beside(ctx: Import, name: str) -> Path | None:
     path = ctx.job_dir.inputs / name
     return path if path.exists() else None
+
+
+def _looks(ctx: Import, version: Version) -> Looks | None:
+    """What was seen of the earlier version's images."""
+    return looks_file.read(ctx.job_dir.inputs / LOOKS, version.rows)
 
 
 def _import(ctx: Import, spec: IngestSpec) -> IngestResult:
@@ -117,7 +123,7 @@ def _append_images(ctx: Import, spec: IngestSpec, version: Version) -> IngestRes
     folder = free_folder({name for group in version.groups(["name"]) for name in group["name"].to_pylist()})
     lists = Lists(ctx.limits, separator)
     with open_archive(file.path, file.format, ctx.limits) as new:
-        earlier = EditedImages(Edited(version, Edit()), lists)
+        earlier = EditedImages(Edited(version, Edit()), lists, _looks(ctx, version))
         return images.run(ctx, AppendedImages(earlier, new, places, folder, lists), file.format, lists)
 
 

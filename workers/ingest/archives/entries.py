@@ -4,12 +4,15 @@ import io
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestLimits
 from workers.ingest.normal_forms import normal
 from workers.ingest.records import Problem, printable
+
+if TYPE_CHECKING:
+    from workers.ingest.image_look import Known
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -23,6 +26,9 @@ class Entry(ABC):
 
     `parts` is the path: NFC, relative, without "." and ".."; empty where `problem` says that the path is refused.
     """
+
+    # Of an image that need not be decoded.
+    known: "Known | None" = None
 
     def __init__(self, number: int, raw_name: str) -> None:
         self.number = number

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from workers.contracts.errors import JobError
-from workers.contracts.manifest import IngestResult
-from workers.ingest import finish, image_doctor, image_lists, items, layout, near, reading
+from workers.contracts.manifest import LOOKS, IngestResult
+from workers.ingest import finish, image_doctor, image_lists, items, layout, looks_file, near, reading
 from workers.ingest.archives.entries import Archive
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.image_batches import SCHEMA, Batch, decoded
@@ -71,6 +71,7 @@ def _finish(ctx: Import, kept: _Kept, lists: Lists, format: str) -> IngestResult
     widths, heights = (np.frombuffer(sizes, np.uint32)[keep] for sizes in (kept.widths, kept.heights))
     names = [kept.names[row] for row in np.flatnonzero(keep).tolist()]
     looks = joined(kept.looks).at(keep)
+    looks_file.write(ctx.job_dir.output / LOOKS, looks)
     image_doctor.tell(ctx, image_doctor.Images(names, looks.traits, widths, heights), labelled)
     return items.write(
         ctx,
