@@ -9,6 +9,7 @@ from apps.core.pages import current_team
 EXAMPLE = """\
 $ curl $SLIPWAY_URL/v1/endpoints/tickets/predict \\
     -H "Authorization: Bearer $SLIPWAY_KEY" \\
+    -H "Content-Type: application/json" \\
     -d '{"inputs": ["The invoice shows the wrong amount"]}'
 
 {

@@ -114,6 +114,7 @@ def test_an_image_that_ends_early_is_told_as_such(tmp_path: Path, format: str) -
     [
         (b"", "image_truncated"),
         (b"just text", "image_format"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "image_format"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "image_format"),
         (b"%PDF-1.7", "image_format"),
         (b"II*\0\x08\0\0\0", "image_format"),
@@ -132,6 +133,11 @@ def test_what_is_no_good_image_costs_its_own_entry_only(tmp_path: Path, content:
     files = pictures() | {"cat/odd.png": content}
     done = import_file(tmp_path, as_zip(files), kind="image", limits={"max_image_bytes": 200_000})
     assert [(row["code"], row["name"]) for row in done.rejected] == [(code, "cat/odd.png")]
+
+
+def test_what_a_file_is_instead_of_an_image_is_said_in_words(tmp_path: Path) -> None:
+    done = import_file(tmp_path, as_zip(pictures() | {"cat/IMG_1.HEIC": b"\0\0\0\x18ftypheic\0\0\0\0"}), kind="image")
+    assert [example["value"] for example in done.issue("image_format")["examples"]] == ["cat/IMG_1.HEIC: HEIC"]
 
 
 def test_junk_of_operating_systems_is_left_out_and_told(tmp_path: Path) -> None:

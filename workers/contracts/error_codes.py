@@ -188,7 +188,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "image_unreadable": (422, "The image cannot be decoded.", "Save it again as JPEG or PNG."),
             "image_truncated": (422, "The image ends too early.", "Copy it again."),
             "image_too_large": (422, "The image is larger than allowed.", "Scale it down."),
-            "image_format": (422, "The file is not a JPEG, PNG, WebP, GIF or BMP image.", "Convert it."),
+            "image_format": (422, "The file is not a JPEG, PNG, WebP, GIF or BMP image.", "Save it as JPEG."),
             "entry_path": (422, "The entry's path leaves the archive.", "Make the archive with relative paths."),
             "entry_link": (422, "The entry is a link or a special file.", "Put the file itself into the archive."),
             "entry_encrypted": (422, "The entry is protected by a password.", "Make the archive without one."),

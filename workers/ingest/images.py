@@ -48,6 +48,20 @@ def magic(data: bytes) -> str | None:
     return "BMP" if data.startswith(b"BM") and len(data) > 26 else None
 
 
+# What else is found among photos, by its first bytes; and the brands of HEIC, in which iPhones take them.
+_OTHERS = {
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"%PDF": "PDF",
+    b"8BPS": "Photoshop",
+    b"<svg": "SVG",
+    b"<?xml": "XML or SVG",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL": "JPEG XL",
+}
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
 @contextmanager
 def without_warnings() -> Iterator[None]:
     """Pillow warns of large images and odd ones; the limits here are ours. For a whole process, not for each thread."""
@@ -60,7 +74,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
     """Decode an image whole (of a GIF the first frame), the number of pixels checked before a single one is made."""
     format = magic(data)
     if format is None:
-        return Problem("image_format", "The file is not a JPEG, PNG, WebP, GIF or BMP image.", value=data[:16].hex(" "))
+        return Problem("image_format", "The file is not a JPEG, PNG, WebP, GIF or BMP image.", value=_named(data))
     opened = format == "WEBP"  # Its decoder works while opening.
     try:
         with Image.open(io.BytesIO(data), formats=(format,)) as image:
@@ -82,6 +96,15 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
             return Problem("image_truncated", "The image ends too early.")
         return Problem("image_unreadable", "The image cannot be decoded.", value=str(error)[:200])
     return Decoded(FORMATS[format], width, height, seen)
+
+
+def _named(data: bytes) -> str:
+    """What a file that is none of the formats is, in words; its first bytes where that is not known."""
+    if data[4:8] == b"ftyp":
+        brand = data[8:12]
+        return "AVIF" if brand in (b"avif", b"avis") else "HEIC" if brand in _HEIC else "a film"
+    found = (name for mark, name in _OTHERS.items() if data.startswith(mark))
+    return next(found, None) or data[:16].hex(" ")
 
 
 def _ends_early(data: bytes, format: str) -> bool:
