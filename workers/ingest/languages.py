@@ -125,12 +125,13 @@ class Sample:
 
     def add(self, texts: pl.Series, lines: npt.NDArray[np.int64]) -> None:
         """The next texts and their lines."""
+        # As many as there would be, so that only those are taken out that stay.
+        while -(-(self.seen + len(texts)) // self._step) > 2 * _SAMPLE:
+            self.texts, self._step = self.texts[::2], 2 * self._step
         places = np.arange(-self.seen % self._step, len(texts), self._step)
         heads = texts.gather(places).str.slice(0, _CHARS).to_list()
         self.texts += zip(lines[places].tolist(), heads, strict=True)
         self.seen += len(texts)
-        while len(self.texts) > 2 * _SAMPLE:
-            self.texts, self._step = self.texts[::2], 2 * self._step
 
 
 class Found(NamedTuple):
