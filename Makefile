@@ -56,11 +56,12 @@ format: install
 
 # Serving needs nothing, and PEERS=1 installs other servers to stand beside it; the others run where the data is.
 # QUICK=1 goes through all of it in some minutes, to see that it runs: its figures say little.
-SERVING := image steady fairness processes memory start swap rollout idle kills batch
+SERVING := image steady fairness limits processes memory start swap rollout idle kills batch
 QUICK_run := --seconds 1 --rounds 1
 QUICK_image := --seconds 1 --rounds 1
 QUICK_steady := --seconds 2 --rounds 1
 QUICK_fairness := --seconds 1 --rounds 1
+QUICK_limits := --seconds 1 --rounds 1
 QUICK_processes := --seconds 1 --rounds 1
 QUICK_memory := --requests 20000
 QUICK_start := --rounds 1

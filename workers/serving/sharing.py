@@ -19,7 +19,7 @@ from workers.serving.limits import Limits
 
 log = structlog.get_logger(__name__)
 
-_TELL_EVERY_S: Final = 0.2
+_TELL_EVERY_S: Final = 0.1
 _AGAIN_S: Final = 0.5
 
 
