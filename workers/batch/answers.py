@@ -1,6 +1,7 @@
 """Answers as columns: what stands beside a row, by kind of predictor."""
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -37,9 +38,12 @@ def answers_for(manifest: dict[str, Any], *, scores: bool, taken: Sequence[str])
         names = [*several, "label", "score", *(f"score_{label}" for label in wanted)]
         types = [*(pa.list_(text) for _ in several), text, real, *[real] * len(wanted)]
 
+        leading = itemgetter(*several, "label", "score")
+
         def cells(prediction: dict[str, Any]) -> list[Any]:
-            found = [prediction[name] for name in (*several, "label", "score")]
-            return [*found, *[prediction["scores"][label] for label in wanted]]
+            if not wanted:
+                return list(leading(prediction))
+            return [*leading(prediction), *[prediction["scores"][label] for label in wanted]]
 
         def counted(prediction: dict[str, Any]) -> list[str]:
             return list(prediction["labels"]) if several else [prediction["label"]]

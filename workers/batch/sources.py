@@ -1,6 +1,8 @@
 """The rows of a file in blocks: as they are, for the answered file, and what is asked of each."""
 
+import heapq
 import itertools
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from workers.ingest.cells import cell_text
 from workers.ingest.readers.json_lines import JsonLinesTable
 from workers.ingest.readers.json_objects import flat
 from workers.ingest.readers.parquet import ParquetTable
-from workers.ingest.records import Problem, Record, Table, printable
+from workers.ingest.records import Problem, Table, printable
 
 
 @dataclass(slots=True)
@@ -98,23 +100,34 @@ class TextSource(Source):
         self._places = [table.columns.index(column) for column in asked.columns]
 
     def blocks(self, size: int, start: int) -> Iterator[Block]:
-        records = itertools.islice(self._table.records(), start, None)
+        records = itertools.islice(self._records(), start, None)
         while found := list(itertools.islice(records, size)):
             yield self._block(found)
 
-    def _block(self, records: list[Record]) -> Block:
-        block = Block([], [], [])
-        for _, fields, problem in records:
-            raw, error = (None, problem.message) if problem else self._asked_of(fields)
+    def _records(self) -> Iterator[tuple[Sequence[str], Problem | None]]:
+        """Of each record its cells, and what is wrong with it; in the file's order, which batches keep by lines."""
+        for batch in self._table.batches():
+            good = zip(*(column.to_list() for column in batch.cells), strict=True)
+            if batch.rejects:
+                rows = zip(batch.lines.tolist(), good, itertools.repeat(None), strict=False)
+                merged = heapq.merge(rows, batch.rejects, key=operator.itemgetter(0))
+                yield from ((fields, problem) for _, fields, problem in merged)
+            else:
+                yield from zip(good, itertools.repeat(None), strict=False)
+
+    def _block(self, records: list[tuple[Sequence[str], Problem | None]]) -> Block:
+        block, places = Block([], [], []), self._places
+        for fields, problem in records:
+            if problem:
+                raw, error = None, problem.message
+            else:
+                raw, error = _ask(self._asked, [fields[place] for place in places])
             block.rows.append(self._whole(fields) if problem else fields)
             block.inputs.append(raw)
             block.errors.append(error)
         return block
 
-    def _asked_of(self, fields: list[str]) -> tuple[Any, str]:
-        return _ask(self._asked, [fields[place] for place in self._places])
-
-    def _whole(self, fields: list[str]) -> list[str]:
+    def _whole(self, fields: Sequence[str]) -> list[str]:
         """As many cells as columns: what is too much stays in the last one."""
         width = len(self.columns)
         if len(fields) > width:

@@ -66,9 +66,9 @@ class CsvWriter(Writer):
         rows = cells_of(block, columns)
         if any(isinstance(kind, pa.ListType) for kind in self._answers.types):
             answers = [[cell(value) for value in answer] for answer in answers]
-        both = ([*row, *answer] for row, answer in zip(rows, answers, strict=True))
         self._writer.writerows(
-            [neutralise(value) if isinstance(value, str) else value for value in row] for row in both
+            [neutralise(value) if value.__class__ is str else value for whole in (row, answer) for value in whole]
+            for row, answer in zip(rows, answers, strict=True)
         )
 
     def close(self) -> None:

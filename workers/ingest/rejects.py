@@ -18,6 +18,7 @@ LEADING: Final = ("line", "code", "message")
 # What the first column of an exported version is called: the row's number.
 EXPORTED: Final = "slipway_row"
 _FORMULA: Final = tuple("=+-@＝＋－＠\t\r\n")
+_LOOKED_AT: Final = (*_FORMULA, "'")
 _NUMERIC: Final = frozenset("0123456789.,eE+-")
 
 
@@ -30,7 +31,7 @@ def own_columns(names: list[str]) -> int:
 
 def neutralise(cell: str) -> str:
     """The cell, with an apostrophe before it where a spreadsheet would take it for a formula."""
-    if not cell.startswith((*_FORMULA, "'")):
+    if not cell.startswith(_LOOKED_AT):
         return cell
     if cell.startswith("'"):
         return "'" + cell if cell[1:].lstrip("'").startswith(_FORMULA) else cell
