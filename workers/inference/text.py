@@ -36,6 +36,8 @@ class TextLabels(LabelPredictor):
 
     def prepare(self, raw: Any, index: int = 0) -> Item:
         """The text itself, or {"text": ...}; of a model of pairs {"text": ..., "text_pair": ...}."""
+        if isinstance(raw, str) and raw and not raw.isspace() and not self.pairs:
+            return clean_text(raw, self._max_chars)  # nearly all
         if not isinstance(raw, dict):
             raw = {"text": raw}
         if raw.keys() != (_BOTH if self.pairs else _ONE):
