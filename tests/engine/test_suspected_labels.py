@@ -10,6 +10,7 @@ import pytest
 
 from tests.engine.jobs import TEXT, Job, make_job, make_spec, run
 from workers.engine.confident_learning import confident_counts, estimated_joint, judge, thresholds
+from workers.engine.label_noise import chance_of_error
 from workers.engine.suspected_sets import suspected, suspicion
 from workers.task_templates import toy
 
@@ -40,6 +41,25 @@ def test_labels_that_no_row_has_confidently_are_taken_as_right() -> None:
     judged = judge(np.array([0, 0, 1]), probabilities)
     assert not judged.suspect.any()
     assert judged.joint.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0, 1.8])
+def test_of_suspected_labels_as_many_are_wrong_as_is_said(temperature: float) -> None:
+    # A weak model whose probabilities are right at some temperature, and 8 % of the labels replaced.
+    source = np.random.default_rng(4)
+    logits = source.normal(0, 2.2, (6000, 5))
+    right = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = (right.cumsum(axis=1) > source.random((6000, 1))).argmax(axis=1)
+    wrong = source.random(6000) < 0.08
+    given = np.where(wrong, (truth + source.integers(1, 5, 6000)) % 5, truth)
+    told = right ** (1 / temperature)
+    chances = chance_of_error(given, (told / told.sum(axis=1, keepdims=True)).astype(np.float32))
+    assert chances.sum() == pytest.approx(wrong.sum(), rel=0.2)
+    for least in (0.3, 0.5):
+        suspect = chances > least
+        assert wrong[suspect].mean() == pytest.approx(chances[suspect].mean(), abs=0.07)
+    # Where all labels are right, hardly any is suspected.
+    assert (chance_of_error(truth, right.astype(np.float32)) > 0.5).mean() < 0.005
 
 
 def plant(job: Job) -> np.ndarray:
@@ -78,6 +98,7 @@ def test_planted_errors_are_found_in_all_splits(key: str, tmp_path: Path) -> Non
     assert suspicion[wrong].mean() > 0.7 > 0.3 > suspicion[~wrong].mean()
     told = job.result["report"]["suspected_labels"]
     assert (told["rows"], told["of_rows"], told["suspected"]) == (len(truth), len(truth), suspect.sum())
+    assert 0.5 * told["suspected"] < told["expected"] <= told["suspected"]
     assert sum(pair["rows"] for pair in told["pairs"]) + told["others"] == told["suspected"]
     assert "suspects.parquet" in job.result["files"]
 

@@ -159,13 +159,15 @@ class SuspectedLabels(_Part):
     """How many of the version's labels look wrong, by confident learning on answers of models that did not learn from
     the row in question. `rows`: for how many there was such an answer, of `of_rows`. `pairs`: from which label to which
     answer, the most frequent first; `others`: rows of the pairs that are not listed. Where rows have several labels
-    each: `suspected` rows, and `labels` instead of pairs. `method` says in words what gave the answers."""
+    each: `suspected` rows, and `labels` instead of pairs. `expected`: how many of the suspected are wrong indeed, by
+    an estimate of the share of wrong labels. `method` says in words what gave the answers."""
 
     rows: int
     of_rows: int
     suspected: int
     pairs: list[Confusion]
     labels: list[SuspectedLabel] = []
+    expected: int | None = None
     others: int = 0
     method: str
 

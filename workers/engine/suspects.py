@@ -24,6 +24,7 @@ from workers.contracts.manifest import SUSPECTS
 from workers.contracts.report import Confusion, SuspectedLabels
 from workers.engine.confident_learning import judge
 from workers.engine.folds import deal
+from workers.engine.label_noise import chance_of_error
 from workers.engine.run import HeldOut, Run, Trained
 from workers.engine.several_labels import indicator
 from workers.engine.suspected_sets import judge_sets
@@ -33,6 +34,8 @@ FOLDS = 5
 _MOST_PAIRS = 20
 # Without so many rows there is nothing to learn twice from.
 _FEWEST_ROWS = 20
+# A label is suspected where it is more likely wrong than right.
+_LEAST_CHANCE = 0.5
 # With less of the time limit left than this share, the model itself goes first.
 _LEAST_TIME_LEFT = 0.2
 
@@ -152,7 +155,9 @@ def _judge(every: np.ndarray, answers: _Answers, labels: list[str]) -> tuple[pa.
     rows = np.flatnonzero(answers.judged)
     given, probabilities = every[rows], answers.probabilities[rows]
     found = judge(given, probabilities)
-    predicted, suspect = found.answers, found.suspect
+    # Confident learning alone takes what a weak model cannot tell for errors of the labels.
+    chances = chance_of_error(given, probabilities)
+    predicted, suspect = found.answers, found.suspect & (chances > _LEAST_CHANCE)
     table = pa.table(
         {
             "row": pa.array(rows.astype(np.int32)),
@@ -169,6 +174,7 @@ def _judge(every: np.ndarray, answers: _Answers, labels: list[str]) -> tuple[pa.
         rows=len(rows),
         of_rows=len(every),
         suspected=int(suspect.sum()),
+        expected=round(float(chances[suspect].sum())),
         pairs=shown,
         others=others,
         method=answers.method,
