@@ -71,5 +71,6 @@ class Names:
         return texts
 
     def _whole(self) -> pa.LargeStringArray:
-        self._texts = [pa.concat_arrays(self._texts)]
+        if len(self._texts) > 1:
+            self._texts = [pa.concat_arrays(self._texts)]
         return self._texts[0]
