@@ -68,7 +68,6 @@ def create_dataset(
     require(actor, project.team_id, "write")
     roles = dict(mapping or {})
     check_mapping(kind, roles)
-    files.check_files(kind, sources)
     if project.archived:
         raise UserError("conflict", "The project is archived.")
     with transaction.atomic():

@@ -14,7 +14,7 @@ from apps.core.artifacts import storage
 from apps.core.ids import new_id
 from apps.core.throttle import throttled
 from apps.datasets.models import Dataset, DatasetVersion
-from apps.datasets.sources import Source, check_files, fields
+from apps.datasets.sources import Source, fields
 from apps.datasets.uploads import check_room
 from apps.teams.access import require
 from apps.teams.models import User
@@ -78,7 +78,6 @@ def append_files(*, actor: User, dataset: Dataset, sources: list[Source], header
     """
     require(actor, dataset.project.team_id, "write")
     parent = dataset.latest
-    check_files(dataset.kind, sources)
     if parent.state != State.READY:
         raise UserError("dataset_not_ready")
     version = _child(actor, parent, Origin.APPEND)

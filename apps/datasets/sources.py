@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from django.conf import settings
 
 from apps.core.ids import new_id
-from apps.datasets.models import DatasetVersion, Kind, Upload
+from apps.datasets.models import DatasetVersion, Upload
 from apps.datasets.uploads import clean_filename, ensure_stored
 from apps.teams.models import Team, User
 from workers.contracts import names
@@ -40,12 +40,6 @@ def of_url(team: Team, url: str) -> list[Source]:
     """A file that nobody has fetched yet. Raises UserError `url_not_allowed`."""
     target = settings.SLIPWAY_IMPORTS.target(url.strip())
     return [Source(names.upload_key(team.pk, new_id("upl")), clean_filename(target.filename), url.strip())]
-
-
-def check_files(kind: str, sources: Sequence[Source]) -> None:
-    """Whether data of a kind may come in so many files. Raises UserError `invalid`."""
-    if kind == Kind.IMAGE and len(sources) > 1:
-        raise UserError("invalid", fields=[{"field": "file", "message": "Images come in one archive."}])
 
 
 def fields(sources: Sequence[Source]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from apps.datasets.models import Dataset, DatasetVersion, Upload
 from tests.cast import Cast
 from tests.datasets.conftest import REVIEWS, stored
 from tests.fetch.far import INSIDE, OUTSIDE, far_end, ok, policy
+from tests.ingest.importing import as_zip, picture, pictures
 from workers.contracts.errors import JobError
 from workers.fetch.policy import of_environment
 
@@ -79,8 +80,14 @@ def test_files_of_other_columns_are_not_mixed(client: APIClient, cast: Cast, imp
     assert caught.value.code == "columns_differ" and "part 1.csv: title, stars" in caught.value.evidence
 
 
-def test_images_come_in_one_archive(client: APIClient, cast: Cast) -> None:
-    assert create(client, cast, kind="image", file=files(b"a", b"b")).status_code == 422
+def test_images_come_in_several_archives_and_more_are_added(client: APIClient, cast: Cast, imported: Imported) -> None:
+    first, second = (as_zip({name: picture(start + n) for n, name in enumerate(pictures())}) for start in (0, 5000))
+    version = imported(newest(create(client, cast, kind="image", file=files(first, second))))
+    assert (version.rows, version.rejected, version.classes) == (40, 0, {"cat": 20, "dog": 20})
+    more = files(as_zip({"cat/1.png": picture(9001)}), as_zip({"cat/1.png": picture(9002)}))
+    address = f"{DATASETS}/{version.dataset_id}/append"
+    version = imported(newest(client.post(address, {"file": more}, format="multipart")))
+    assert (version.rows, version.classes) == (42, {"cat": 22, "dog": 20})
 
 
 def test_a_file_is_fetched_from_its_address(client: APIClient, cast: Cast, imported: Imported) -> None:

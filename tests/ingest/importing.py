@@ -63,6 +63,15 @@ def job(folder: Path, source: bytes | Path, kind: str = "text", filename: str = 
     return job_dir
 
 
+def import_files(folder: Path, files: Mapping[str, bytes], kind: str = "image", **spec: Any) -> Outcome:
+    """Import several files as one dataset."""
+    first, *more = files
+    job_dir = job(folder, files[first], kind, first, more=more, **spec)
+    for place, name in enumerate(more, 1):
+        (job_dir.inputs / f"source-{place}").write_bytes(files[name])
+    return outcome(job_dir, run(job_dir))
+
+
 def import_file(
     folder: Path, source: bytes | str | Path, kind: str = "text", filename: str = "data.csv", **spec: Any
 ) -> Outcome:

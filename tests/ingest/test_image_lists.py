@@ -2,14 +2,28 @@
 
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.ingest.importing import Outcome, as_csv, as_tar, as_zip, failure, import_file, picture, pictures
+from tests.ingest.importing import (
+    Outcome,
+    as_csv,
+    as_tar,
+    as_zip,
+    failure,
+    import_file,
+    import_files,
+    job,
+    outcome,
+    picture,
+    pictures,
+)
 from workers.ingest.preview import preview_in_child
+from workers.ingest.run import run
 
 IMAGES = {f"images/{n}.png": picture(n) for n in range(24)}
 LABELS = {f"{n}.png": ("cat", "dog")[n % 2] for n in range(24)}
@@ -131,3 +145,35 @@ def test_parquet_without_images_or_labels_says_so(tmp_path: Path) -> None:
     out = io.BytesIO()
     pq.write_table(pa.table({"text": ["a"], "label": ["b"]}), out)
     assert failure(tmp_path, out.getvalue(), kind="image").code == "column_missing"
+
+
+def test_archives_and_parquet_are_one_dataset_and_their_names_do_not_mix(tmp_path: Path) -> None:
+    listed = {"x.png": picture(500), "y.png": picture(501), "metadata.csv": b"file_name,label\nx.png,cat\ny.png,dog\n"}
+    files = {
+        "photos.zip": as_zip(pictures(prefix="top/")),
+        "more/photos.tar": as_tar({name: picture(700 + n) for n, name in enumerate(pictures())}),
+        "listed.zip": as_zip(listed | {"stray.png": picture(502)}),
+        "rows.parquet": hugging_face(ROWS),
+    }
+    done = import_files(tmp_path, files)
+    assert done.result.classes == {"cat": 33, "dog": 33}
+    assert [row["name"] for row in done.rejected] == ["listed/stray.png"]
+    folders = Counter(row["name"].partition("/")[0] for row in done.rows)
+    assert folders == {"photos": 20, "photos-2": 20, "listed": 2, "rows": 24}
+
+
+def test_archives_named_after_splits_are_splits(tmp_path: Path) -> None:
+    files = {
+        f"{split}.zip": as_zip({name: picture(1000 * place + n) for n, name in enumerate(pictures())})
+        for place, split in enumerate(("train", "val", "test"))
+    }
+    assert import_files(tmp_path, files).result.splits == {"train": 20, "validation": 20, "test": 20}
+
+
+def test_images_of_parquet_are_added_to_those_of_an_archive(tmp_path: Path) -> None:
+    first = import_file(tmp_path, as_zip(pictures()), "image", "photos.zip")
+    again = job(tmp_path, hugging_face(ROWS), "image", "rows.parquet", append=True)
+    (again.inputs / "parent").symlink_to(first.folder.output / "data.parquet")
+    done = outcome(again, run(again))
+    assert done.rows[:20] == first.rows
+    assert [row["name"].partition("/")[0] for row in done.rows[20:]] == ["added-1"] * 24

@@ -12,7 +12,6 @@ from workers.contracts.kinds import KINDS
 from workers.contracts.manifest import LOOKS, SUSPECTS, IngestResult
 from workers.ingest import correct, findings, looks_file, repairs, sniff, unpack
 from workers.ingest.append import AppendedTable
-from workers.ingest.append_images import AppendedImages, free_folder, places_in
 from workers.ingest.archives import open_archive
 from workers.ingest.archives.parquet_images import ParquetImages
 from workers.ingest.carried import carry_suspects
@@ -20,9 +19,11 @@ from workers.ingest.context import Import
 from workers.ingest.edits import Edit, Edited, EditedImages, EditedTable, write_lineage
 from workers.ingest.image_lists import Lists
 from workers.ingest.image_look import Looks
+from workers.ingest.joined_images import JoinedImages, added_folders, named_folders, opened, parquet_in
 from workers.ingest.kinds import images, interactions, table, text
 from workers.ingest.label_sets import OPTION, OtherwiseError
 from workers.ingest.readers.joined import JoinedTables
+from workers.ingest.reading import UNDECIDED_CELL
 from workers.ingest.records import Table
 from workers.ingest.unpack import File
 from workers.ingest.version import Version
@@ -96,7 +97,7 @@ def _looks(ctx: Import, version: Version) -> Looks | None:
 
 def _import(ctx: Import, spec: IngestSpec) -> IngestResult:
     if KINDS[spec.kind].archive:
-        return _import_images(ctx, File(ctx.source, spec.filename, sniff.sniff(ctx.source, spec.filename)))
+        return _import_images(ctx)
     with closing(_table(ctx)) as source:
         for name in source.facts.get("left_out", ()):
             ctx.issues.add("file_left_out", "warning", line=1, value=name)
@@ -114,17 +115,13 @@ def _append(ctx: Import, spec: IngestSpec) -> IngestResult:
 
 
 def _append_images(ctx: Import, spec: IngestSpec, version: Version) -> IngestResult:
-    file = File(ctx.source, spec.filename, sniff.sniff(ctx.source, spec.filename))
-    if file.format not in sniff.ARCHIVES:
-        hint = "Put each image into a folder named like its class, and zip the folders."
-        raise JobError("format_unknown", "Images are added as a zip or tar of class folders.", hint=hint)
-    separator = spec.mapping.get(OPTION, "")
-    places = places_in(file.path, file.format, ctx.limits, separator)
-    folder = free_folder({name for group in version.groups(["name"]) for name in group["name"].to_pylist()})
-    lists = Lists(ctx.limits, separator)
-    with open_archive(file.path, file.format, ctx.limits) as new:
-        earlier = EditedImages(Edited(version, Edit()), lists, _looks(ctx, version))
-        return images.run(ctx, AppendedImages(earlier, new, places, folder, lists), file.format, lists)
+    files = _image_files(ctx)
+    names = {name for group in version.groups(["name"]) for name in group["name"].to_pylist()}
+    lists = Lists(ctx.limits, spec.mapping.get(OPTION, ""))
+    added = opened(ctx, files, added_folders(names, len(files)), lists, UNDECIDED_CELL)
+    earlier = EditedImages(Edited(version, Edit()), lists, _looks(ctx, version))
+    with JoinedImages([earlier, *added]) as archive:
+        return images.run(ctx, archive, files[0].format, lists)
 
 
 def _append_table(ctx: Import, spec: IngestSpec, version: Version) -> IngestResult:
@@ -135,19 +132,22 @@ def _append_table(ctx: Import, spec: IngestSpec, version: Version) -> IngestResu
         return _TABLES[spec.kind](ctx, source)
 
 
-def _import_images(ctx: Import, file: File) -> IngestResult:
-    """An archive of images, or images in Parquet, by themselves or in an archive. Raises JobError."""
-    if file.format not in (*sniff.ARCHIVES, "parquet"):
-        hint = "Put each image into a folder named like its class, and zip the folders."
-        raise JobError("format_unknown", "Images come as a zip or tar of class folders.", hint=hint)
-    if file.format == "parquet" or unpack.holds_parquet(ctx, file):
-        files = [file] if file.format == "parquet" else unpack.tables(ctx, file)
-        named = [(one.name, one.path) for one in files if one.format == "parquet"]
-        lists = Lists(ctx.limits, ctx.spec.mapping.get(OPTION, ""))
-        with ParquetImages(named, ctx.limits, lists) as rows:
-            return images.run(ctx, rows, "parquet", lists)
-    with open_archive(file.path, file.format, ctx.limits) as archive:
-        return images.run(ctx, archive, file.format)
+def _import_images(ctx: Import) -> IngestResult:
+    """Archives of images, or images in Parquet, by themselves or in archives. Raises JobError."""
+    files = _image_files(ctx)
+    lists = Lists(ctx.limits, ctx.spec.mapping.get(OPTION, ""))
+    if len(files) > 1:
+        with JoinedImages(opened(ctx, files, named_folders([file.name for file in files]), lists)) as archive:
+            return images.run(ctx, archive, files[0].format, lists)
+    if (rows := parquet_in(ctx, files[0])) is not None:
+        with ParquetImages(rows, ctx.limits, lists) as archive:
+            return images.run(ctx, archive, "parquet", lists)
+    with open_archive(files[0].path, files[0].format, ctx.limits) as archive:
+        return images.run(ctx, archive, files[0].format)
+
+
+def _image_files(ctx: Import) -> list[File]:
+    return [File(path, name, sniff.sniff(path, name)) for path, name in ctx.files]
 
 
 def _table(ctx: Import) -> Table:

@@ -20,12 +20,22 @@ _BATCH_ROWS = 16
 
 
 class ParquetImages(Archive):
-    """The images of some files, one after the other; an image's number is its row. Labels go to `lists`.
+    """The images of some files, one after the other, below a folder; an image's number is its row. Labels go to
+    `lists`, with the split of each or else `split`.
 
     Raises JobError file_unreadable, column_missing.
     """
 
-    def __init__(self, files: list[tuple[str, Path]], limits: IngestLimits, lists: Lists) -> None:
+    def __init__(
+        self,
+        files: list[tuple[str, Path]],
+        limits: IngestLimits,
+        lists: Lists,
+        folder: str = "",
+        split: str | None = None,
+    ) -> None:
+        self._below = f"{folder}/" if folder else ""
+        self._split = split
         self._ledger = Ledger(limits)
         self._limits, self._lists = limits, lists
         self._files = [(name, open_checked(path, limits.max_rows)) for name, path in files]
@@ -38,7 +48,7 @@ class ParquetImages(Archive):
         for name, file in self._files:
             schema = file.schema_arrow
             image, label = _image_column(schema, name), _label_column(schema, name)
-            names, split = class_names(schema).get(label), split_of(name)
+            names, split = class_names(schema).get(label), split_of(name) or self._split
             given = next((one for one in columns.named("split", schema.names) if one not in (image, label)), None)
             wanted = [image, label, *([given] if given else [])]
             with as_unreadable():
@@ -56,7 +66,8 @@ class ParquetImages(Archive):
         data = found.get("bytes") if isinstance(found, dict) else found
         path = found.get("path") if isinstance(found, dict) else None
         # Paths of different files may be the same, or none.
-        name = f"{self._done:08}-{PurePath(path).name}" if isinstance(path, str) and path else f"{self._done:08}"
+        base = f"-{PurePath(path).name}" if isinstance(path, str) and path else ""
+        name = f"{self._below}{self._done:08}{base}"
         if label.strip():
             self._lists.add(name, label, split)
         return _Row(self._done, name, data if isinstance(data, bytes) else b"")
