@@ -108,7 +108,7 @@ class GateMiddleware(_Middleware):
     """Outer middleware: refuses what nothing behind it should have to look at.
 
     413 where apps.core.body_limit cut the body off; 404 and 400 for a NUL in the path or the query, which Postgres
-    cannot even compare with.
+    cannot even compare with; 400 for a host that is not ours.
     """
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
@@ -133,9 +133,18 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
         return response
     if "\x00" in request.path:
         return render_error(request, UserError("not_found"))
-    if "%00" in request.META.get("QUERY_STRING", ""):
+    if "%00" in request.META.get("QUERY_STRING", "") or not _is_for_us(request):
         return render_error(request, UserError("bad_request"))
     return None
+
+
+def _is_for_us(request: HttpRequest) -> bool:
+    """Whether it names a host of ours. Static files and health are answered before Django would ask."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return False
+    return True
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -151,7 +151,7 @@ def measure(stack: Stack, dataset: str, rows: int, rounds: int, words: list[str]
             "sort": "suspicion",
         },
     }
-    web = stack.child("uvicorn")
+    web = stack.child("slipway.web")
     report: dict[str, Any] = {"web process, MB": {"before": _memory(web)}}
     headers = {"Authorization": f"Bearer {stack.token}"}
     took: dict[str, list[float]] = {name: [] for name in kinds}

@@ -165,14 +165,11 @@ _CELERY_VARIABLES = {"PYTHONWARNINGS": "ignore:You're running the worker with su
 
 def control_processes(env: Env, environ: dict[str, str]) -> list[Child]:
     """What holds the database: web, the control plane's own tasks, their clock, and the recorder."""
-    web = [_PYTHON, "-m", "uvicorn", "slipway.asgi:application", "--host=127.0.0.1", f"--port={env.port}"]
-    web += ["--no-access-log", "--no-server-header", "--lifespan=off", "--timeout-graceful-shutdown=5"]
-    web += ["--proxy-headers"] if env.proxies else ["--no-proxy-headers"]
     worker = [*_CELERY, "-A", "slipway", "worker", *_CELERY_WORKER, f"--queues={names.QUEUE_CONTROL}"]
     worker += ["--concurrency=2", "--hostname=control@%h"]
     beat = [*_CELERY, "-A", "slipway", "beat", "--loglevel=WARNING", "--pidfile="]
     return [
-        Child("web", web, environ),
+        Child("web", [_PYTHON, "-m", "slipway.web"], environ),
         Child("worker", worker, {**environ, **_CELERY_VARIABLES}),
         Child("recorder", [_PYTHON, str(ROOT / "manage.py"), "record"], environ),
         Child("beat", beat, environ, quiet=True),

@@ -46,6 +46,16 @@ CASES: list[tuple[str, str, str, Callable[[Scene], Any], Callable[[Scene], dict[
         lambda s: s.cast.theirs.dataset.pk,
         lambda s: {"project": s.cast.ours.project.pk, "template": "text-classification"},
     ),
+    ("datasets/{dataset}/append", "upload", "upl", lambda s: s.cast.theirs.team.uploads.get().pk, lambda s: {}),
+    ("predictions", "model", "mdl", lambda s: s.cast.theirs.model.pk, lambda s: {"upload": s.upload.pk}),
+    ("predictions", "endpoint", "end", lambda s: s.cast.theirs.endpoint.pk, lambda s: {"upload": s.upload.pk}),
+    (
+        "predictions",
+        "upload",
+        "upl",
+        lambda s: s.cast.theirs.team.uploads.get().pk,
+        lambda s: {"model": s.cast.ours.model.pk},
+    ),
     (
         "endpoints",
         "project",
@@ -84,7 +94,8 @@ def test_what_is_anothers_is_like_nothing(
 ) -> None:
     value = theirs(scene)
     nothing = [new_id(prefix)] if isinstance(value, list) else new_id(prefix)
-    answers = [_post(scene, f"{V1}/{path}", {**rest(scene), field: one}) for one in (value, nothing)]
+    address = f"{V1}/{path.format(dataset=scene.cast.ours.dataset.pk)}"
+    answers = [_post(scene, address, {**rest(scene), field: one}) for one in (value, nothing)]
     assert [status for status, _ in answers] == [404, 404]
     assert answers[0] == answers[1], "the answer tells whether it exists"
 

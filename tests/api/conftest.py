@@ -10,6 +10,8 @@ import pytest
 import uvicorn
 from pytest_django.fixtures import Settings
 
+from slipway import env, web
+
 
 @pytest.fixture
 def web_server(transactional_db: None, settings: Settings, tmp_path: Path) -> Iterator[str]:
@@ -20,7 +22,7 @@ def web_server(transactional_db: None, settings: Settings, tmp_path: Path) -> It
     settings.SLIPWAY_STORAGE = str(tmp_path / "storage")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        config = uvicorn.Config(application, log_level="warning", lifespan="off", ws="none")
+        config = uvicorn.Config(application, log_level="warning", **web.options(env.read()))
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
         thread.start()

@@ -71,3 +71,18 @@ def test_htmx_gets_a_fragment_of_an_error(cast: Cast, browser_of: BrowserOf) -> 
     assert (whole.status_code, part.status_code) == (404, 404)
     assert "<html" in whole.content.decode()
     assert "<html" not in part.content.decode()
+
+
+def test_of_two_sessions_none_counts(cast: Cast) -> None:
+    """A neighbour on the host may plant a cookie beside ours, but cannot choose whose session is used."""
+    name = str(settings.SESSION_COOKIE_NAME)
+    client = Client()
+    client.force_login(cast.bob)
+    value = client.cookies[name].value
+    for cookies, status in (
+        (f"{name}={value}", 200),
+        (f"{name}={value}; {name}=planted", 302),
+        (f"{name}=planted; {name}={value}", 302),
+        (f"={name}={value}", 302),
+    ):
+        assert Client().get("/account", headers={"Cookie": cookies}).status_code == status, cookies

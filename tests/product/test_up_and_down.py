@@ -133,7 +133,7 @@ def test_workers_know_no_secret_of_the_control_plane(stack: Stack) -> None:
         environ = stack.child(part).environ()
         assert not [name for name in environ if name in ("DATABASE_URL", "SLIPWAY_SECRET_KEY", "SLIPWAY_SMTP_URL")]
         assert secret not in environ.values()
-    assert "DATABASE_URL" in stack.child("slipway.asgi").environ()
+    assert "DATABASE_URL" in stack.child("slipway.web").environ()
 
 
 def test_nothing_listens_beyond_this_machine(stack: Stack) -> None:

@@ -57,7 +57,9 @@ def image_cases(example: bytes) -> list[EdgeCase]:
     """For whatever reads images; made of one real image."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(example)) as opened:
+    from workers.inference.image import IMAGE_FORMATS
+
+    with Image.open(io.BytesIO(example), formats=IMAGE_FORMATS) as opened:
         opened.load()
         image = opened.convert("RGB")
     image.thumbnail((256, 256))
