@@ -7,6 +7,7 @@ import structlog
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import OperationalError, models
 from django.http import Http404
+from redis.exceptions import RedisError
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -43,7 +44,7 @@ def as_slipway_error(error: Exception) -> SlipwayError | None:
         return UserError("invalid", fields=_fields(error.detail))
     if isinstance(error, exceptions.Throttled):
         return UserError("rate_limited", retry_after=max(1, int(getattr(error, "wait", None) or 1)))
-    if isinstance(error, OperationalError):
+    if isinstance(error, OperationalError | RedisError):
         return SlipwayError("unavailable", retry_after=5)
     if isinstance(error, exceptions.ParseError) and str(error.detail).startswith("Multipart"):
         return UserError("bad_request", "The multipart body cannot be parsed.")
