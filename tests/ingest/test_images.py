@@ -136,8 +136,10 @@ def test_what_is_no_good_image_costs_its_own_entry_only(tmp_path: Path, content:
 
 
 def test_what_a_file_is_instead_of_an_image_is_said_in_words(tmp_path: Path) -> None:
-    done = import_file(tmp_path, as_zip(pictures() | {"cat/IMG_1.HEIC": b"\0\0\0\x18ftypheic\0\0\0\0"}), kind="image")
-    assert [example["value"] for example in done.issue("image_format")["examples"]] == ["cat/IMG_1.HEIC: HEIC"]
+    odd = {"cat/IMG_1.HEIC": b"\0\0\0\x18ftypheic\0\0\0\0", "cat/notes.txt": b"to do\n", "cat/raw": b"\1\2\xff"}
+    done = import_file(tmp_path, as_zip(pictures() | odd), kind="image")
+    told = [example["value"] for example in done.issue("image_format")["examples"]]
+    assert told == ["cat/IMG_1.HEIC: HEIC", "cat/notes.txt: text", "cat/raw: 01 02 ff"]
 
 
 def test_junk_of_operating_systems_is_left_out_and_told(tmp_path: Path) -> None:

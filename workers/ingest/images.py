@@ -104,7 +104,11 @@ def _named(data: bytes) -> str:
         brand = data[8:12]
         return "AVIF" if brand in (b"avif", b"avis") else "HEIC" if brand in _HEIC else "a film"
     found = (name for mark, name in _OTHERS.items() if data.startswith(mark))
-    return next(found, None) or data[:16].hex(" ")
+    if name := next(found, None):
+        return name
+    start = data[:64]
+    is_text = start.isascii() and all(char.isprintable() or char.isspace() for char in start.decode("ascii"))
+    return "text" if is_text else data[:16].hex(" ")
 
 
 def _ends_early(data: bytes, format: str) -> bool:
