@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,16 +38,25 @@ def test_nothing_is_left_behind(bench: Bench) -> None:
     assert bench.client.get(names.lease_key(JOB)) is None
 
 
+def _said(bench: Bench) -> list[Any]:
+    return [json.loads(event["message"]) for event in bench.events() if event["type"] == "log"]
+
+
 def test_the_child_knows_no_credentials(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("REDIS_URL", "DATABASE_URL", "AWS_SECRET_ACCESS_KEY", "SLIPWAY_SECRET_KEY", "SLIPWAY_STORAGE"):
         monkeypatch.setenv(name, "canary")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     bench.run("environment")
-    (line,) = [event["message"] for event in bench.events() if event["type"] == "log"]
-    environment = json.loads(line)
+    environment, _ = _said(bench)
     assert "canary" not in environment.values()
     assert environment["OMP_NUM_THREADS"] == "1"
     assert str(bench.home) in environment["HOME"]
+
+
+def test_the_child_stands_behind_whoever_waits_for_an_answer(bench: Bench) -> None:
+    bench.run("environment")
+    _, about = _said(bench)
+    assert about["niceness"] == min(19, os.nice(0) + 15)
 
 
 def test_what_the_child_left_running_is_ended_with_it(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""First code of a child process: die with the runner, dump no core, then become the real program.
+"""First code of a child process: die with the runner, dump no core, stand back, then become the real program.
 
     python launch.py RUNNER_PID PROGRAM ARGUMENTS…
 
@@ -13,6 +13,8 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+# Steps of niceness: on a machine that does all, pages (0) and predictions (10) go before work that takes minutes.
+_BEHIND = 15
 
 
 def main(arguments: list[str]) -> None:
@@ -24,6 +26,7 @@ def main(arguments: list[str]) -> None:
     if os.getppid() != runner:  # it died before the line above
         os._exit(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(_BEHIND)
     os.execv(program[0], program)  # noqa: S606
 
 
