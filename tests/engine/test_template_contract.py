@@ -290,7 +290,9 @@ def test_each_of_several_labels_is_answered_from_its_threshold_on(done: Job) -> 
     for row in report.splits["test"].per_class:
         assert row.support == sum(row.label in labels for labels in given)
         assert row.threshold == thresholds[row.label]
-    assert not (done.output / "suspects.parquet").exists()
+    # Labels are judged here too.
+    assert report.suspected_labels
+    assert pyarrow.parquet.read_metadata(done.output / "suspects.parquet").num_rows == report.suspected_labels.rows > 0
 
 
 def predict(bundle: Path, *arguments: str) -> Any:

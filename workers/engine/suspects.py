@@ -34,8 +34,8 @@ FOLDS = 5
 _MOST_PAIRS = 20
 # Without so many rows there is nothing to learn twice from.
 _FEWEST_ROWS = 20
-# A label is suspected where it is more likely wrong than right.
-_LEAST_CHANCE = 0.5
+# Less likely wrong than this, a label is not worth a look: most of those would be right.
+_LEAST_CHANCE = 0.25
 # With less of the time limit left than this share, the model itself goes first.
 _LEAST_TIME_LEFT = 0.2
 
