@@ -13,7 +13,7 @@ import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
-# Steps of niceness: on a machine that does all, pages (0) and predictions (10) go before work that takes minutes.
+# Steps of niceness: on a machine that does all, pages (0) and predictions (3) go before work that takes minutes.
 _BEHIND = 15
 
 

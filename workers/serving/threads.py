@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 # Steps of niceness below the event loop: where both want one core, the loop, which answers everybody, goes first. With
-# fewer, Linux lets it wait when it has just done much.
-_BEHIND: Final = 10
+# more, a flood of cheap requests would keep the models of dear ones from it; with none, a model keeps it from all.
+_BEHIND: Final = 3
 # By ctypes, which releases the interpreter meanwhile; os.sched_yield keeps it.
 _YIELD: Final = ctypes.CDLL(None).sched_yield if sys.platform == "linux" else None
 
