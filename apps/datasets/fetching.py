@@ -77,6 +77,11 @@ def look(upload: Upload) -> FetchState | None:
     return found
 
 
+def is_overdue(state: FetchState) -> bool:
+    """Whether it waits for so long that the message may be lost: asking twice does no harm."""
+    return state.state == "waiting" and time.time() - state.time > _SILENT_S
+
+
 def _tell(upload: Upload, state: FetchState) -> None:
     redis_client.client().set(names.fetch_key(upload.pk), state.model_dump_json(), ex=STATE_TTL_S)
 

@@ -70,6 +70,7 @@ def still_fetching(
         if found := fetching.look(upload):
             share = found.read / found.size if found.size else 0
             context: dict[str, Any] = {"upload": upload, "fetch": found, "share": share, "another": another}
+            context["is_overdue"] = fetching.is_overdue(found)
             template = "datasets/fetching.html"
             return page(request, template, fragment="datasets/_fetching.html", project=project, **context)
     asked_by_that_page = request.htmx and request.htmx.target == "fetching"

@@ -6,7 +6,8 @@ python benchmarks/training/label_errors.py [--data FOLDER] [--only sms,trec,cifa
 `looked at`: the share of rows that could be judged; all figures are of these. Precision: of the suspected labels, how
 many were planted; recall: of the planted ones, how many are suspected. The sets have errors of their own, which count
 as wrongly suspected here. `ranked`: average precision of the planted ones in the order of suspicion. `renamed right`:
-of the planted ones that are suspected, how many are given their old label. Cost: seconds of looking for them, of the
+of the planted ones that are suspected, how many are given their old label; `expected`: the precision that the report
+foretells. Cost: seconds of looking for them, of the
 whole job's.
 """
 
@@ -53,6 +54,7 @@ def judged(done: Done, truth: np.ndarray, wrong: np.ndarray) -> dict[str, Any]:
     ordered = wrong[np.argsort(-suspicion, kind="stable")]
     precision_at = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
     predicted = np.array(found["predicted"].to_pylist(), dtype=object)
+    report = json.loads(done.job_dir.result_path.read_text())["report"]
     told = next(event["message"] for event in done.events() if "labels look wrong" in event.get("message", ""))
     match = re.search(r"in ([0-9.]+) s", told)
     assert match
@@ -60,6 +62,7 @@ def judged(done: Done, truth: np.ndarray, wrong: np.ndarray) -> dict[str, Any]:
         "looked_at": looked_at,
         "planted": int(wrong.sum()),
         "suspected": int(suspect.sum()),
+        "expected": report["suspected_labels"]["expected"] / max(1, suspect.sum()),
         "precision": hits.sum() / max(1, suspect.sum()),
         "recall": hits.sum() / wrong.sum(),
         "ranked": (precision_at * ordered).sum() / wrong.sum(),
@@ -80,10 +83,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     print(
-        "| data | preset | looked at | planted | suspected | precision | recall | ranked | renamed right "
+        "| data | preset | looked at | planted | suspected | precision | expected | recall | ranked | renamed right "
         "| looked for, s | job, s |"
     )
-    print("| --- | --- |" + " ---: |" * 9, flush=True)
+    print("| --- | --- |" + " ---: |" * 10, flush=True)
     for name in arguments.only.split(","):
         case = CASES[name]
         for share in map(float, arguments.shares.split(",")):
@@ -96,7 +99,8 @@ def main() -> None:
             print(
                 f"| {name} | {arguments.preset} | {found['looked_at']:.0%} | {found['planted']} ({share:.0%}) "
                 f"| {found['suspected']} "
-                f"| {found['precision']:.2f} | {found['recall']:.2f} | {found['ranked']:.2f} | {found['renamed']:.2f} "
+                f"| {found['precision']:.2f} | {found['expected']:.2f} | {found['recall']:.2f} "
+                f"| {found['ranked']:.2f} | {found['renamed']:.2f} "
                 f"| {found['seconds']:.1f} | {found['job_seconds']:.1f} |",
                 flush=True,
             )

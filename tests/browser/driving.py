@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 PATIENCE_MS = 20_000
 PASSWORD = "correct-horse-battery"
@@ -57,3 +57,16 @@ def import_it(page: Page) -> None:
     page.get_by_role("button", name="Import", exact=True).click()
     page.wait_for_url("**/datasets/dst_*")
     expect(page.get_by_text(re.compile("(rows|images) are ready"))).to_be_visible(timeout=60_000)
+
+
+def rows_of(page: Page, file: Path) -> Page:
+    """From the project's page; ends on the rows' page of a dataset made of a file."""
+    upload(page, file)
+    import_it(page)
+    page.goto(page.url.partition("?")[0] + "/rows")
+    return page
+
+
+def labels(page: Page, row: int) -> Locator:
+    """The labels that a row shows as its own."""
+    return page.locator(f'[data-row="{row}"] [data-labels] .tag')

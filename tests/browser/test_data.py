@@ -2,22 +2,12 @@
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser import driving
 from tests.fetch.far import far_end, ok
-from tests.stack import Stack
 
 PIECE = 16 * 2**20
-
-
-@pytest.fixture
-def project(stack: Stack, page: Page) -> Page:
-    """A signed-in browser on the page of a fresh project."""
-    driving.sign_in(page, stack.url, stack.email, stack.password)
-    driving.create_project(page, "Tickets")
-    return page
 
 
 def choose(page: Page, file: Path) -> None:

@@ -5,33 +5,10 @@ import json
 import zipfile
 from pathlib import Path
 
-import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser import driving
-from tests.stack import Stack
-
-
-@pytest.fixture
-def project(stack: Stack, page: Page) -> Page:
-    """The page of a fresh project."""
-    driving.sign_in(page, stack.url, stack.email, stack.password)
-    driving.create_project(page, "Corrections")
-    return page
-
-
-def rows_of(page: Page, file: Path) -> Page:
-    """The rows' page of a dataset made of a file."""
-    driving.upload(page, file)
-    driving.import_it(page)
-    page.goto(page.url.partition("?")[0] + "/rows")
-    return page
-
-
-def labels(page: Page, row: int) -> Locator:
-    """The labels that a row shows as its own."""
-    return page.locator(f'[data-row="{row}"] [data-labels] .tag')
 
 
 def test_several_labels_are_added_taken_away_and_accepted_by_keys(project: Page, tmp_path: Path) -> None:
@@ -39,33 +16,33 @@ def test_several_labels_are_added_taken_away_and_accepted_by_keys(project: Page,
     sets = [["comedy"], ["comedy", "drama"], ["drama"], []]
     lines = [f'film number {n},"{json.dumps(sets[n % 4]).replace(chr(34), chr(34) * 2)}"' for n in range(40)]
     file.write_text("\n".join(["text,label", *lines]) + "\n")
-    rows = rows_of(project, file)
+    rows = driving.rows_of(project, file)
     keys = rows.keyboard
     rows.locator("body").press("j")
     keys.press("2")  # comedy, drama
-    expect(labels(rows, 0)).to_have_text(["comedy", "drama"])
+    expect(driving.labels(rows, 0)).to_have_text(["comedy", "drama"])
     expect(rows.locator('[data-row="0"]')).to_be_focused()  # there may be more to add
     keys.press("1")
-    expect(labels(rows, 0)).to_have_text(["drama"])
+    expect(driving.labels(rows, 0)).to_have_text(["drama"])
     keys.press("2")
-    expect(labels(rows, 0)).to_have_text(["∅"])
+    expect(driving.labels(rows, 0)).to_have_text(["∅"])
     keys.press("u")
-    expect(labels(rows, 0)).to_have_text(["drama"])
+    expect(driving.labels(rows, 0)).to_have_text(["drama"])
     expect(rows.get_by_text("1 change", exact=True)).to_be_visible()
 
     # Of several rows a label goes to all as long as one lacks it, and then away from all.
     for row in (1, 2):
         rows.locator(f'[data-row="{row}"] [data-pick]').check()
     rows.locator("body").press("1")
-    expect(labels(rows, 1)).to_have_text(["comedy", "drama"])
-    expect(labels(rows, 2)).to_have_text(["comedy", "drama"])
+    expect(driving.labels(rows, 1)).to_have_text(["comedy", "drama"])
+    expect(driving.labels(rows, 2)).to_have_text(["comedy", "drama"])
 
     # What a model says of a row stands beside it.
     said = "(row, labels) => document.querySelector(`[data-row='${row}']`).dataset.suggested = JSON.stringify(labels)"
     rows.evaluate(f"([row, labels]) => ({said})(row, labels)", [3, ["comedy", "war"]])
     rows.locator('[data-row="3"] .row-text').click()
     keys.press("a")
-    expect(labels(rows, 3)).to_have_text(["comedy", "war"])
+    expect(driving.labels(rows, 3)).to_have_text(["comedy", "war"])
     keys.press("j")
     keys.press("a")  # nothing is suggested here
     expect(rows.get_by_text("3 changes")).to_be_visible()
@@ -74,7 +51,7 @@ def test_several_labels_are_added_taken_away_and_accepted_by_keys(project: Page,
     expect(rows.get_by_text("40 rows are ready")).to_be_visible(timeout=60_000)
     rows.goto(rows.url.partition("?")[0] + "/rows?label=war")
     expect(rows.locator("[data-row]")).to_have_count(1)
-    expect(labels(rows, 3)).to_have_text(["comedy", "war"])
+    expect(driving.labels(rows, 3)).to_have_text(["comedy", "war"])
 
 
 def test_images_are_looked_at_in_large_and_labelled_by_keys(project: Page, tmp_path: Path) -> None:
@@ -84,11 +61,11 @@ def test_images_are_looked_at_in_large_and_labelled_by_keys(project: Page, tmp_p
             picture = io.BytesIO()
             Image.effect_noise((40, 30), 40 + n).save(picture, "PNG")
             archive.writestr(f"{('cat', 'dog')[n % 2]}/{n:02}.png", picture.getvalue())
-    rows = rows_of(project, file)
+    rows = driving.rows_of(project, file)
     keys = rows.keyboard
     viewer = rows.get_by_role("dialog", name="Image")
     names = [element.get_attribute("alt") for element in rows.locator("[data-row] img").all()]
-    given = [labels(rows, row).text_content() for row in range(4)]
+    given = [driving.labels(rows, row).text_content() for row in range(4)]
     rows.locator("body").press("j")
     keys.press("Enter")
     expect(viewer).to_be_visible()
@@ -102,7 +79,7 @@ def test_images_are_looked_at_in_large_and_labelled_by_keys(project: Page, tmp_p
     other = {"cat": ("2", "dog"), "dog": ("1", "cat")}[str(given[1])]
     keys.press(other[0])
     expect(viewer).to_contain_text(str(names[2]))  # it goes on by itself, in the large view too
-    expect(labels(rows, 1)).to_have_text([other[1]])
+    expect(driving.labels(rows, 1)).to_have_text([other[1]])
     keys.press("u")
     expect(viewer).to_contain_text(str(names[1]))
     expect(viewer.locator(".row-labels .tag")).to_have_text([str(given[1])])

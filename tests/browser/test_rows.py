@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser import driving
 from tests.stack import Stack
@@ -24,15 +24,7 @@ def rows(stack: Stack, page: Page, tmp_path: Path) -> Page:
     file.write_text("\n".join(lines) + "\n", "utf-8")
     driving.sign_in(page, stack.url, stack.email, stack.password)
     driving.create_project(page, "Parcels")
-    driving.upload(page, file)
-    driving.import_it(page)
-    page.goto(page.url.partition("?")[0] + "/rows")
-    return page
-
-
-def labels(page: Page, row: int) -> Locator:
-    """The labels that a row shows."""
-    return page.locator(f'[data-row="{row}"] [data-labels] .tag')
+    return driving.rows_of(page, file)
 
 
 def test_rows_are_found_relabelled_by_keys_and_saved_as_one_version(rows: Page) -> None:
@@ -41,12 +33,12 @@ def test_rows_are_found_relabelled_by_keys_and_saved_as_one_version(rows: Page) 
     keys.press("j")
     expect(rows.locator('[data-row="1"]')).to_be_focused()
     keys.press("2")  # classes are in the order of the alphabet: <img …, delivery, praise
-    expect(labels(rows, 1)).to_have_text(["delivery"])
+    expect(driving.labels(rows, 1)).to_have_text(["delivery"])
     expect(rows.locator('[data-row="2"]')).to_be_focused()  # it goes on by itself
     keys.press("3")
     expect(rows.get_by_text("2 changes")).to_be_visible()
     keys.press("u")
-    expect(labels(rows, 2)).to_have_text(["delivery"])
+    expect(driving.labels(rows, 2)).to_have_text(["delivery"])
     expect(rows.get_by_text("1 change", exact=True)).to_be_visible()
 
     # A range with Shift, on two pages, and all that match.
@@ -58,13 +50,13 @@ def test_rows_are_found_relabelled_by_keys_and_saved_as_one_version(rows: Page) 
     keys.press("n")
     rows.get_by_label("Known or new label").fill(" damaged ")
     keys.press("Enter")
-    expect(labels(rows, 52)).to_have_text(["damaged"])
+    expect(driving.labels(rows, 52)).to_have_text(["damaged"])
     expect(rows.get_by_text("6 changes")).to_be_visible()
 
     rows.get_by_label("Search").fill("包裹")
     expect(rows.locator("[data-row]")).to_have_count(12)
     assert rows.title() != "taken"
-    expect(labels(rows, 118)).to_have_text([HOSTILE])
+    expect(driving.labels(rows, 118)).to_have_text([HOSTILE])
     rows.locator('[data-row="118"] [data-pick]').check()
     rows.get_by_role("button", name="Select all that match").click()
     rows.locator(".relabel").get_by_role("button", name="praise").first.click()
@@ -73,7 +65,7 @@ def test_rows_are_found_relabelled_by_keys_and_saved_as_one_version(rows: Page) 
     # What is changed outlives the page, and so does what can be undone.
     rows.reload()
     expect(rows.get_by_text("18 changes")).to_be_visible()
-    expect(labels(rows, 118)).to_have_text(["praise"])
+    expect(driving.labels(rows, 118)).to_have_text(["praise"])
     rows.locator("body").press("Control+z")
     expect(rows.get_by_text("6 changes")).to_be_visible()
     rows.get_by_role("button", name="Save as version 2").click()
@@ -94,12 +86,12 @@ def test_filters_that_find_nothing_lead_back_and_taps_relabel(rows: Page) -> Non
     expect(rows.get_by_role("heading", name="No row matches")).to_be_visible()
     rows.get_by_role("link", name="Show all rows").click()
     expect(rows.locator("[data-row]")).to_have_count(50)
-    labels(rows, 0).click()
+    driving.labels(rows, 0).click()
     rows.get_by_role("dialog").get_by_role("button", name="praise").click()
-    expect(labels(rows, 0)).to_have_text(["praise"])
+    expect(driving.labels(rows, 0)).to_have_text(["praise"])
     key = rows.locator("#rows").get_attribute("data-key")
     kept = json.loads(rows.evaluate("key => sessionStorage.getItem(key)", key))
     assert kept["changes"] == {"0": {"given": ["delivery"], "labels": ["praise"]}}
     rows.once("dialog", lambda dialog: dialog.accept())
     rows.get_by_role("button", name="Discard").click()
-    expect(labels(rows, 0)).to_have_text(["delivery"])
+    expect(driving.labels(rows, 0)).to_have_text(["delivery"])

@@ -146,6 +146,19 @@ def test_a_runner_that_is_not_heard_of_any_more_is_not_waited_for(
     assert "Try again" in look(client, cast, upload).content.decode()
 
 
+def test_a_message_that_is_lost_is_sent_again_by_whoever_waits(
+    client: Client, cast: Cast, far: FarEnd, ask: Callable[[str], Upload]
+) -> None:
+    upload = ask(far.url)
+    assert "Try again" not in look(client, cast, upload).content.decode()
+    redis_client.client().delete(names.QUEUE_INGEST)
+    state = FetchState(state="waiting", time=time.time() - 300)
+    redis_client.client().set(names.fetch_key(upload.pk), state.model_dump_json())
+    assert "Try again" in look(client, cast, upload).content.decode()
+    again = client.post(f"/projects/{cast.ours.project.pk}/datasets/new/{upload.pk}", {"again": "1"})
+    assert again.status_code == 303 and sent()
+
+
 def test_what_is_not_here_yet_is_imported_by_nobody(
     client: Client,
     cast: Cast,

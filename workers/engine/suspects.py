@@ -4,10 +4,10 @@ Each row is answered by a model that did not learn from it. Where the job was cr
 models, and for the test rows the model itself. Else they are cheap ones, cross-fitted in folds over all rows, the test
 rows too, equal content always together (see each `cross_fit`).
 
-For images nothing cheap will do. On cifar10-small.zip with 5 % wrong labels, linear models on features that no label
-took part in (whitened random patches, Coates and Ng 2011) are right in 58 % and would have named 1,555 of 6,000 rows,
-84 % of them wrongly. The network's own features know the labels of its training rows. So without folds only the rows
-that the network did not learn from are judged: validation (which chose among its epochs, no more) and test.
+For images nothing cheap will do: linear models on features that no label took part in (whitened random patches, Coates
+and Ng 2011) are wrong so often that most of what they suspect is right. The network's own features know the labels of
+its training rows. So without folds only the rows that the network did not learn from are judged: validation (which
+chose among its epochs, no more) and test.
 """
 
 import time
