@@ -58,7 +58,7 @@ def datasets(request: Request) -> Response:
         return _create(request)
     query = api.read_query(request, {"project", "trash", "page"})
     chosen = Dataset.every.in_trash() if query.get("trash") == "true" else Dataset.objects.all()
-    rows = chosen.visible_to(actor).prefetch_related("versions")
+    rows = chosen.visible_to(actor).with_versions()
     if "project" in query:
         rows = rows.filter(project=project_for(actor, query["project"]))
     return api.page(request, rows, _row)

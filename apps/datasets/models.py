@@ -51,6 +51,11 @@ class DatasetQuerySet(models.QuerySet["Dataset"]):
         """Those that can still be taken back."""
         return self.filter(trashed__isnull=False, removed=None)
 
+    def with_versions(self) -> "DatasetQuerySet":
+        """With their versions, newest first, as far as lists show them."""
+        light = DatasetVersion.objects.defer(*DatasetVersion.heavy())
+        return self.prefetch_related(models.Prefetch("versions", light))
+
 
 class KeptDatasets(models.Manager["Dataset"]):
     """Those that are not in the trash, also as `project.datasets`."""
@@ -156,6 +161,11 @@ class DatasetVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.dataset.name} v{self.number}"
+
+    @staticmethod
+    def heavy(prefix: str = "") -> list[str]:
+        """The fields that may be large: lists `defer` them. `prefix`: the way to a version."""
+        return [prefix + name for name in ("sources", "columns", "classes", "profile", "issues")]
 
     @property
     def is_multi_label(self) -> bool:

@@ -30,7 +30,7 @@ from workers.contracts.kinds import KINDS
 def datasets(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The datasets of a project, newest first."""
     project = project_for(request.user, project_id)
-    rows = paginate(request, project.datasets.prefetch_related("versions"))
+    rows = paginate(request, project.datasets.with_versions())
     in_trash = Dataset.every.in_trash().filter(project=project).count()
     return page(
         request, "datasets/datasets.html", project=project, rows=rows, datasets=rows.object_list, in_trash=in_trash

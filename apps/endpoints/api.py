@@ -20,11 +20,11 @@ from apps.registry.access import model_for
 from apps.teams.access import api_key_for, team_for
 from apps.teams.authentication import actor_of
 from apps.teams.models import ApiKey, User
+from workers.contracts.snapshot import ServingStatus
 
 
-def _endpoint(endpoint: Endpoint, processes: list[Any] | None = None) -> dict[str, Any]:
-    known = status.serving_processes() if processes is None else processes
-    revisions = status.revisions(endpoint, known)
+def _endpoint(endpoint: Endpoint, processes: list[ServingStatus]) -> dict[str, Any]:
+    revisions = status.revisions(endpoint, processes)
     return {
         "id": endpoint.pk,
         "project": endpoint.project_id,
@@ -52,7 +52,7 @@ def _endpoint(endpoint: Endpoint, processes: list[Any] | None = None) -> dict[st
 def _detail(endpoint: Endpoint) -> dict[str, Any]:
     rollout = rollouts.latest(endpoint)
     return {
-        **_endpoint(endpoint),
+        **_endpoint(endpoint, status.serving_processes()),
         "split": asdict(traffic.measured(endpoint)),
         "rollout": rollout and _rollout(rollout),
     }
@@ -101,13 +101,13 @@ def endpoints(request: Request) -> Response:
         made = actions.create_endpoint(
             actor=actor, project=project, name=asked["name"], model=model, variant=asked["variant"]
         )
-        return Response(_endpoint(made), status=201)
+        return Response(_endpoint(made, status.serving_processes()), status=201)
     query = api.read_query(request, {"project", "page"})
     rows = Endpoint.objects.filter(deleted=None, project__team__memberships__user=actor)
     if "project" in query:
         rows = rows.filter(project=project_for(actor, query["project"]))
     processes = status.serving_processes()
-    return api.page(request, rows, lambda row: _endpoint(row, processes))
+    return api.page(request, rows.prefetch_related("revisions"), lambda row: _endpoint(row, processes))
 
 
 @extend_schema(

@@ -13,7 +13,7 @@ from apps.registry.models import ModelVersion
 
 def deployable(project: Project, endpoint: Endpoint | None = None) -> list[ModelVersion]:
     """Models of a project with a passed certificate, newest first; those that fit the endpoint if one is given."""
-    rows = project.model_versions.filter(certificate__passed=True)
+    rows = project.model_versions.deployable().defer("report")
     answering = endpoint and endpoint.answering_model
     return [model for model in rows if not answering or not answering.misfit(model)]
 

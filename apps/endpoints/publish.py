@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from apps.core import redis_client
 from apps.endpoints.models import Endpoint, Revision, Rollout
+from apps.registry.models import ModelVersion
 from apps.teams.models import ApiKey
 from apps.usage import quota
 from workers.contracts import names
@@ -88,7 +89,8 @@ def _store(client: redis_client.Client, snapshot: Snapshot) -> bool:
 def build(version: int) -> Snapshot:
     """The routes of every live endpoint, every key that holds, and what is left of the teams' quotas."""
     endpoints = Endpoint.objects.filter(deleted=None).select_related("project")
-    revisions = Prefetch("revisions", Revision.objects.select_related("model").order_by("number"))
+    light = Revision.objects.select_related("model").defer(*ModelVersion.heavy("model__"))
+    revisions = Prefetch("revisions", light.order_by("number"))
     running = Prefetch("rollouts", Rollout.objects.filter(state=Rollout.State.RUNNING), to_attr="running")
     routes = [_route(endpoint) for endpoint in endpoints.prefetch_related(revisions, running)]
     keys = ApiKey.objects.filter(Q(expires=None) | Q(expires__gt=timezone.now()), revoked=None)

@@ -41,11 +41,9 @@ def serving_processes() -> list[ServingStatus]:
     return processes
 
 
-def revisions(endpoint: Endpoint, processes: list[ServingStatus] | None = None) -> list[RevisionStatus]:
+def revisions(endpoint: Endpoint, processes: list[ServingStatus]) -> list[RevisionStatus]:
     """The revisions of an endpoint, newest first: ready or idle where every serving process says so."""
-    known = serving_processes() if processes is None else processes
-    rows = endpoint.revisions.select_related("model").order_by("-number")
-    return [_revision(row, known) for row in rows]
+    return [_revision(row, processes) for row in endpoint.revisions.all()]
 
 
 def _revision(revision: Revision, processes: list[ServingStatus]) -> RevisionStatus:
@@ -62,8 +60,3 @@ def worst(rows: list[RevisionStatus]) -> str:
     """failed, deploying, ready or idle: the first that is true of a revision with traffic."""
     states = {row.state for row in rows if row.revision.traffic}
     return next((state for state in (FAILED, DEPLOYING, READY, IDLE) if state in states), DEPLOYING)
-
-
-def endpoint_state(endpoint: Endpoint, processes: list[ServingStatus] | None = None) -> str:
-    """The state of an endpoint: the worst of its revisions."""
-    return worst(revisions(endpoint, processes))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
 from django.http import HttpResponse, QueryDict
 from django.urls import reverse
 from django.utils import timezone
@@ -16,10 +16,10 @@ from apps.core.pages import SignedInRequest, go, page
 from apps.endpoints import actions, examples, explanations, playground, rollouts, snippets, status, traffic
 from apps.endpoints.access import endpoint_for
 from apps.endpoints.forms import DeployForm, EndpointForm, PlaygroundForm, deployable
-from apps.endpoints.models import Endpoint, Rollout
+from apps.endpoints.models import Endpoint, Revision, Rollout
 from apps.projects.access import project_for
 from apps.teams.models import ApiKey
-from apps.usage import summary
+from apps.usage import reports, summary
 from workers.contracts.errors import SlipwayError
 
 # A rollout ends and the shares are set in one transaction.
@@ -31,11 +31,17 @@ _AT_ONCE = timedelta(seconds=5)
 def endpoints(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The endpoints of a project with what they answered today."""
     project = project_for(request.user, project_id)
+    processes, today = status.serving_processes(), summary.today_of(project)
     rows = [
-        {"endpoint": endpoint, "state": status.endpoint_state(endpoint), "today": summary.today(endpoint)}
-        for endpoint in project.endpoints.filter(deleted=None)
+        {
+            "endpoint": endpoint,
+            "state": status.worst(status.revisions(endpoint, processes)),
+            "today": today.get(endpoint.pk, reports.NOTHING),
+        }
+        for endpoint in project.endpoints.filter(deleted=None).prefetch_related("revisions")
     ]
-    return page(request, "endpoints/endpoints.html", project=project, rows=rows, models=deployable(project))
+    models = project.model_versions.deployable().exists()
+    return page(request, "endpoints/endpoints.html", project=project, rows=rows, models=models)
 
 
 @login_required
@@ -65,7 +71,8 @@ def endpoint(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
 
 def _show(request: SignedInRequest, found: Endpoint, deploy_form: DeployForm | None = None) -> HttpResponse:
     """The page of an endpoint; 422 with a form that did not do."""
-    revisions = status.revisions(found)
+    prefetch_related_objects([found], Prefetch("revisions", Revision.objects.select_related("model")))
+    revisions = status.revisions(found, status.serving_processes())
     rollout = rollouts.latest(found)
     trial = rollout and _trial(rollout, revisions)
     # After a trial that was taken back, a rollback would bring the candidate back: nobody means that.

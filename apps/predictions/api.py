@@ -52,7 +52,7 @@ def predictions(request: Request) -> Response:
         return _create(request)
     actor = actor_of(request)
     query = api.read_query(request, {"project", "state", "page"})
-    rows = Prediction.objects.visible_to(actor).select_related("job", "model")
+    rows = Prediction.objects.visible_to(actor).select_related("job").defer("preview")
     if "project" in query:
         rows = rows.filter(project=project_for(actor, query["project"]))
     if "state" in query:

@@ -34,8 +34,9 @@ _SHOWN_LABELS = 12
 def predictions(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The batch predictions of a project, newest first."""
     project = project_for(request.user, project_id)
-    rows = paginate(request, project.predictions.select_related("job", "model", "endpoint"))
-    context: dict[str, Any] = {"rows": rows, "best": project.model_versions.filter(certificate__passed=True).first()}
+    listed = project.predictions.select_related("job", "model", "endpoint")
+    rows = paginate(request, listed.defer("preview", *ModelVersion.heavy("model__")))
+    context: dict[str, Any] = {"rows": rows, "best": project.model_versions.deployable().light().first()}
     return page(
         request, "predictions/predictions.html", project=project, fragment="predictions/_predictions.html", **context
     )

@@ -14,10 +14,10 @@ from apps.projects.models import Project
 from apps.registry.models import ModelVersion
 from apps.registry.report import headline
 from apps.training.models import Job
+from apps.training.states import LIVE
 from apps.usage.models import MinuteRollup
 
 State = Literal["done", "active", "next", "failed", "later"]
-ACTIVE = (Job.State.QUEUED, Job.State.RUNNING)
 
 
 @dataclass(slots=True)
@@ -64,13 +64,14 @@ def is_moving(found: list[Step]) -> bool:
 
 
 def _data(project: Project, step: Step) -> None:
-    versions = DatasetVersion.objects.filter(dataset__project=project, dataset__trashed=None)
     ready = project.datasets.filter(versions__state="ready").distinct().count()
-    latest = versions.order_by("-created").select_related("dataset").first()
     if ready:
         step.state = "done"
         step.text = ngettext("%(n)d dataset", "%(n)d datasets", ready) % {"n": ready}
-    elif latest is None:
+        return
+    versions = DatasetVersion.objects.filter(dataset__project=project, dataset__trashed=None)
+    latest = versions.order_by("-created").first()
+    if latest is None:
         step.text = _("Nothing yet")
         step.attend("next", _("Add data"), reverse("datasets:new", args=[project.pk]))
     elif latest.state == "processing":
@@ -83,7 +84,7 @@ def _data(project: Project, step: Step) -> None:
 
 def _train(project: Project, step: Step) -> None:
     jobs = project.jobs.filter(kind=Job.Kind.TRAIN)
-    running = jobs.filter(state__in=ACTIVE).first()
+    running = jobs.filter(state__in=LIVE).first()
     if running:
         step.state = "active"
         step.text = _("Training, %(share)s") % {"share": percent(running.progress)}
@@ -107,7 +108,7 @@ def _train(project: Project, step: Step) -> None:
 
 
 def _evaluate(project: Project, step: Step) -> None:
-    model = project.model_versions.first()
+    model = project.model_versions.light().first()
     if model is not None:
         step.state, step.text = "done", main_metric(model) or _("Measured")
 
@@ -117,7 +118,7 @@ def _deploy(project: Project, step: Step) -> None:
     if count:
         step.state, step.text = "done", ngettext("%(n)d endpoint", "%(n)d endpoints", count) % {"n": count}
         return
-    model = next((one for one in project.model_versions.all()[:20] if one.is_deployable), None)
+    model = project.model_versions.deployable().light().first()
     if model is not None:
         step.text = _("Model #%(number)d is ready") % {"number": model.number}
         step.attend("next", _("Deploy the model"), f"{reverse('endpoints:new', args=[project.pk])}?model={model.pk}")

@@ -64,9 +64,9 @@ def project(request: SignedInRequest, project_id: str) -> HttpResponse:
 
 def _recent(project: Project) -> dict[str, Any]:
     return {
-        "datasets": project.datasets.prefetch_related("versions")[:RECENT],
-        "jobs": project.jobs.filter(kind="train").select_related("project", "dataset_version__dataset")[:RECENT],
-        "models": [(one, pipeline.main_metric(one)) for one in project.model_versions.all()[:RECENT]],
+        "datasets": project.datasets.with_versions()[:RECENT],
+        "jobs": project.jobs.filter(kind="train").listed()[:RECENT],
+        "models": [(one, pipeline.main_metric(one)) for one in project.model_versions.light()[:RECENT]],
         "endpoints": project.endpoints.filter(deleted=None)[:RECENT],
     }
 

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from apps.core.api import page, read_query
 from apps.core.downloads import download
 from apps.core.schema import paged
+from apps.datasets.models import DatasetVersion
 from apps.projects.access import project_for
 from apps.registry.access import model_for
 from apps.registry.models import ModelVersion
@@ -31,12 +32,13 @@ from workers.contracts.report import read_report
 def models(request: Request) -> Response:
     """The model versions of a project, or of all your teams; newest first. `report` is left out here."""
     query = read_query(request, {"project", "page"})
-    rows = ModelVersion.objects.select_related("dataset_version")
+    listed = ModelVersion.objects.light().select_related("dataset_version")
+    rows = listed.defer(*DatasetVersion.heavy("dataset_version__"))
     if "project" in query:
         rows = rows.filter(project=project_for(actor_of(request), query["project"]))
     else:
         rows = rows.filter(project__team__memberships__user=actor_of(request))
-    return page(request, rows.defer("report", "manifest"), _brief)
+    return page(request, rows, _brief)
 
 
 @extend_schema(operation_id="models_get", responses=ModelSerializer)

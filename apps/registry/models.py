@@ -9,6 +9,16 @@ from apps.core.ids import IdField
 from workers.contracts.errors import UserError
 
 
+class ModelVersionQuerySet(models.QuerySet["ModelVersion"]):
+    def deployable(self) -> "ModelVersionQuerySet":
+        """Those whose certificate has passed."""
+        return self.filter(certificate__passed=True)
+
+    def light(self) -> "ModelVersionQuerySet":
+        """Without what only a model's own page shows."""
+        return self.defer(*ModelVersion.heavy())
+
+
 class ModelVersion(models.Model):
     """A trained, exported and certified model. Immutable; one per succeeded training job."""
 
@@ -34,12 +44,19 @@ class ModelVersion(models.Model):
     bundle_bytes = models.BigIntegerField()
     created = models.DateTimeField(auto_now_add=True)
 
+    objects = ModelVersionQuerySet.as_manager()
+
     class Meta:
         ordering: ClassVar = ["-created"]
         constraints: ClassVar = [models.UniqueConstraint(fields=["project", "number"], name="one_model_per_number")]
 
     def __str__(self) -> str:
         return f"{self.name} #{self.number}"
+
+    @staticmethod
+    def heavy(prefix: str = "") -> list[str]:
+        """The fields that may be large: lists `defer` them. `prefix`: the way to a model."""
+        return [f"{prefix}report", f"{prefix}manifest"]
 
     @property
     def is_deployable(self) -> bool:

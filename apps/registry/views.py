@@ -7,6 +7,7 @@ from django.http import HttpResponse
 from django.views.decorators.http import require_GET
 
 from apps.core.pages import SignedInRequest, page, paginate
+from apps.datasets.models import DatasetVersion
 from apps.projects.access import project_for
 from apps.registry import report
 from apps.registry.access import model_for
@@ -17,7 +18,8 @@ from apps.registry.access import model_for
 def models(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The model versions of a project, newest first, with the metric that decides between them."""
     project = project_for(request.user, project_id)
-    rows = paginate(request, project.model_versions.select_related("dataset_version__dataset"))
+    listed = project.model_versions.light().select_related("dataset_version__dataset")
+    rows = paginate(request, listed.defer(*DatasetVersion.heavy("dataset_version__")))
     table: list[dict[str, Any]] = [{"model": model, "headline": report.headline(model)} for model in rows]
     live = set(
         project.endpoints.filter(deleted=None, revisions__traffic__gt=0).values_list("revisions__model", flat=True)

@@ -46,7 +46,7 @@ def members(request: SignedInRequest, team_id: str) -> HttpResponse:
         fragment="teams/_members.html",
         team=team,
         memberships=team.memberships.select_related("user"),
-        invitations=[one for one in team.invitations.select_related("invited_by") if one.is_open],
+        invitations=team.invitations.open().select_related("invited_by"),
         roles=roles,
         form=form,
         link=link,

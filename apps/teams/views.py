@@ -4,7 +4,8 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -13,12 +14,16 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from apps.core.forms import attempt
 from apps.core.pages import SignedInRequest, go, page, paginate
+from apps.datasets.models import Dataset
+from apps.endpoints.models import Endpoint
 from apps.projects.models import Project
+from apps.registry.models import ModelVersion
 from apps.teams import actions
 from apps.teams.access import team_for
 from apps.teams.forms import TeamForm
 from apps.teams.models import Team
 from apps.training.models import Job
+from apps.training.states import LIVE
 from apps.usage import reports
 from apps.usage.quota import month_start
 
@@ -42,13 +47,18 @@ def home(request: SignedInRequest, team_id: str) -> HttpResponse:
 
 
 def _projects(team: Team) -> QuerySet[Project]:
-    live = Q(endpoints__deleted=None, endpoints__isnull=False)
     return team.projects.filter(archived=None).annotate(
-        dataset_count=Count("datasets", distinct=True),
-        model_count=Count("model_versions", distinct=True),
-        endpoint_count=Count("endpoints", filter=live, distinct=True),
-        active_count=Count("jobs", filter=Q(jobs__state__in=["queued", "running"]), distinct=True),
+        dataset_count=_count(Dataset.objects.all()),
+        model_count=_count(ModelVersion.objects.all()),
+        endpoint_count=_count(Endpoint.objects.filter(deleted=None)),
+        active_count=_count(Job.objects.filter(state__in=LIVE)),
     )
+
+
+def _count(rows: QuerySet[Any]) -> Coalesce:
+    """How many of these a project has. Each by a query of its own: joins would multiply them with each other."""
+    counted = rows.filter(project=OuterRef("pk")).order_by().values("project").annotate(n=Count("pk"))
+    return Coalesce(Subquery(counted.values("n")), 0)
 
 
 def _usage_of_month(team: Team) -> dict[str, Any]:
@@ -57,8 +67,7 @@ def _usage_of_month(team: Team) -> dict[str, Any]:
 
 
 def _active_jobs(team: Team) -> QuerySet[Job]:
-    active = Job.objects.filter(project__team=team, state__in=[Job.State.QUEUED, Job.State.RUNNING])
-    return active.select_related("project", "dataset_version__dataset")[:10]
+    return Job.objects.filter(project__team=team, state__in=LIVE).listed()[:10]
 
 
 @login_required

@@ -79,8 +79,7 @@ def _list(request: Request) -> Response:
             if query[name] not in choices:
                 raise UserError("invalid", fields=[{"field": name, "message": f"one of {', '.join(choices)}"}])
             rows = rows.filter(**{name: query[name]})
-    related = rows.select_related("dataset_version", "model").prefetch_related("attempts")
-    return page(request, related, job_json)
+    return page(request, rows.listed().prefetch_related("attempts"), job_json)
 
 
 def _create(request: Request) -> Response:

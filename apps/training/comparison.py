@@ -24,8 +24,7 @@ _COSTS: Final = ("log_loss", "calibration_error", "popularity_bias")
 
 def candidates(jobs: Any, most: int = 30) -> list[Job]:
     """The jobs of a project that can be chosen, newest first."""
-    rows = jobs.filter(kind=Job.Kind.TRAIN).select_related("dataset_version__dataset", "model")
-    return list(rows[:most])
+    return list(jobs.filter(kind=Job.Kind.TRAIN).listed()[:most])
 
 
 def default(jobs: Sequence[Job]) -> list[Job]:

@@ -7,6 +7,8 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from apps.core.ids import IdField
+from apps.datasets.models import DatasetVersion
+from apps.registry.models import ModelVersion
 
 if TYPE_CHECKING:
     from apps.teams.models import User
@@ -18,6 +20,11 @@ class JobQuerySet(models.QuerySet["Job"]):
     def visible_to(self, user: "User") -> "JobQuerySet":
         """The jobs of the user's teams."""
         return self.filter(project__team__memberships__user=user)
+
+    def listed(self) -> "JobQuerySet":
+        """With the project, data and model that lists name, and without what is large about them."""
+        related = self.select_related("project", "dataset_version__dataset", "model")
+        return related.defer(*DatasetVersion.heavy("dataset_version__"), *ModelVersion.heavy("model__"))
 
     def ahead_of(self, job: "Job") -> "JobQuerySet":
         """The queued jobs that runners take before this one."""

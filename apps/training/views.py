@@ -89,7 +89,7 @@ def _create(request: SignedInRequest, project: Project, template: TaskTemplate, 
 def jobs(request: SignedInRequest, project_id: str) -> HttpResponse:
     """The training jobs of a project."""
     project = project_for(request.user, project_id)
-    rows = project.jobs.filter(kind=Job.Kind.TRAIN).select_related("dataset_version__dataset", "model")
+    rows = project.jobs.filter(kind=Job.Kind.TRAIN).listed()
     return page(
         request, "training/jobs.html", project=project, rows=paginate(request, rows), fragment="training/_jobs.html"
     )

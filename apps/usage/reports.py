@@ -73,7 +73,7 @@ def usage(rows: QuerySet[MinuteRollup], *, by: str | None = None, group: str | N
 
 def total(rows: QuerySet[MinuteRollup]) -> dict[str, Any]:
     """All of it in one row; zeros and None where there is nothing."""
-    return next(iter(usage(rows)), _row({"n": 0, "latency": []}, None))
+    return next(iter(usage(rows)), NOTHING)
 
 
 def _sums() -> dict[str, Any]:
@@ -101,3 +101,7 @@ def _row(sums: dict[str, Any], group: str | None) -> dict[str, Any]:
         "p95_ms": percentile_ms(counts, 0.95),
         "p99_ms": percentile_ms(counts, 0.99),
     }
+
+
+NOTHING: Final = _row({"n": 0, "latency": []}, None)
+"""The figures where nothing was asked."""

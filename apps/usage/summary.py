@@ -9,14 +9,24 @@ from django.utils.translation import gettext as _
 
 from apps.endpoints.models import Endpoint
 from apps.predictions.models import Prediction
+from apps.projects.models import Project
 from apps.teams.models import ApiKey, Team
 from apps.usage import quota, reports
 
 
 def today(endpoint: Endpoint) -> dict[str, Any]:
     """The figures of an endpoint since midnight UTC."""
-    start = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    return reports.total(reports.rollups(endpoint=endpoint.pk, start=start))
+    return reports.total(reports.rollups(endpoint=endpoint.pk, start=_midnight()))
+
+
+def today_of(project: Project) -> dict[str, dict[str, Any]]:
+    """The same of each endpoint of a project that was called since, by its id."""
+    rows = reports.rollups(project=project.pk, start=_midnight())
+    return {row["endpoint"]: row for row in reports.usage(rows, group="endpoint")}
+
+
+def _midnight() -> datetime:
+    return timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def requests_chart(rows: list[dict[str, Any]], start: datetime, end: datetime, step: str) -> dict[str, Any]:
