@@ -19,7 +19,6 @@ from workers.contracts.errors import SlipwayError, UserError, body
 log = structlog.get_logger(__name__)
 
 PAGE_SIZE = 50
-MAX_PAGE_SIZE = 200
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response:

@@ -1,12 +1,9 @@
 """Errors outside of DRF: the same family becomes JSON for programs, a fragment for htmx, a page for people."""
 
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
 from urllib.parse import urlsplit
 
 import structlog
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.contrib import messages
 from django.core.exceptions import DisallowedHost, RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -17,6 +14,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from apps.core import request_id
 from apps.core.api import as_slipway_error
 from apps.core.body_limit import TOO_LARGE
+from apps.core.middleware import Middleware
 from workers.contracts.errors import SlipwayError, UserError, body
 
 log = structlog.get_logger(__name__)
@@ -52,24 +50,8 @@ def _html(request: HttpRequest, error: SlipwayError) -> str:
         return str(loader.get_template("core/plain_error.html").render(context))
 
 
-class _Middleware:
-    """Serves sync and async stacks."""
-
-    sync_capable = async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(cast(Any, self))
-
-
-class ErrorMiddleware(_Middleware):
+class ErrorMiddleware(Middleware):
     """Last of the middlewares: answers for what page views raise. DRF views answer for themselves."""
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Pass the request on."""
-        return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """A response for errors of the catalogue; None leaves the rest to Django's handlers below."""
@@ -104,24 +86,20 @@ def _is_fragment(request: HttpRequest) -> bool:
     return request.headers.get("HX-Request") == "true" and request.headers.get("HX-Boosted") != "true"
 
 
-class GateMiddleware(_Middleware):
+class GateMiddleware(Middleware):
     """Outer middleware: refuses what nothing behind it should have to look at.
 
     413 where apps.core.body_limit cut the body off; 404 and 400 for a NUL in the path or the query, which Postgres
     cannot even compare with; 400 for a host that is not ours.
     """
 
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer, or pass the request on."""
+    def before(self, request: HttpRequest) -> HttpResponseBase | None:
+        """The refusal, if it is one."""
         refusal = _refusal(request)
-        if refusal is None:
-            return self.get_response(request)
-        # CommonMiddleware, which would say it, stands further in.
-        refusal.headers["Content-Length"] = str(len(refusal.content))
-        return self._answer(refusal) if self.is_async else refusal
-
-    async def _answer(self, response: HttpResponse) -> HttpResponse:
-        return response
+        if refusal is not None:
+            # CommonMiddleware, which would say it, stands further in.
+            refusal.headers["Content-Length"] = str(len(refusal.content))
+        return refusal
 
 
 def _refusal(request: HttpRequest) -> HttpResponse | None:

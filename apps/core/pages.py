@@ -7,7 +7,7 @@ from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django_htmx.http import HttpResponseClientRedirect, trigger_client_event
+from django_htmx.http import HttpResponseClientRedirect
 from django_htmx.middleware import HtmxDetails
 
 from apps.projects.models import Project
@@ -72,11 +72,6 @@ def go(request: HttpRequest, url: str) -> HttpResponse:
     response = HttpResponse(status=303)
     response["Location"] = url
     return response
-
-
-def toast(response: HttpResponse, text: str, tone: str = "good") -> HttpResponse:
-    """Let the page show a short note after an htmx swap. `tone` is "good" or "bad"."""
-    return trigger_client_event(response, "toast", {"text": str(text), "tone": tone})
 
 
 def paginate(request: HttpRequest, rows: QuerySet[Any] | list[Any], per_page: int = ROWS_PER_PAGE) -> Page[Any]:

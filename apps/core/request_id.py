@@ -2,13 +2,13 @@
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, cast
 
 import structlog
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from apps.core.middleware import Middleware
 
 _current: ContextVar[str] = ContextVar("request_id", default="")
 _ACCEPTED = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
@@ -28,34 +28,14 @@ def begin(sent: str | None) -> str:
     return request_id
 
 
-class RequestIdMiddleware:
-    """Outermost middleware: takes or makes the id and sends it back as X-Request-Id. Serves sync and async stacks."""
+class RequestIdMiddleware(Middleware):
+    """Outermost middleware: takes or makes the id and sends it back as X-Request-Id."""
 
-    sync_capable = True
-    async_capable = True
+    def before(self, request: HttpRequest) -> None:
+        """The request begins."""
+        begin(request.headers.get("X-Request-Id"))
 
-    def __init__(
-        self,
-        get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]],
-    ) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(cast(Any, self))
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        if self.is_async:
-            return self._answer_async(request)
-        request_id = begin(request.headers.get("X-Request-Id"))
-        response = self.get_response(request)
-        assert isinstance(response, HttpResponseBase)
-        response.headers["X-Request-Id"] = request_id
+    def after(self, response: HttpResponseBase) -> HttpResponseBase:
+        """The answer with its id."""
+        response.headers["X-Request-Id"] = current()
         return response
-
-    async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
-        request_id = begin(request.headers.get("X-Request-Id"))
-        response = self.get_response(request)
-        assert not isinstance(response, HttpResponseBase)
-        answered = await response
-        answered.headers["X-Request-Id"] = request_id
-        return answered

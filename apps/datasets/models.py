@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -158,6 +159,11 @@ class DatasetVersion(models.Model):
     class Meta:
         ordering: ClassVar = ["-number"]
         constraints: ClassVar = [models.UniqueConstraint(fields=["dataset", "number"], name="one_version_per_number")]
+        # Whether a dataset is made of an upload.
+        indexes: ClassVar = [
+            models.Index(fields=["source_key"], name="versions_by_source"),
+            GinIndex(fields=["sources"], opclasses=["jsonb_path_ops"], name="versions_by_sources"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.dataset.name} v{self.number}"

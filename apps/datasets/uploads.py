@@ -21,7 +21,7 @@ from typing import IO, Any, Final, NamedTuple
 import redis
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, Sum
+from django.db.models import Exists, F, Max, OuterRef, Q, Sum
 from django.utils import timezone
 
 from apps.core import audit, redis_client
@@ -188,7 +188,9 @@ def forget_expired() -> int:
     """Delete what nobody finished or used in time; how many that were. Uploads that datasets were made of stay."""
     now = timezone.now()
     late = Q(finished=None, expires__lt=now) | Q(finished__lt=now - UNUSED_AFTER)
-    expired = [upload for upload in Upload.objects.filter(late) if not _is_used(upload)]
+    # Most are the one source of a dataset: the database leaves those out at once.
+    first = DatasetVersion.objects.filter(source_key=OuterRef("key"))
+    expired = [upload for upload in Upload.objects.filter(~Exists(first), late) if not _is_used(upload)]
     for upload in expired:
         _forget(upload)
     return len(expired)
@@ -248,7 +250,10 @@ def _used(team: Team) -> int:
     """Bytes of the team's uploads, also begun ones, of the data made of them, and of batch predictions with their
     answers."""
     uploaded = Upload.objects.filter(team=team).aggregate(sum=Sum("size"))["sum"] or 0
-    made = DatasetVersion.objects.filter(dataset__project__team=team).aggregate(sum=Sum("data_bytes"))["sum"] or 0
+    stored = DatasetVersion.objects.filter(dataset__project__team=team).exclude(data_key="")
+    # A restored version has the file of the one that it restores.
+    files = stored.values("data_key").annotate(bytes=Max("data_bytes"))
+    made = files.aggregate(sum=Sum("bytes"))["sum"] or 0
     predicted = team.projects.filter(predictions__forgotten=None).aggregate(
         sum=Sum(F("predictions__source_bytes") + F("predictions__result_bytes"))
     )

@@ -10,6 +10,7 @@ from apps.core import audit
 from apps.core.throttle import throttled
 from apps.datasets.models import DatasetVersion
 from apps.projects.models import Project
+from apps.teams.access import require
 from apps.teams.models import User
 from apps.training import compute, dispatch, outcomes
 from apps.training.models import Job
@@ -79,18 +80,12 @@ def create_training(
     Raises UserError `template_unknown`, `template_mismatch`, `dataset_not_ready`, `parameters_invalid`, `conflict` for
     an archived project, `not_found` for a version of another one, `invalid` for a cost limit where no price is set.
     """
-    if version.dataset.project_id != project.pk:
-        raise UserError("not_found")
-    if project.archived:
-        raise UserError("conflict", "The project is archived.")
+    require(actor, project.team_id, "write")
+    _check_version(project, version)
     task = _template(template, version)
     if preset not in PRESETS or priority not in dispatch.PRIORITIES:
         raise UserError("invalid", "The preset or the priority is not known.")
     devices = getattr(task.resolve(preset, parameters or {}), "devices", 1)
-    if version.dataset.trashed:
-        raise UserError("conflict", "The dataset is in the trash.", hint="Take it back first.")
-    if version.state != DatasetVersion.State.READY:
-        raise UserError("dataset_not_ready")
     queue = training_queue(devices)
     limits = compute.limits(queue, devices, minutes, cost)
     with transaction.atomic():
@@ -123,6 +118,7 @@ def create_training(
 @transaction.atomic
 def cancel_job(*, actor: User, job: Job) -> Job:
     """Stop a job: at once while it waits, within seconds while it runs. Raises UserError `job_ended`."""
+    require(actor, job.project.team_id, "write")
     job = Job.objects.select_for_update(of=("self",)).select_related("project__team").get(pk=job.pk)
     if job.is_over:
         raise UserError("job_ended")
@@ -138,6 +134,7 @@ def cancel_job(*, actor: User, job: Job) -> Job:
 
 def retry_job(*, actor: User, job: Job, parameters: dict[str, Any] | None = None) -> Job:
     """Queue the job's work again as a new job; `parameters` replace single ones. Raises UserError `conflict`."""
+    require(actor, job.project.team_id, "write")
     if not job.is_over:
         raise UserError("conflict", "The job has not ended yet.")
     if job.kind == Job.Kind.INGEST:
@@ -170,6 +167,18 @@ def _retry_ingest(actor: User, job: Job) -> Job:
     if failed.update(state=DatasetVersion.State.PROCESSING, error=None) != 1:
         raise UserError("conflict", "Only a failed import can be started again.")
     return queue_ingest(actor=actor, version=DatasetVersion.objects.get(pk=job.dataset_version_id))
+
+
+def _check_version(project: Project, version: DatasetVersion) -> None:
+    """Whether a project may train on a version now."""
+    if version.dataset.project_id != project.pk:
+        raise UserError("not_found")
+    if project.archived:
+        raise UserError("conflict", "The project is archived.")
+    if version.dataset.trashed:
+        raise UserError("conflict", "The dataset is in the trash.", hint="Take it back first.")
+    if version.state != DatasetVersion.State.READY:
+        raise UserError("dataset_not_ready")
 
 
 def _template(key: str, version: DatasetVersion) -> TaskTemplate:

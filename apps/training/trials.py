@@ -1,5 +1,6 @@
 """The trials of a job's search: what there is to know of them, for the API and for pages."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -21,11 +22,6 @@ def best_of(trials: Sequence[Trial]) -> Trial | None:
     whole = [trial for trial in trials if trial.state in (Trial.State.COMPLETE, Trial.State.STOPPED)]
     scored = [trial for trial in whole if trial.score is not None]
     return max(scored, key=lambda trial: (trial.score or 0.0, -trial.number), default=None)
-
-
-def is_searched(job: Job) -> bool:
-    """Whether the job searches, or has."""
-    return bool(job.parameters.get("tune")) or job.trials.exists()
 
 
 def as_json(job: Job) -> dict[str, Any]:
@@ -78,7 +74,7 @@ def importance(trials: Sequence[Trial]) -> dict[str, float]:
 def _ranks(values: list[float]) -> list[float]:
     """Ranks from 0; equal values share their mean rank."""
     order = sorted(values)
-    return [order.index(value) + (order.count(value) - 1) / 2 for value in values]
+    return [(bisect_left(order, value) + bisect_right(order, value) - 1) / 2 for value in values]
 
 
 def _correlation(left: list[float], right: list[float]) -> float:

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.expressions import RawSQL
 
@@ -69,6 +70,8 @@ class LedgerEntry(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["team_id", "time"]),
             models.Index(fields=["endpoint_id", "time"]),
+            # Entries lie nearly in the order of their time: what is to be forgotten is found by a few kilobytes.
+            BrinIndex(fields=["time"], name="ledger_by_time"),
         ]
 
     def __str__(self) -> str:
@@ -101,6 +104,7 @@ class MinuteRollup(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["team_id", "minute"]),
+            models.Index(fields=["project_id", "minute"], name="rollups_by_project"),
             models.Index(fields=["endpoint_id", "minute"]),
         ]
 
@@ -122,6 +126,7 @@ class GatewayCount(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["team_id", "minute", "process"], name="one_count_per_process_and_minute")
         ]
+        indexes: ClassVar = [BrinIndex(fields=["minute"], name="gateway_counts_by_minute")]
 
     def __str__(self) -> str:
         return f"{self.process} {self.minute}: {self.numbered}"

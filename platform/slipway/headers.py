@@ -1,11 +1,8 @@
 """Security headers on every response of the web process."""
 
-from collections.abc import Awaitable, Callable
-from typing import cast
-
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+
+from apps.core.middleware import Middleware
 
 # No 'unsafe-*' anywhere. data: images are Tabler's inline SVG icons and the thumbnails that we encode ourselves.
 CONTENT_SECURITY_POLICY = (
@@ -25,29 +22,11 @@ HEADERS = {
 }
 
 
-def secure(response: HttpResponseBase) -> HttpResponseBase:
-    """Add the headers that the view has not set (a download of users' bytes sets a stricter policy)."""
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
-
-
-class SecurityHeadersMiddleware:
+class SecurityHeadersMiddleware(Middleware):
     """Outermost but one, so that error pages and refused hosts carry the headers too."""
 
-    sync_capable = async_capable = True
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
-        self.get_response = get_response
-        self.is_async = iscoroutinefunction(get_response)
-        if self.is_async:
-            markcoroutinefunction(self)
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer the request, sync or async as the server asks."""
-        if self.is_async:
-            return self._answer(request)
-        return secure(cast(HttpResponseBase, self.get_response(request)))
-
-    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        return secure(await cast(Awaitable[HttpResponseBase], self.get_response(request)))
+    def after(self, response: HttpResponseBase) -> HttpResponseBase:
+        """Add the headers that the view has not set (a download of users' bytes sets a stricter policy)."""
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response

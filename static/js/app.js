@@ -80,7 +80,7 @@ async function writeClipboard(text) {
   area.remove();
 }
 
-// --- Toasts: Django's messages at load, the event "toast" {text, tone} from htmx answers ---------------------------------
+// --- Toasts: Django's messages at load, toast(text, tone) of our own ---------------------------------
 function toast(text, tone = "good") {
   const shelf = document.getElementById("toasts");
   const template = document.getElementById("toast-template");
@@ -101,7 +101,6 @@ function expire(note) {
 document.addEventListener("DOMContentLoaded", () => {
   for (const note of document.querySelectorAll("#toasts > *")) expire(note);
 });
-document.addEventListener("toast", (event) => toast(event.detail.text, event.detail.tone));
 
 // --- htmx ---------------------------------------------------------------------------------------------------------------
 document.addEventListener("htmx:beforeRequest", (event) => {

@@ -2,16 +2,18 @@
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from apps.core.artifacts import storage
-from apps.datasets import actions, sources
-from apps.datasets.models import DatasetVersion, Upload
+from apps.datasets import actions, sources, trash
+from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.datasets.sources import Source
 from apps.predictions.models import Prediction
-from tests.cast import Cast, make_job
+from tests.cast import Cast, make_job, make_version
 from tests.teams.test_races import at_once
 from workers.contracts.errors import UserError
 
@@ -81,3 +83,22 @@ def test_data_from_addresses_and_new_versions_take_room_too(cast: Cast, redis_ur
     found = sources.of_url(project.team, "https://example.com/a.csv")
     with pytest.raises(UserError, match="storage_full"):
         actions.create_dataset(actor=cast.bob, project=project, name="a", kind="text", sources=found)
+
+
+@pytest.mark.django_db
+def test_the_same_file_takes_room_once_and_a_removed_one_none(cast: Cast, redis_url: str) -> None:
+    DatasetVersion.objects.filter(pk=cast.ours.version.pk).update(data_bytes=40)
+    later = make_version(cast.ours.dataset)
+    restored = actions.restore_version(actor=cast.bob, version=cast.ours.version)
+    assert restored.data_bytes == 40
+    assert store(cast, 60).finished, "the restored version has the file of the first"
+    # Left in the trash, its data is removed, but for what a model was trained on; a job still names the later version.
+    DatasetVersion.objects.filter(pk=later.pk).update(data_bytes=40)
+    make_job(later, name="Tried")
+    with pytest.raises(UserError, match="storage_full"):
+        store(cast, 0)
+    trash.trash_dataset(actor=cast.bob, dataset=cast.ours.dataset)
+    long_ago = timezone.now() - trash.KEPT - timedelta(days=1)
+    Dataset.every.filter(pk=cast.ours.dataset.pk).update(trashed=long_ago)
+    assert trash.remove_trashed() == 1
+    assert store(cast, 0).finished

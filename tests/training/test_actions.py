@@ -123,6 +123,20 @@ def test_a_version_that_is_not_ready_is_refused(cast: Cast) -> None:
     assert caught.value.code == "dataset_not_ready"
 
 
+@pytest.mark.parametrize(("name", "code"), [("victor", "not_allowed"), ("charlie", "not_found")])
+def test_whoever_only_looks_starts_stops_and_repeats_nothing(cast: Cast, name: str, code: str) -> None:
+    actor, running = getattr(cast, name), queued(cast.ours.version)
+    where = {"project": cast.ours.project, "version": cast.ours.version, "template": "text-classification"}
+    for act in (
+        lambda: actions.create_training(actor=actor, **where),
+        lambda: actions.cancel_job(actor=actor, job=running),
+        lambda: actions.retry_job(actor=actor, job=cast.ours.job),
+    ):
+        with pytest.raises(UserError) as refused:
+            act()
+        assert refused.value.code == code
+
+
 def test_a_version_of_another_project_is_not_found(cast: Cast) -> None:
     with pytest.raises(UserError) as caught:
         actions.create_training(
