@@ -19,6 +19,7 @@ from apps.training.actions import queue_ingest
 from apps.training.models import Job
 from workers.contracts import names
 from workers.contracts.errors import ErrorCard, JobError, UserError
+from workers.contracts.job import GUESSED, FileOptions
 from workers.contracts.kinds import KINDS, DatasetKind
 from workers.contracts.manifest import LOOKS, SUSPECTS, IngestResult, TrainResult
 
@@ -58,12 +59,12 @@ def create_dataset(
     kind: str,
     sources: list[Source],
     mapping: dict[str, str] | None = None,
-    header: bool | None = None,
+    options: FileOptions = GUESSED,
 ) -> DatasetVersion:
     """A dataset made of files (see apps.datasets.sources): its first version, which an ingest job fills.
 
-    `mapping` says which column is what, {"text": "review", …}; what it leaves out is guessed, and so is whether the
-    first row is a header where that is not said. Raises UserError `invalid`, `conflict` (archived project).
+    `mapping` says which column is what, {"text": "review", …}; what it leaves out is guessed, and so is what `options`
+    leave out. Raises UserError `invalid`, `conflict` (archived project).
     """
     require(actor, project.team_id, "write")
     roles = dict(mapping or {})
@@ -78,7 +79,7 @@ def create_dataset(
             number=1,
             **files.fields(sources),
             mapping=roles,
-            options={} if header is None else {"header": header},
+            options=options.model_dump(exclude_defaults=True),
             created_by=actor,
         )
         queue_ingest(actor=actor, version=version)

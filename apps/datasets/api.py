@@ -19,11 +19,12 @@ from apps.datasets import actions, browse, conditions, differences, edits, sourc
 from apps.datasets import serializers as s
 from apps.datasets.access import any_dataset_for, dataset_for, upload_for, version_for
 from apps.datasets.models import Dataset, DatasetVersion, Upload
+from apps.datasets.options import NAMES, file_options
 from apps.projects.access import project_for
 from apps.projects.models import Project
 from apps.teams.authentication import actor_of
 from workers.contracts.errors import UserError
-from workers.contracts.job import SPLITS
+from workers.contracts.job import SPLITS, FileOptions
 from workers.ingest.differences import CHANGES
 
 VERSION = OpenApiParameter("version", int, description="Default: the newest.")
@@ -71,8 +72,13 @@ def _create(request: Request) -> Response:
     project = project_for(actor, fields.pop("project"), need="write")
     # What is wrong with the rest is said before a large file is stored.
     actions.check_mapping(fields["kind"], fields.get("mapping", {}))
-    found = _sources(request, project, fields)
-    return _accepted(actions.create_dataset(actor=actor, project=project, sources=found, **fields))
+    found, options = _sources(request, project, fields), _options(fields)
+    return _accepted(actions.create_dataset(actor=actor, project=project, sources=found, options=options, **fields))
+
+
+def _options(fields: dict[str, Any]) -> FileOptions:
+    """Take how files are to be read out of the fields."""
+    return file_options({name: fields.pop(name, None) for name in NAMES})
 
 
 def _sources(request: Request, project: Project, fields: dict[str, Any]) -> list[sources.Source]:
@@ -190,8 +196,8 @@ def append(request: Request, dataset_id: str) -> Response:
     api.refuse_oversize(request)
     found = dataset_for(actor_of(request), dataset_id, need="write")
     fields = api.read(s.AppendIn, request)
-    files = _sources(request, found.project, fields)
-    return _accepted(actions.append_files(actor=actor_of(request), dataset=found, sources=files, **fields))
+    files, options = _sources(request, found.project, fields), _options(fields)
+    return _accepted(actions.append_files(actor=actor_of(request), dataset=found, sources=files, options=options))
 
 
 @extend_schema(
@@ -285,17 +291,18 @@ def row_image(request: Request, dataset_id: str, row: int) -> HttpResponse:
 
 
 @extend_schema(
-    parameters=[OpenApiParameter("header", bool, description="Whether the first row names the columns.")],
+    parameters=[
+        OpenApiParameter("header", bool, description="Whether the first row names the columns."),
+        OpenApiParameter("first_line", int, description="The line of that row."),
+        OpenApiParameter("sheet", description="Of a workbook. Default: the first sheet that has rows."),
+    ],
     responses=s.PreviewOut,
     summary="The first rows of an upload, and a guess at its columns",
 )
 @api_view(["GET"])
 def preview(request: Request, upload_id: str) -> Response:
-    said = api.read_query(request, {"header"}).get("header")
-    if said not in (None, "true", "false"):
-        raise UserError("invalid", fields=[{"field": "header", "message": "true or false"}])
-    header = None if said is None else said == "true"
-    return Response(browse.preview(upload_for(actor_of(request), upload_id), header))
+    options = file_options(api.read_query(request, set(NAMES)))
+    return Response(browse.preview(upload_for(actor_of(request), upload_id), options))
 
 
 def _accepted(version: DatasetVersion) -> Response:

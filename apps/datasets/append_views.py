@@ -12,6 +12,7 @@ from apps.core.pages import SignedInRequest, go, page
 from apps.datasets import actions, browse, sources
 from apps.datasets.access import dataset_for
 from apps.datasets.forms import AddressForm
+from apps.datasets.options import asked_on_page
 from apps.datasets.views import fetched, sample_of, still_fetching, uploads_for
 from workers.contracts.errors import UserError
 
@@ -42,14 +43,13 @@ def check(request: SignedInRequest, dataset_id: str, upload_id: str) -> HttpResp
     uploads = uploads_for(request.user, upload_id)
     if waiting := still_fetching(request, dataset.project, uploads, reverse("datasets:append", args=[dataset.pk])):
         return waiting
-    said = request.POST.get("header") or request.GET.get("header") or ""
-    header = {"true": True, "false": False}.get(said)
     try:
+        options = asked_on_page(request)
         if request.method == "POST":
             found = sources.of_uploads(request.user, dataset.project.team, uploads)
-            actions.append_files(actor=request.user, dataset=dataset, sources=found, header=header)
+            actions.append_files(actor=request.user, dataset=dataset, sources=found, options=options)
             return go(request, reverse("datasets:dataset", args=[dataset.pk]))
-        sample = sample_of(browse.preview(uploads[0], header))
+        sample = sample_of(browse.preview(uploads[0], options), options)
     except UserError as error:
         context: dict[str, Any] = {"dataset": dataset, "uploads": uploads, "problem": error.card().model_dump()}
         return page(request, "datasets/append_check.html", project=dataset.project, **context, status=error.status)

@@ -13,7 +13,7 @@ from apps.core.local_cache import local_cache
 from apps.datasets.models import DatasetVersion, Kind, Upload
 from apps.datasets.uploads import ensure_stored
 from workers.contracts.errors import UserError
-from workers.contracts.job import DatasetKind
+from workers.contracts.job import GUESSED, DatasetKind, FileOptions
 from workers.ingest import index, rows, thumbnails
 from workers.ingest.export import csv_of, parquet_of, zip_of
 from workers.ingest.preview import HEAD_BYTES, needs_whole, preview_in_child
@@ -149,9 +149,8 @@ def _pieces(version: DatasetVersion, write: Callable[[BinaryIO], Iterator[bytes]
         yield from write(file)
 
 
-def preview(upload: Upload, header: bool | None = None) -> dict[str, Any]:
-    """The first rows of an upload and what its columns may be (see workers.ingest.preview). `header`: whether its first
-    row names the columns, where that is not to be guessed.
+def preview(upload: Upload, options: FileOptions = GUESSED) -> dict[str, Any]:
+    """The first rows of an upload and what its columns may be (see workers.ingest.preview).
 
     Looked at by a process with bounded memory and time. Raises UserError of what is wrong with the file.
     """
@@ -159,11 +158,11 @@ def preview(upload: Upload, header: bool | None = None) -> dict[str, Any]:
     with storage().open(upload.key) as file:
         head = file.read(HEAD_BYTES)
     if not needs_whole(head) or upload.size > _LARGEST_WHOLE:
-        return preview_in_child(head, upload.filename, header)
+        return preview_in_child(head, upload.filename, options)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "upload"
         storage().get_file(upload.key, path)
-        return preview_in_child(path, upload.filename, header)
+        return preview_in_child(path, upload.filename, options)
 
 
 def check_ready(version: DatasetVersion) -> None:

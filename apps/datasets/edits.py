@@ -21,6 +21,7 @@ from apps.teams.models import User
 from apps.training.actions import queue_ingest
 from workers.contracts import names
 from workers.contracts.errors import CATALOGUE, UserError
+from workers.contracts.job import GUESSED, FileOptions
 from workers.ingest.repair_preview import Preview, preview
 from workers.ingest.repairs import Repair, repairs_of
 from workers.ingest.version import Version, count_suspects
@@ -71,7 +72,9 @@ def repair_version(*, actor: User, dataset: Dataset, code: str, name: str = "") 
 
 
 @throttled("dataset")
-def append_files(*, actor: User, dataset: Dataset, sources: list[Source], header: bool | None = None) -> DatasetVersion:
+def append_files(
+    *, actor: User, dataset: Dataset, sources: list[Source], options: FileOptions = GUESSED
+) -> DatasetVersion:
     """A new version with the rows of the newest one and, after them, those of files of the same columns.
 
     Raises UserError `invalid`, `dataset_not_ready`, `conflict`.
@@ -83,7 +86,7 @@ def append_files(*, actor: User, dataset: Dataset, sources: list[Source], header
     version = _child(actor, parent, Origin.APPEND)
     for name, value in fields(sources).items():
         setattr(version, name, value)
-    version.options = {} if header is None else {"header": header}
+    version.options = options.model_dump(exclude_defaults=True)
     with transaction.atomic():
         return _queued(actor, version, "dataset.appended", bytes=sum(one.bytes for one in sources))
 

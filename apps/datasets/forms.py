@@ -41,14 +41,6 @@ class ImportForm(forms.Form):
 
     name = forms.CharField(label=_("Name"), max_length=Dataset._meta.get_field("name").max_length)
     kind = forms.ChoiceField(choices=Kind.choices)
-    # Whether the first row names the columns, where the file leaves that open.
-    header = forms.TypedChoiceField(
-        choices=[("", ""), ("true", ""), ("false", "")],
-        coerce=lambda said: said == "true",
-        empty_value=None,
-        required=False,
-        widget=forms.HiddenInput,
-    )
 
     def __init__(self, *args: Any, columns: list[str], kinds: list[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -130,7 +130,7 @@ class DatasetVersion(models.Model):
     # them is the source.
     sources = models.JSONField(default=list)
     mapping = models.JSONField(default=dict)
-    # How the files are to be read: {"header": false}.
+    # How the files are to be read, as far as somebody said so: see workers.contracts.job.FileOptions.
     options = models.JSONField(default=dict)
     # Filled from IngestResult when the job has succeeded.
     data_key = models.CharField(max_length=200, blank=True)

@@ -69,6 +69,20 @@ class AppendIn(FilesIn):
     header = serializers.BooleanField(
         allow_null=True, default=None, help_text="Whether the first row names the columns; guessed where nobody says."
     )
+    first_line = serializers.IntegerField(
+        min_value=1,
+        max_value=200,
+        allow_null=True,
+        default=None,
+        help_text="The line of that row, where other lines stand above the table; guessed where nobody says.",
+    )
+    sheet = serializers.CharField(
+        max_length=255,
+        allow_blank=True,
+        default="",
+        trim_whitespace=False,
+        help_text="Of a workbook the sheet to read. Default: the first that has rows.",
+    )
 
 
 class DatasetIn(AppendIn):
@@ -234,6 +248,12 @@ class PreviewOut(serializers.Serializer[Any]):
     header = serializers.BooleanField(
         allow_null=True, help_text="Whether the first row names the columns; null where that is no question."
     )
+    first_line = serializers.IntegerField(allow_null=True, help_text="The line of that row.")
+    top = serializers.ListField(
+        child=serializers.DictField(), help_text="Line and text of the first rows, also of those above the table."
+    )
+    sheet = serializers.CharField(allow_null=True)
+    sheets = serializers.ListField(child=serializers.CharField(), help_text="Those of the workbook that have rows.")
     columns = serializers.ListField(child=serializers.DictField(), help_text="Name and type.")
     rows = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
     problems = serializers.ListField(child=serializers.DictField(), help_text="Line, code and message.")

@@ -17,11 +17,13 @@ from apps.datasets import actions, browse, fetching, profile, sources
 from apps.datasets.access import dataset_for, upload_for, version_for
 from apps.datasets.forms import AddressForm, ImportForm
 from apps.datasets.models import Dataset, DatasetVersion, Upload
+from apps.datasets.options import asked_on_page, choices
 from apps.projects.access import project_for
 from apps.projects.models import Project
 from apps.teams.models import User
 from apps.training import live
 from workers.contracts.errors import UserError
+from workers.contracts.job import FileOptions
 from workers.contracts.kinds import KINDS
 
 
@@ -86,18 +88,18 @@ def preview(request: SignedInRequest, project_id: str, upload_id: str) -> HttpRe
     upload = uploads[0]
     if waiting := still_fetching(request, project, uploads, reverse("datasets:new", args=[project.pk])):
         return waiting
-    said = request.POST.get("header") or request.GET.get("header")
     try:
-        found = browse.preview(upload, {"true": True, "false": False}.get(said or ""))
+        options = asked_on_page(request)
+        found = browse.preview(upload, options)
     except UserError as error:
         problem = error.card().model_dump()
         return page(request, "datasets/preview.html", project=project, upload=upload, problem=problem, status=422)
     form = _import_form(request, upload, found)
     if request.method == "POST" and form.is_valid():
-        version = attempt(form, lambda: _import(request, project, uploads, form))
+        version = attempt(form, lambda: _import(request, project, uploads, form, options))
         if version:
             return go(request, reverse("datasets:dataset", args=[version.dataset_id]))
-    context: dict[str, Any] = {"upload": upload, "uploads": uploads, "form": form, "sample": sample_of(found)}
+    context: dict[str, Any] = {"upload": upload, "uploads": uploads, "form": form, "sample": sample_of(found, options)}
     return page(request, "datasets/preview.html", project=project, **context, status=422 if form.errors else 200)
 
 
@@ -113,7 +115,7 @@ def _import_form(request: SignedInRequest, upload: Upload, found: dict[str, Any]
         guesses[f"{kind}-label_separator"] = found["separator_guesses"].get(mapping.get("label"), "")
     name = PurePath(upload.filename).stem.replace("_", " ").strip() or upload.filename
     columns = [column["name"] for column in found["columns"]]
-    initial = {"name": name, "kind": found["kind_guess"], "header": _said(found["header"]), **guesses}
+    initial = {"name": name, "kind": found["kind_guess"], **guesses}
     return ImportForm(request.POST or None, columns=columns, kinds=kinds, initial=initial)
 
 
@@ -122,17 +124,15 @@ def uploads_for(user: User, upload_ids: str) -> list[Upload]:
     return [upload_for(user, upload_id) for upload_id in upload_ids.split(",")[: sources.MAX_FILES]]
 
 
-def _said(header: bool | None) -> str:
-    return "" if header is None else str(header).lower()
-
-
-def _import(request: SignedInRequest, project: Project, uploads: list[Upload], form: ImportForm) -> DatasetVersion:
-    wanted = {key: form.cleaned_data[key] for key in ("name", "kind", "mapping", "header")}
+def _import(
+    request: SignedInRequest, project: Project, uploads: list[Upload], form: ImportForm, options: FileOptions
+) -> DatasetVersion:
+    wanted = {key: form.cleaned_data[key] for key in ("name", "kind", "mapping")}
     found = sources.of_uploads(request.user, project.team, uploads)
-    return actions.create_dataset(actor=request.user, project=project, sources=found, **wanted)
+    return actions.create_dataset(actor=request.user, project=project, sources=found, options=options, **wanted)
 
 
-def sample_of(found: dict[str, Any]) -> dict[str, Any]:
+def sample_of(found: dict[str, Any], options: FileOptions) -> dict[str, Any]:
     """The first rows as the pages show them."""
     separators = {"\t": _("tab-separated"), ";": _("separated by semicolons"), "|": _("separated by bars")}
     facts = [profile.format_name(found["format"]), found.get("encoding"), separators.get(found.get("delimiter") or "")]
@@ -143,6 +143,7 @@ def sample_of(found: dict[str, Any]) -> dict[str, Any]:
         "facts": shown,
         "header": found["header"],
         "problems": found["problems"],
+        "choices": choices(found, options),
     }
 
 

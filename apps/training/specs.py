@@ -89,7 +89,7 @@ def _ingest(job: Job) -> tuple[list[InputFile], IngestSpec]:
         kind=version.dataset.kind,
         filename=version.source_name,
         more=[one["name"] for one in version.sources[1:]],
-        header=version.options.get("header"),
+        **version.options,
         append=version.origin == _APPENDED,
         mapping=version.mapping,
         corrections=version.origin == DatasetVersion.Origin.CORRECTION,

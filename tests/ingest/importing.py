@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -125,6 +126,21 @@ def as_csv(rows: list[tuple[str, ...]], header: tuple[str, ...] = ("text", "labe
     """A CSV file."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n", **options).writerows([header, *rows])
+    return out.getvalue()
+
+
+def workbook(*sheets: tuple[str, list[list[Any]]], hidden: str = "") -> bytes:
+    """An Excel file of sheets, one of them perhaps hidden."""
+    book = openpyxl.Workbook()
+    book.remove(book.active)  # type: ignore[arg-type]
+    for name, rows in sheets:
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+        if name == hidden:
+            sheet.sheet_state = "hidden"
+    out = io.BytesIO()
+    book.save(out)
     return out.getvalue()
 
 

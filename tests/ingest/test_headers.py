@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from workers.contracts.job import FileOptions
 from workers.ingest.preview import preview
 from workers.ingest.readers.headers import has_header
 
@@ -72,8 +73,12 @@ def test_columns_without_names_are_guessed_by_what_they_hold(
 
 def test_a_header_that_is_said_is_no_longer_guessed() -> None:
     data = b"good film,good\nbad film,bad\n" * 20
-    assert preview(data, "x.csv", header=True)["columns"][0]["name"] == "good film"
-    assert [len(preview(data, "x.csv", header=said)["columns"]) for said in (None, True, False)] == [2, 2, 2]
+    assert preview(data, "x.csv", FileOptions(header=True))["columns"][0]["name"] == "good film"
+    assert [len(preview(data, "x.csv", FileOptions(header=said))["columns"]) for said in (None, True, False)] == [
+        2,
+        2,
+        2,
+    ]
 
 
 def test_the_first_table_of_an_archive_is_shown() -> None:

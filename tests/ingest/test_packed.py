@@ -10,11 +10,11 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import openpyxl
 import pyarrow
 import pytest
 
-from tests.ingest.importing import as_csv, as_tar, as_zip, failure, import_file, pictures, reviews
+from tests.ingest.importing import as_csv, as_tar, as_zip, failure, import_file, pictures, reviews, workbook
+from workers.contracts.job import FileOptions
 from workers.ingest.preview import HEAD_BYTES, preview, preview_in_child
 
 CSV = as_csv(reviews()).encode()
@@ -31,20 +31,6 @@ def framed_zstd(data: bytes) -> bytes:
     with pyarrow.CompressedOutputStream(out, "zstd") as stream:
         stream.write(data)
         return out.getvalue() if stream.closed else (stream.close(), out.getvalue())[1]
-
-
-def workbook(*sheets: tuple[str, list[list[Any]]], hidden: str = "") -> bytes:
-    book = openpyxl.Workbook()
-    book.remove(book.active)  # type: ignore[arg-type]
-    for name, rows in sheets:
-        sheet = book.create_sheet(name)
-        for row in rows:
-            sheet.append(row)
-        if name == hidden:
-            sheet.sheet_state = "hidden"
-    out = io.BytesIO()
-    book.save(out)
-    return out.getvalue()
 
 
 def content(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
@@ -147,6 +133,24 @@ def test_a_spreadsheet_gives_the_rows_of_its_first_visible_sheet(tmp_path: Path)
     assert content(done.rows) == reviews()
     assert done.result.profile["sheet"] == "Data"
     assert [example["value"] for example in done.issue("file_left_out")["examples"]] == ["Notes"]
+
+
+def test_another_sheet_is_read_where_it_is_chosen(tmp_path: Path) -> None:
+    rows = [["text", "label"], *[list(row) for row in reviews()]]
+    book = workbook(("Notes", [["by Ann"]]), ("Data", [["2024"], [], *rows]), ("Hidden", rows), hidden="Hidden")
+    path = tmp_path / "book.xlsx"
+    path.write_bytes(book)
+    seen = preview_in_child(path, path.name)
+    assert (seen["sheet"], seen["sheets"], seen["first_line"]) == ("Notes", ["Notes", "Data"], 1)
+    seen = preview_in_child(path, path.name, FileOptions(sheet="Data"))
+    assert (seen["sheet"], seen["first_line"], seen["rows"][0]) == ("Data", 3, ["review number 0", "good"])
+    (tmp_path / "jobs").mkdir()
+    done = import_file(tmp_path / "jobs", book, filename="reviews.xlsx", sheet="Data")
+    assert content(done.rows) == reviews()
+    assert [example["value"] for example in done.issue("file_left_out")["examples"]] == ["Notes"]
+    for name in ("Hidden", "data"):
+        error = failure(tmp_path / "jobs", book, filename="reviews.xlsx", sheet=name)
+        assert (error.code, error.evidence) == ("sheet_missing", "Sheets in the file: Notes, Data")
 
 
 def test_titles_above_the_names_of_a_sheet_are_told_and_not_taken_for_names(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
             ),
             "encoding_unknown": (422, "The text's encoding cannot be told.", "Save the file as UTF-8."),
             "column_missing": (422, "A needed column is missing.", "Choose the columns in the import form."),
+            "sheet_missing": (422, "The spreadsheet has no sheet of this name.", "Choose one of its sheets."),
             "columns_differ": (
                 422,
                 "The files do not have the same columns.",

@@ -50,24 +50,34 @@ class IngestLimits(Contract):
     max_compared: int = 1_000_000
 
 
-class IngestSpec(Contract):
+class FileOptions(Contract):
+    """How tables are to be read, where that is not to be guessed. `header`: whether the first row names the columns;
+    `first_line`: the line that it begins on, below what stands above the table; `sheet`: which one of a workbook."""
+
+    header: bool | None = None
+    first_line: Annotated[int, Field(ge=1, le=200)] | None = None
+    sheet: Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]*$")] = ""
+
+
+GUESSED: Final = FileOptions()
+
+
+class IngestSpec(FileOptions):
     """Read `inputs/source` (called `filename` by its owner) into Parquet.
 
     `mapping` names columns: {"text", "text_pair"?, "label", "split"?}, {"user", "item", "rating"?, "timestamp"?,
     "split"?} or, for tables, {"label", "split"?}; what it leaves out is guessed, "" is none. "label_separator" in it is
     no column: what parts several labels in one cell of texts' or images' labels. `more` names further files,
-    `inputs/source-1`, …, whose tables are one with the first's; `header` says whether the first row names the columns,
-    where it is not to be guessed. With
-    `append`, the rows are added to those of `inputs/parent`, an earlier version's data.parquet. With `corrections` or
-    `repair`, `inputs/source` is the data.parquet of an earlier version: `changes.json` beside it says what to correct
-    (see workers.ingest.correct), or `repair` names what to do (see workers.ingest.repairs), perhaps with
-    findings.parquet and suspects.parquet beside. Of images the earlier version's looks.parquet may be beside, too.
+    `inputs/source-1`, …, whose tables are one with the first's. With `append`, the rows are added to those of
+    `inputs/parent`, an earlier version's data.parquet. With `corrections` or `repair`, `inputs/source` is the
+    data.parquet of an earlier version: `changes.json` beside it says what to correct (see workers.ingest.correct), or
+    `repair` names what to do (see workers.ingest.repairs), perhaps with findings.parquet and suspects.parquet beside.
+    Of images the earlier version's looks.parquet may be beside, too.
     """
 
     kind: DatasetKind
     filename: str
     more: list[str] = Field(default_factory=list)
-    header: bool | None = None
     append: bool = False
     corrections: bool = False
     repair: str = ""

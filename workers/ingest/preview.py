@@ -1,8 +1,10 @@
 """A look at the first rows of an upload, for the import form: cheap, bounded, and in a process of its own.
 
-python -m workers.ingest.preview FILENAME HEADER [PATH] (the head's bytes on stdin without a path; HEADER is yes, no or
-guess) prints JSON:
+python -m workers.ingest.preview FILENAME OPTIONS [PATH] (the head's bytes on stdin without a path; OPTIONS are
+FileOptions as JSON) prints JSON:
 {"format", "encoding", "delimiter", "header" (whether the first row names the columns, null where that is no question),
+"first_line" (the line that this row is), "top": [{"line", "text"}] (the first rows, also those above the table),
+"sheet", "sheets": [names of all that have rows],
 "columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells in the
 columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …},
 "separator_guesses": {column: what seems to part several labels in its cells}}
@@ -16,19 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from workers.contracts.errors import JobError, SlipwayError, UserError
+from workers.contracts.job import GUESSED, FileOptions, IngestLimits
 from workers.ingest import guard
 
 HEAD_BYTES = 1 << 18
 _ROWS = 20
 _COLUMNS = 100
 _CELL_CHARS = 500
+_LINE_CHARS = 100
 _PROBLEMS = 5
 _CPU_SECONDS = 10
 _IMAGES = [{"name": "image", "type": "image"}, {"name": "label", "type": "text"}]
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def preview(source: Path | bytes, filename: str, header: bool | None = None) -> dict[str, Any]:
+def preview(source: Path | bytes, filename: str, options: FileOptions = GUESSED) -> dict[str, Any]:
     """What the first rows of a file say (see the module). Reads at most 256 KB, of a Parquet file one batch.
 
     Raises JobError: file_empty, format_unknown, encoding_unknown, file_unreadable, no_rows, …
@@ -39,11 +43,11 @@ def preview(source: Path | bytes, filename: str, header: bool | None = None) -> 
     format = sniff.sniff(head, filename)
     if format == "compressed":
         inner = compression.head(head, HEAD_BYTES)
-        return preview(inner, compression.inner_name(filename), header) | {"format": format}
+        return preview(inner, compression.inner_name(filename), options) | {"format": format}
     if format in sniff.ARCHIVES:
         if first := unpack.first_table(head, format):
             name, content = first
-            return preview(content[:HEAD_BYTES], name, header) | {"format": format}
+            return preview(content[:HEAD_BYTES], name, options) | {"format": format}
         if unpack.begins_with_table(head):
             return _answer(format, {}, [], kind="text")
         return _answer(format, {}, _IMAGES, kind="image")
@@ -53,8 +57,8 @@ def preview(source: Path | bytes, filename: str, header: bool | None = None) -> 
             return _answer(format, {}, [], kind="text")
         if format == "parquet" and _holds_images(source):
             return _answer(format, {}, _IMAGES, kind="image")
-        return _table(source, format, filename, header)
-    return _table(head if whole else head[: head.rfind(b"\n") + 1] or head, format, filename, header)
+        return _table(source, format, filename, options)
+    return _table(head if whole else head[: head.rfind(b"\n") + 1] or head, format, filename, options)
 
 
 def needs_whole(head: bytes) -> bool:
@@ -82,6 +86,10 @@ def _answer(format: str, facts: dict[str, Any], columns: list[dict[str, str]], k
         "encoding": facts.get("encoding"),
         "delimiter": facts.get("delimiter"),
         "header": facts.get("header"),
+        "first_line": None,
+        "top": [],
+        "sheet": facts.get("sheet"),
+        "sheets": [],
         "columns": columns,
         "rows": [],
         "problems": [],
@@ -92,11 +100,10 @@ def _answer(format: str, facts: dict[str, Any], columns: list[dict[str, str]], k
     }
 
 
-def _table(source: Path | bytes, format: Any, filename: str, header: bool | None) -> dict[str, Any]:
+def _table(source: Path | bytes, format: Any, filename: str, options: FileOptions) -> dict[str, Any]:
     from collections import Counter
     from itertools import islice
 
-    from workers.contracts.job import IngestLimits
     from workers.contracts.kinds import KINDS
     from workers.ingest.columns import guess, kind_of, type_of
     from workers.ingest.label_sets import guess_separator
@@ -104,14 +111,18 @@ def _table(source: Path | bytes, format: Any, filename: str, header: bool | None
     from workers.ingest.reading import MAX_LABEL_CHARS
     from workers.ingest.records import printable
 
-    table = open_table(source, format, filename, IngestLimits(), header)
+    table = open_table(source, format, filename, IngestLimits(), options)
     names, rows = table.columns[:_COLUMNS], [fields[:_COLUMNS] for fields in table.head]
     types = [type_of([row[place] for row in rows]) for place in range(len(names))]
     columns = [{"name": name, "type": type} for name, type in zip(names, types, strict=True)]
     kind = kind_of(names, rows)
     answer = _answer(format, table.facts, columns, kind)
     answer["rows"] = [[printable(cell[:_CELL_CHARS]) for cell in row] for row in rows[:_ROWS]]
-    bad = (record for record in islice(table.records(), 500) if record.problem)
+    answer["first_line"], answer["sheets"] = table.first_line, list(table.sheets)
+    answer["top"] = [{"line": line, "text": _line(fields)} for line, fields, _ in table.top]
+    # What stands above the table is no problem to those who see where it begins.
+    first = table.first_line or 0
+    bad = (record for record in islice(table.records(), 500) if record.problem and record.line >= first)
     for line, _, problem in islice(bad, _PROBLEMS):
         if problem:
             answer["problems"].append({"line": line, "code": problem.code, "message": problem.message})
@@ -124,14 +135,18 @@ def _table(source: Path | bytes, format: Any, filename: str, header: bool | None
     return answer
 
 
-_SAID = {True: "yes", False: "no", None: "guess"}
+def _line(fields: list[str]) -> str:
+    from workers.ingest.records import printable
+
+    return printable(" | ".join(filter(None, map(str.strip, fields)))[:_LINE_CHARS])
 
 
 def preview_in_child(
-    source: Path | bytes, filename: str, header: bool | None = None, timeout: float = 10.0
+    source: Path | bytes, filename: str, options: FileOptions = GUESSED, timeout: float = 10.0
 ) -> dict[str, Any]:
     """`preview` in a process with bounded memory and time, for use by the web process. Raises UserError."""
-    command = [sys.executable, "-m", "workers.ingest.preview", filename.replace("\0", "")[:255], _SAID[header]]
+    command = [sys.executable, "-m", "workers.ingest.preview", filename.replace("\0", "")[:255]]
+    command.append(options.model_dump_json())
     if isinstance(source, Path):
         command.append(str(source.resolve()))
     try:
@@ -160,7 +175,7 @@ def main(arguments: list[str]) -> int:
     filename, said, *path = arguments
     source: Path | bytes = Path(path[0]) if path else sys.stdin.buffer.read(HEAD_BYTES)
     try:
-        answer = preview(source, filename, {"yes": True, "no": False}.get(said))
+        answer = preview(source, filename, FileOptions.model_validate_json(said))
     except SlipwayError as error:
         answer = {"error": error.card().model_dump()}
     except MemoryError:

@@ -60,6 +60,11 @@ class Table(ABC):
     head: list[list[str]]
     # What was found out about the file: encoding, delimiter.
     facts: dict[str, Any]
+    # Where it may be asked which row the table begins with: the first rows, those above it too, and that row's line.
+    top: Sequence["Record"] = ()
+    first_line: int | None = None
+    # Of a workbook the names of the sheets that have rows.
+    sheets: Sequence[str] = ()
 
     @abstractmethod
     def records(self) -> Iterator[Record]:

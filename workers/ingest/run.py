@@ -152,9 +152,8 @@ def _image_files(ctx: Import) -> list[File]:
 
 def _table(ctx: Import) -> Table:
     """The table that the files of the import are together. Raises JobError `columns_differ`."""
-    header = ctx.spec.header
     files = [unpack.unpacked(ctx, path, name) for path, name in ctx.files]
-    named = [one for file in files for one in unpack.open_tables(ctx, file, header)]
+    named = [one for file in files for one in unpack.open_tables(ctx, file, ctx.spec)]
     first = named[0]
     for name, other in named[1:]:
         if set(other.columns) != set(first[1].columns):

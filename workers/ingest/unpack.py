@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from workers.contracts.errors import JobError
-from workers.contracts.job import IngestLimits
+from workers.contracts.job import GUESSED, FileOptions, IngestLimits
 from workers.ingest import compression, sniff
 from workers.ingest.archives import open_archive
 from workers.ingest.archives.entries import Archive, Entry, Ledger
@@ -113,10 +113,10 @@ def open_file(ctx: Packed, file: File) -> Table:
     return named[0][1] if len(named) == 1 else JoinedTables(named)
 
 
-def open_tables(ctx: Packed, file: File, header: bool | None = None) -> list[tuple[str, Table]]:
+def open_tables(ctx: Packed, file: File, options: FileOptions = GUESSED) -> list[tuple[str, Table]]:
     """The table that a file is, or those of the same columns in an archive, with their names. Raises JobError."""
     files = tables(ctx, file) if file.format in sniff.ARCHIVES else [file]
-    named = [(one.name, open_table(one.path, one.format, one.name, ctx.limits, header)) for one in files]
+    named = [(one.name, open_table(one.path, one.format, one.name, ctx.limits, options)) for one in files]
     # A file beside the data, a sample submission for example, has other columns.
     first = max(named, key=lambda one: len(one[1].columns) * len(one[1].head))[1]
     for name, other in named:

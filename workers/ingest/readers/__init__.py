@@ -4,17 +4,17 @@ import io
 from pathlib import Path
 
 from workers.contracts.errors import JobError
-from workers.contracts.job import IngestLimits
+from workers.contracts.job import GUESSED, FileOptions, IngestLimits
 from workers.ingest import encoding
 from workers.ingest.records import Table
 from workers.ingest.sniff import ARCHIVES, Format
 
 
 def open_table(
-    source: Path | bytes, format: Format, filename: str, limits: IngestLimits, header: bool | None = None
+    source: Path | bytes, format: Format, filename: str, limits: IngestLimits, options: FileOptions = GUESSED
 ) -> Table:
-    """Open a tabular file, or the head of one. `header`: whether the first row names the columns, where that is not to
-    be guessed; formats that name their columns themselves do not care. Imports only what the format takes.
+    """Open a tabular file, or the head of one. Formats that name their columns themselves do not care for options.
+    Imports only what the format takes.
 
     Raises JobError.
     """
@@ -31,7 +31,7 @@ def open_table(
 
         if isinstance(source, bytes):
             raise JobError("file_unreadable", "The beginning of a spreadsheet does not tell what is in it.")
-        return SheetTable(source, limits, header)
+        return SheetTable(source, limits, options)
     codec = encoding.detect(source)
     stream = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")  # noqa: SIM115 - the table closes it
     if format == "json":
@@ -44,4 +44,4 @@ def open_table(
         return JsonLinesTable(stream, codec, limits.max_field_chars)
     from workers.ingest.readers.delimited import DelimitedTable
 
-    return DelimitedTable(stream, codec, filename, limits.max_field_chars, header)
+    return DelimitedTable(stream, codec, filename, limits.max_field_chars, options)

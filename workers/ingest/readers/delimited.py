@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from workers.contracts.errors import JobError
+from workers.contracts.job import GUESSED, FileOptions
 from workers.ingest import columns as column_names
 from workers.ingest import rejects
 from workers.ingest.dialects import DOUBLE_COLON, UNIT_SEPARATOR
 from workers.ingest.lines import Lines
 from workers.ingest.readers.csv_records import Parser
-from workers.ingest.readers.headers import has_header, unnamed
+from workers.ingest.readers.headers import SHOWN, above_table, has_header, lacks_first_name, title, unnamed
 from workers.ingest.readers.sniff_dialect import sniff
 from workers.ingest.records import HEAD_RECORDS, Batch, Problem, Record, Table, batch, printable
 
@@ -22,8 +23,8 @@ _BLOCK, _LEAST = 1 << 22, 1 << 14
 
 
 class DelimitedTable(Table):
-    """A CSV file. The first record names the columns, unless it is a row itself; then they are called column_1, …
-    Whether it is (`header`) is judged by the records below where it is not said.
+    """A CSV file. The first record that is no title above the table (see headers) names the columns, unless it is a row
+    itself; then they are called column_1, … Titles are rejected, so that they are told.
 
     An errors.csv or an exported version of ours gives back the original columns.
     Raises JobError no_rows where there is no record at all.
@@ -32,7 +33,7 @@ class DelimitedTable(Table):
     format = "csv"
 
     def __init__(
-        self, stream: BinaryIO, encoding: str, filename: str, max_field_chars: int, header: bool | None = None
+        self, stream: BinaryIO, encoding: str, filename: str, max_field_chars: int, options: FileOptions = GUESSED
     ) -> None:
         self._size = max(1, stream.seek(0, os.SEEK_END))
         stream.seek(0)
@@ -48,10 +49,9 @@ class DelimitedTable(Table):
             self._lines.replace(DOUBLE_COLON, UNIT_SEPARATOR)
         self._parser = Parser(self._lines, dialect, max_field_chars)
         self._parser.skip(dialect.skip)
-        self._records: Iterator[Record] = self._parser
-        self._read_header(header)
+        self._read_header(options)
         # All that was looked at to judge the header: behind it the parser goes on.
-        self._ahead = list(itertools.islice(self._shaped(), HEAD_RECORDS + 1))
+        self._ahead = [*self._titles, *itertools.islice(self._shaped(), HEAD_RECORDS + 1)]
         self.head = [record.fields for record in self._ahead if record.problem is None]
 
     def _first_lines(self) -> list[str]:
@@ -64,28 +64,29 @@ class DelimitedTable(Table):
                 break
         return first
 
-    def _read_header(self, header: bool | None) -> None:
-        first = next(self._records, None)
-        if first is None:
+    def _read_header(self, options: FileOptions) -> None:
+        top = list(itertools.islice(self._parser, HEAD_RECORDS + 1))
+        if not top:
             raise JobError("no_rows", "The file holds no rows.")
+        self._ours = rejects.own_columns(top[0].fields)
+        above = 0 if self._ours else above_table(top, options.first_line)
+        first, below = top[above], top[above + 1 :]
         if first.problem:
             line = printable("".join(first.fields))[:200]
             raise JobError("file_unreadable", "The header line cannot be read.", evidence=f"Line {first.line}: {line}")
-        names = first.fields
-        self._ours = rejects.own_columns(names)
+        names, header = first.fields, options.header
         if self._ours:
-            names = [rejects.restore(name) for name in names[self._ours :]]
+            names, header = [rejects.restore(name) for name in names[self._ours :]], True
         elif header is None:
-            below = list(itertools.islice(self._records, HEAD_RECORDS))
-            self._records = itertools.chain(below, self._records)
             good = [record.fields for record in below if not record.problem and len(record.fields) == len(names)]
             header = has_header(names, good)
-        self.facts["header"] = self._ours > 0 or header is True
-        if self.facts["header"]:
-            self.columns = column_names.clean_header(names)
-        else:
-            self.columns = unnamed(len(names))
-            self._records = itertools.chain([first], self._records)
+        if header and not self._ours and lacks_first_name(names, [record.fields for record in below if not record.problem]):
+            names = ["", *names]
+        self.facts["header"] = header
+        self.top, self.first_line = top[:SHOWN], first.line
+        self.columns = column_names.clean_header(names) if header else unnamed(len(names))
+        self._titles = [title(line, fields, len(self.columns)) for line, fields, _ in top[:above]]
+        self._records: Iterator[Record] = itertools.chain(top[above + header :], self._parser)
 
     def _shaped(self) -> Iterator[Record]:
         """Records with as many fields as the columns; those with others get their problem."""

@@ -9,54 +9,54 @@ from pathlib import Path
 from typing import Any
 
 from workers.contracts.errors import JobError
-from workers.contracts.job import IngestLimits
+from workers.contracts.job import GUESSED, FileOptions, IngestLimits
 from workers.ingest.archives.zip_file import ZipArchive
 from workers.ingest.cells import cell_text
 from workers.ingest.columns import clean_header
-from workers.ingest.readers.headers import has_header, titles, unnamed
+from workers.ingest.readers.headers import SHOWN, above_table, has_header, title, unnamed
 from workers.ingest.records import HEAD_RECORDS, Problem, Record, Table, text_problem
 
 
 class SheetTable(Table):
-    """The first sheet that has rows. Its first row that is not empty names the columns, unless it is a title above them
-    or a row itself (see headers); a line is a row's number. Titles are rejected, so that they are told."""
+    """A sheet, the first that has rows where none is chosen. Its first row that is not empty names the columns, unless
+    it is a title above them or a row itself (see headers); a line is a row's number. Titles are rejected, so that they
+    are told."""
 
     format = "sheet"
 
-    def __init__(self, path: Path, limits: IngestLimits, header: bool | None = None) -> None:
+    def __init__(self, path: Path, limits: IngestLimits, options: FileOptions = GUESSED) -> None:
         _refuse_bomb(path, limits)
-        name, self._rows, others = _first_sheet(path)
+        name, self._rows, self.sheets = _read_sheet(path, options.sheet)
         self.facts: dict[str, Any] = {"sheet": name}
-        if others:
+        if others := [other for other in self.sheets if other != name]:
             self.facts["left_out"] = others
         if len(self._rows) > limits.max_rows:
             raise JobError("too_many_rows", f"The sheet has more than {limits.max_rows:,} rows.")
         filled = (line for line, row in enumerate(self._rows) if any(cell_text(cell).strip() for cell in row))
-        first = list(itertools.islice(filled, HEAD_RECORDS))
-        if not first:
+        top = [
+            Record(line + 1, list(map(cell_text, self._rows[line]))) for line in itertools.islice(filled, HEAD_RECORDS)
+        ]
+        if not top:
             raise JobError("no_rows", "The sheet holds no rows.")
-        above = titles([cell_text(cell) for cell in self._rows[line]] for line in first)
-        self._titles, top = first[:above], first[above]
-        names = [cell_text(value) for value in self._rows[top]]
+        above = above_table(top, options.first_line)
+        self.top, self.first_line = top[:SHOWN], top[above].line
+        names = list(top[above].fields)
         while names and not names[-1].strip():
             names.pop()
+        header = options.header
         if header is None:
-            below = self._rows[top + 1 : top + 1 + HEAD_RECORDS]
-            header = has_header(names, [[cell_text(cell) for cell in row[: len(names)]] for row in below])
+            header = has_header(names, [record.fields[: len(names)] for record in top[above + 1 :]])
         self.facts["header"] = header
         self.columns = clean_header(names) if header else unnamed(len(names))
-        self._start = top + 1 if header else top
+        self._titles = [title(line, fields, len(self.columns)) for line, fields, _ in top[:above]]
+        self._start = self.first_line if header else self.first_line - 1
         self._done = 0
         self.head = [record.fields for record in itertools.islice(self.records(), HEAD_RECORDS) if not record.problem]
 
     def records(self) -> Iterator[Record]:
         """Every row that is not empty, from the first, each time."""
         width = len(self.columns)
-        for place in self._titles:
-            fields = [cell_text(value) for value in self._rows[place]]
-            value = " | ".join(field for field in fields if field.strip())
-            message = "The row stands above the names of the columns."
-            yield Record(place + 1, fields[:width], Problem("row_malformed", message, value=value))
+        yield from self._titles
         for place in range(self._start, len(self._rows)):
             self._done = place
             fields = [cell_text(value) for value in self._rows[place]]
@@ -91,8 +91,9 @@ def _refuse_bomb(path: Path, limits: IngestLimits) -> None:
         ZipArchive(path, limits).close()
 
 
-def _first_sheet(path: Path) -> tuple[str, list[list[Any]], list[str]]:
-    """Name and rows of the first visible sheet that has any, and the names of the others that do."""
+def _read_sheet(path: Path, wanted: str) -> tuple[str, list[list[Any]], list[str]]:
+    """Name and rows of a visible sheet, the first that has any where none is wanted, and the names of all that
+    have some. Raises JobError."""
     import python_calamine as calamine
 
     try:
@@ -101,7 +102,11 @@ def _first_sheet(path: Path) -> tuple[str, list[list[Any]], list[str]]:
             filled = [name for name in sheets if book.get_sheet_by_name(name).height]
             if not filled:
                 raise JobError("no_rows", "The spreadsheet has no visible sheet with rows.")
-            return filled[0], list(book.get_sheet_by_name(filled[0]).iter_rows()), filled[1:]
+            name = wanted or filled[0]
+            if name not in sheets:
+                evidence = "Sheets in the file: " + ", ".join(filled[:50])
+                raise JobError("sheet_missing", f'There is no sheet "{name[:80]}".', evidence=evidence)
+            return name, list(book.get_sheet_by_name(name).iter_rows()), filled
     except calamine.PasswordError:
         message = "The spreadsheet is protected by a password."
         raise JobError("file_unreadable", message, hint="Save it without one.") from None

@@ -2,12 +2,15 @@
 
 import itertools
 import re
+from statistics import mode
 
 from workers.ingest.dialects import DOUBLE_COLON, UNIT_SEPARATOR, Dialect
 from workers.ingest.readers.csv_records import parse
 
 _DELIMITERS = (",", ";", "\t", "|")
 _RECORDS = 200
+# In steps of 5 %: the first line is one like most others.
+_GOOD_FIT = 18
 _SEP_LINE = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 
 
@@ -15,6 +18,7 @@ def sniff(sample: str, filename: str = "") -> Dialect:
     """The dialect under which most records have as many fields as the header, and at least two.
 
     `sample`: whole lines from the file's beginning. Among equals more columns win, then the file's ending, then comma.
+    Where the first line is unlike most others, titles may stand above the header: then most records tell.
     """
     if match := _SEP_LINE.match(sample):
         return _best_quoting(sample[match.end() :], match[1])[0]._replace(skip=1)
@@ -26,13 +30,16 @@ def sniff(sample: str, filename: str = "") -> Dialect:
     delimiters = sorted(_DELIMITERS, key=lambda one: one != preferred)
     # max() keeps the first among equals.
     dialect, fit, _ = max((_best_quoting(sample, one) for one in delimiters), key=lambda found: found[1:])
+    if fit < _GOOD_FIT:
+        other, better, _ = max((_best_quoting(sample, one, True) for one in delimiters), key=lambda found: found[1:])
+        dialect, fit = (other, better) if better > fit else (dialect, fit)
     return dialect if fit else Dialect(preferred)
 
 
-def _best_quoting(sample: str, delimiter: str) -> tuple[Dialect, int, int]:
-    """The best quoting for a delimiter, how well it fits in steps of 5 %, and the number of columns."""
+def _best_quoting(sample: str, delimiter: str, below: bool = False) -> tuple[Dialect, int, int]:
+    """The best quoting for a delimiter, how well it fits in steps of 5 %, and the number of columns; `below` titles."""
     usual = Dialect(delimiter)
-    best = (usual, *_fit(sample, usual))
+    best = (usual, *_fit(sample, usual, below))
     candidates = []
     if '\\"' in sample:
         candidates.append(Dialect(delimiter, '"', "\\"))
@@ -42,16 +49,17 @@ def _best_quoting(sample: str, delimiter: str) -> tuple[Dialect, int, int]:
         # One stray quote is a row to reject; only where most rows break are quotes meant as ordinary characters.
         candidates.append(Dialect(delimiter, None))
     for dialect in candidates:
-        fit = _fit(sample, dialect)
+        fit = _fit(sample, dialect, below)
         if fit[0] > best[1]:
             best = (dialect, *fit)
     return best
 
 
-def _fit(sample: str, dialect: Dialect) -> tuple[int, int]:
-    width = fitting = total = 0
-    for record in itertools.islice(parse(sample.splitlines(keepends=True), dialect, 131_072), _RECORDS):
-        width = width or len(record.fields)
-        fitting += record.problem is None and len(record.fields) == width
-        total += 1
-    return (round(20 * fitting / total), width) if width > 1 else (0, width)
+def _fit(sample: str, dialect: Dialect, below: bool = False) -> tuple[int, int]:
+    found = itertools.islice(parse(sample.splitlines(keepends=True), dialect, 131_072), _RECORDS)
+    widths = [0 if record.problem else len(record.fields) for record in found]
+    if below and widths:
+        usual = mode(widths)
+        widths = list(itertools.dropwhile(lambda width: width != usual, widths))
+    width = widths[0] if widths else 0
+    return (round(20 * widths.count(width) / len(widths)), width) if width > 1 else (0, width)
