@@ -98,7 +98,7 @@ def test_the_control_api_takes_the_same_options(api: APIClient, cast: Cast, impo
     seen = api.get(look, {"sheet": "Data", "first_line": "2", "header": "false"}).json()
     assert (seen["sheet"], seen["first_line"], seen["header"]) == ("Data", 2, False)
     assert seen["rows"][0] == ["a good film number 0", "good"]
-    for wrong in ({"first_line": "0"}, {"first_line": "x"}, {"header": "perhaps"}, {"sheet": "a\0b"}):
+    for wrong in ({"first_line": "0"}, {"first_line": "x"}, {"header": "perhaps"}, {"sheet": "a\tb"}):
         assert api.get(look, wrong).json()["error"]["params"]["fields"][0]["field"] == next(iter(wrong))
 
     def create(**fields: Any) -> Any:

@@ -80,7 +80,11 @@ class DelimitedTable(Table):
         elif header is None:
             good = [record.fields for record in below if not record.problem and len(record.fields) == len(names)]
             header = has_header(names, good)
-        if header and not self._ours and lacks_first_name(names, [record.fields for record in below if not record.problem]):
+        if (
+            header
+            and not self._ours
+            and lacks_first_name(names, [record.fields for record in below if not record.problem])
+        ):
             names = ["", *names]
         self.facts["header"] = header
         self.top, self.first_line = top[:SHOWN], first.line
