@@ -91,7 +91,9 @@ def outcome(job_dir: JobDir, result: IngestResult) -> Outcome:
     assert [row["row"] for row in rows] == list(range(len(rows)))
     assert len(rows) == result.rows == sum(result.splits.values())
     assert len(rejected) == result.rejected
-    assert all(len(row["hash"]) == 32 for row in rows if "user" not in row)
+    assert all(
+        len(row["hash"]) == 32 if "image" in row else 0 <= row["hash"] < 2**64 for row in rows if "user" not in row
+    )
     assert not [path for path in job_dir.root.iterdir() if path.name.startswith(".")], "staging was left behind"
     findings = {code: rows.tolist() for code, rows in read_findings(job_dir.output / "findings.parquet").items()}
     for code, found in findings.items():

@@ -246,3 +246,18 @@ def test_what_is_suspected_of_several_labels_is_renamed_with_them(tmp_path: Path
     assert suspects_of(second) == {0: "review number 0", 1: "review number 1"}
     table = pq.read_table(second.folder.output / SUSPECTS)
     assert table["predicted"].to_pylist()[:2] == ['["film","good","long"]', '["bad"]']
+
+
+@pytest.mark.parametrize("repair", ["drop-repeats", "drop-conflicts"])
+def test_different_texts_with_one_hash_are_no_copies(tmp_path: Path, repair: str) -> None:
+    copies = [("one and the same", "pos"), ("one  and the same", "neg" if repair == "drop-conflicts" else "pos")]
+    done = texts(tmp_path, ("made to collide", "pos"), ("with this one", copies[1][1]), *copies)
+    table = pq.read_table(done.folder.output / "data.parquet")
+    hashes = table["hash"].to_pylist()
+    hashes[-3] = hashes[-4]
+    colliding = table.set_column(table.schema.get_field_index("hash"), "hash", pa.array(hashes, pa.uint64()))
+    pq.write_table(colliding, done.folder.output / "data.parquet")
+    again = repaired(tmp_path, done, repair)
+    left = [row["text"] for row in again.rows]
+    assert {"made to collide", "with this one"} <= set(left)
+    assert again.result.profile["edit"]["dropped"] == (2 if repair == "drop-conflicts" else 1)

@@ -33,7 +33,9 @@ def deal(run: Run, folds: int, splits: Sequence[str] = ("train", "validation")) 
     columns = [name for name in ("split", "hash", "label", "group") if name in known]
     table = pyarrow.parquet.read_table(run.data_path, columns=columns, memory_map=True)
     inside = _codes(table["split"], list(splits)) >= 0
-    whole = pyarrow.compute.coalesce(table["group"], table["hash"]) if "group" in known else table["hash"]
+    whole = table["hash"]
+    if "group" in known:
+        whole = pyarrow.compute.coalesce(table["group"], whole.cast(pyarrow.string()))
     contents = _codes(whole)[inside]
     labels = _codes(table["label"])[inside]
     # One entry per content, with the label of its first row and its number of rows.

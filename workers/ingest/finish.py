@@ -5,13 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 
 from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
-from workers.ingest import findings, hashing
+from workers.ingest import findings, parquet_out
 from workers.ingest.ahead import ahead
 from workers.ingest.context import READ_SHARE, Import
+from workers.ingest.hashing import ColumnsHash
 from workers.ingest.label_sets import LabelSet
 from workers.ingest.parquet_out import GROUP, GroupWriter
 from workers.ingest.splits import Codes, Ints
@@ -53,7 +55,10 @@ def write(
     """
     if groups is not None:
         schema = schema.append(GROUP)
-    content = hashing.ContentHash()
+    content = ColumnsHash()
+    content.add("split", codes)
+    content.add("label", labels.codes.astype(np.int32))
+    content.add_names("label", pl.Series(labels.names, dtype=pl.String))
     with GroupWriter(ctx.data, schema) as writer:
         for group, fraction in ahead(_complete(ctx.staged, codes, labels, keep, groups, content)):
             writer.add_group(group)
@@ -72,13 +77,12 @@ def _complete(
     labels: Labels,
     keep: Mask | None,
     groups: pa.Array | None,
-    content: hashing.ContentHash,
+    content: ColumnsHash,
 ) -> Iterator[tuple[pa.Table, float]]:
     """The kept rows, group by group, with all their columns, and which share of all rows that makes so far. All is
     hashed on the way."""
     names, splits = pa.array(labels.names, pa.string()), pa.array(SPLITS)
     sets = None if labels.sets is None else pa.array(labels.sets, pa.list_(pa.string()))
-    measured = pa.array(map(hashing.measured, labels.names), pa.string())
     read = row = 0
     for group in staged.groups():
         here = slice(read, read + group.num_rows)
@@ -94,7 +98,8 @@ def _complete(
             group = _set(group, "labels", sets.take(places))
         if groups is not None:
             group = _set(group, GROUP.name, groups[row:until].cast(pa.string()))
-        content.add(group["hash"], group["split"], measured.take(places))
+        for name, cells in parquet_out.contents(group):
+            content.add_texts(name, cells)
         row = until
         yield group, read / len(staged)
 

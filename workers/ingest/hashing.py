@@ -1,4 +1,8 @@
-"""Hashes of content: what decides that two items are the same, and into which split an item falls."""
+"""Hashes of content: what decides that two items are the same, and into which split an item falls.
+
+Texts have 64 bits of XXH3, whole columns at once. It is not cryptographic: who wants can write two texts that pass for
+one, in their own data, so that one of them would be told as a duplicate (see docs/adr/0019).
+"""
 
 import hashlib
 import re
@@ -9,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import polars_hash
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from workers.ingest import cells
 
@@ -37,10 +41,12 @@ _USUAL: Final = (
 )
 # Finds texts that may differ from what is hashed of them.
 UNUSUAL: Final = f"[^{_USUAL}]|^ |  | $"
+# The two texts of a pair are hashed apart.
+_SEEDS: Final = {"text": 0, "text_pair": 1}
 
 
 class Digests(NamedTuple):
-    """Digests of rows as 32 hexadecimal digits each, and their first 64 bits, which are kept in memory.
+    """Digests of images as 32 hexadecimal digits each, and their first 64 bits, which are kept in memory.
 
     Two of 20 million rows have the same 64 bits once in 90,000 files.
     """
@@ -56,18 +62,43 @@ def named(texts: pl.Series) -> pl.Series:
     return texts.clone().scatter(rows, [cells.name(text) for text in texts.filter(unusual)]) if len(rows) else texts
 
 
-def of_texts(texts: pl.Series, among: npt.NDArray[Any] | None = None) -> Digests:
-    """Digests that are equal for texts that differ at most in Unicode form and white space.
+def of_texts(texts: pl.Series, among: npt.NDArray[Any] | None = None, role: str = "text") -> Hashes:
+    """64 bits of XXH3 each, equal for texts that differ at most in Unicode form and white space.
 
     `among`: where all texts are that UNUSUAL finds; None where that is not known.
     """
-    contents = texts.cast(pl.Binary).to_list()
+    hashes = _xxh3(texts, _SEEDS[role])
     rows = np.arange(len(texts)) if among is None else among
     looked_at = texts.gather(rows)
     unusual = looked_at.str.contains(UNUSUAL)
-    for row, text in zip(rows[unusual.to_numpy()].tolist(), looked_at.filter(unusual).to_list(), strict=True):
-        contents[row] = cells.name(text).encode()
-    return of_contents(contents)
+    if unusual.any():
+        names = [cells.name(text) for text in looked_at.filter(unusual).to_list()]
+        hashes[rows[unusual.to_numpy()]] = _xxh3(pl.Series(names, dtype=pl.String), _SEEDS[role])
+    return hashes
+
+
+def of_rows(rows: pl.DataFrame) -> Hashes:
+    """The same of rows of a text, of two texts (`text`, `text_pair`), or of the `values` of a table."""
+    hashes = [of_texts(texts, role=role) for role, texts in _texts(rows).items()]
+    return hashes[0] if len(hashes) == 1 else of_pairs(*hashes)
+
+
+def safe_of_rows(rows: pl.DataFrame) -> Hashes:
+    """64 bits of BLAKE2b of the same: nobody can make two rows that have them in common as well."""
+    named = (map(cells.name, texts) for texts in _texts(rows).values())
+    return of_contents("\0".join(parts).encode() for parts in zip(*named, strict=True)).short
+
+
+def _texts(rows: pl.DataFrame) -> dict[str, pl.Series]:
+    if "values" not in rows.columns:
+        return {role: rows[role] for role in _SEEDS if role in rows.columns}
+    # Blank cells leave nothing behind, whatever stands between cells.
+    return {"text": rows["values"].struct.unnest().select(pl.concat_str(pl.all(), separator=" ")).to_series()}
+
+
+def _xxh3(texts: pl.Series, seed: int) -> Hashes:
+    hashed = polars_hash.col("text").nchash.xxh3_64(seed=seed)
+    return np.array(pl.DataFrame({"text": texts}).select(hashed).to_series(), np.uint64)
 
 
 def of_names(names: pl.Series, role: str) -> npt.NDArray[np.uint64]:
@@ -77,12 +108,13 @@ def of_names(names: pl.Series, role: str) -> npt.NDArray[np.uint64]:
     return np.frombuffer(b"".join(map(_digest, map(digest, contents))), "<u8").astype(np.uint64)
 
 
-def of_pairs(users: Hashes, items: Hashes) -> Hashes:
-    """Hashes of interactions from the digests of their user and item: the sum of both, mixed by splitmix64.
+def of_pairs(first: Hashes, second: Hashes) -> Hashes:
+    """Hashes of interactions from the digests of their user and item, or of two texts: the sum of both, mixed by
+    splitmix64. The digests must differ where the roles do.
 
     Two pairs are the same by chance as rarely as any 64 bits: of 20 million once in 90,000 files.
     """
-    return _mixed(users + items)
+    return _mixed(first + second)
 
 
 def of_contents(contents: Iterable[bytes]) -> Digests:
@@ -115,39 +147,11 @@ def _mixed(hashes: Hashes) -> Hashes:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _text(column: pa.LargeStringArray) -> memoryview:
-    """All texts of an array one after the other, as they lie in memory, in UTF-8."""
-    _, ends, text = column.buffers()
-    start, end = np.frombuffer(ends, np.int64)[[column.offset, column.offset + len(column)]].tolist()
-    return memoryview(text)[start:end] if text else memoryview(b"")
-
-
-def measured(label: str) -> str:
-    """A label as rows are hashed with it: where it ends is told by its length."""
-    return f"{len(label)}:{label}"
-
-
-class ContentHash:
-    """The hash of a dataset version: over its rows in order, whatever the batches, so a retry gives the same."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.sha256()
-
-    def add(self, hashes: pa.ChunkedArray, splits: pa.ChunkedArray, labels: pa.Array) -> None:
-        """Rows: the item's hash, the split, and the `measured` label."""
-        rows = pc.binary_join_element_wise(hashes, splits, labels, "")
-        for chunk in rows.chunks:
-            self._digest.update(_text(chunk.cast(pa.large_string())))
-
-    def hexdigest(self) -> str:
-        """64 hexadecimal digits."""
-        return self._digest.hexdigest()
-
-
 class ColumnsHash:
-    """The hash of a version of interactions: of each column by itself, so that whole columns are hashed at once.
+    """The hash of a version: over each column by itself, in the order of rows, so that whole columns are hashed at
+    once and the same rows give the same, whatever the batches.
 
-    Users and items count as their numbers in order of appearance, and those names in that order.
+    Labels, users and items count as their numbers in order of appearance, and those names in that order.
     """
 
     def __init__(self) -> None:
@@ -158,11 +162,19 @@ class ColumnsHash:
         little = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
         self._digests.setdefault(column, hashlib.sha256()).update(little.data)
 
+    def add_texts(self, column: str, texts: pa.ChunkedArray, part: str = "texts") -> None:
+        """The next texts of a column: how many bytes each has, and all of them one after the other, in UTF-8."""
+        digest = self._digests.setdefault(f"{column}.{part}", hashlib.sha256())
+        for chunk in texts.cast(pa.large_string()).chunks:
+            _, buffer, text = chunk.buffers()
+            ends = np.frombuffer(buffer, np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+            self.add(f"{column}.lengths", np.diff(ends).astype(np.uint32))
+            if text:
+                digest.update(memoryview(text)[ends[0] : ends[-1]])
+
     def add_names(self, column: str, names: pl.Series) -> None:
         """All names of a column of numbers."""
-        self.add(f"{column}.lengths", names.str.len_bytes().to_numpy().astype(np.uint32))
-        digest = self._digests.setdefault(f"{column}.names", hashlib.sha256())
-        digest.update(_text(names.to_arrow().cast(pa.large_string())))
+        self.add_texts(column, pa.chunked_array([names.to_arrow()]), "names")
 
     def hexdigest(self) -> str:
         """64 hexadecimal digits."""

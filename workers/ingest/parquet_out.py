@@ -1,5 +1,6 @@
 """Parquet files of ours: their columns, and how they are written."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 GROUP_ROWS = 65_536
 
 TEXT_SCHEMA = pa.schema(
-    [("row", pa.int64()), ("split", pa.string()), ("hash", pa.string()), ("text", pa.string()), ("label", pa.string())]
+    [("row", pa.int64()), ("split", pa.string()), ("hash", pa.uint64()), ("text", pa.string()), ("label", pa.string())]
 )
 IMAGE_SCHEMA = pa.schema(
     [
@@ -30,6 +31,8 @@ GROUP = pa.field("group", pa.string())
 # What is not the rows' own: numbers and names that an import gave them.
 OURS = ("row", "hash", "group")
 
+# Columns of these are bytes of which each is as likely as any other.
+_EVEN = (pa.binary(), pa.uint64())
 _LABELS = pa.field("labels", pa.list_(pa.string()))
 
 
@@ -65,10 +68,18 @@ def interaction_schema(*, rating: bool, timestamp: bool) -> pa.Schema:
 def table_schema(columns: list[tuple[str, dict[str, str]]]) -> pa.Schema:
     """The columns of a tabular dataset: its own as fields of `values`, each with what it holds as its metadata."""
     fields = [pa.field(name, pa.string(), metadata=metadata) for name, metadata in columns]
-    names = ("split", "hash", "label")
-    return pa.schema(
-        [("row", pa.int64()), *((name, pa.string()) for name in names), pa.field("values", pa.struct(fields))]
-    )
+    first = (("row", pa.int64()), ("split", pa.string()), ("hash", pa.uint64()), ("label", pa.string()))
+    return pa.schema([*first, pa.field("values", pa.struct(fields))])
+
+
+def contents(rows: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """What rows of texts, images or tables are beside their labels, by columns of text; of images their digests."""
+    if "image" in rows.schema.names:
+        yield "hash", rows["hash"]
+    yield from ((name, rows[name]) for name in ("text", "text_pair") if name in rows.schema.names)
+    if "values" in rows.schema.names:
+        columns = zip(rows.schema.field("values").type, rows["values"].combine_chunks().flatten(), strict=True)
+        yield from ((f"values.{field.name}", pa.chunked_array([cells])) for field, cells in columns)
 
 
 class GroupWriter:
@@ -76,8 +87,8 @@ class GroupWriter:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._schema = schema
-        # Encoded images do not compress; a page per few of them lets one be read without its whole row group.
-        packing: Any = {_path(field): "none" if field.type == pa.binary() else "zstd" for field in schema}
+        # Encoded images do not compress, nor do hashes; a page per few images lets one be read without its row group.
+        packing: Any = {_path(field): "none" if field.type in _EVEN else "zstd" for field in schema}
         # Most users of a group of rows are different.
         repeated = ("split", "label", "labels", "item", "rating", "format", "group")
         dictionary: Any = [_path(field) for field in schema if field.name in repeated]
@@ -122,5 +133,5 @@ def _path(field: pa.Field) -> str:
 def column_types(schema: pa.Schema) -> list[dict[str, str]]:
     """[{"name", "type"}] for people: text, integer, number, time, image."""
     names = {"image": "image", "timestamp": "time"}
-    kinds = {pa.string(): "text", pa.int64(): "integer", pa.int32(): "integer", pa.float32(): "number"}
-    return [{"name": field.name, "type": names.get(field.name) or kinds[field.type]} for field in schema]
+    kinds = {pa.string(): "text", pa.float32(): "number"}
+    return [{"name": field.name, "type": names.get(field.name) or kinds.get(field.type, "integer")} for field in schema]

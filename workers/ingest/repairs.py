@@ -51,8 +51,7 @@ def _mended(mend: Callable[[str], str], version: Version) -> Edit:
 def _without_repeats(version: Version) -> Edit:
     """Equal items with different labels all stay: which label is right is another question."""
     names, codes = version.labels
-    items = np.unique(version.hashes, return_inverse=True)[1].astype(np.int64)
-    _, firsts = np.unique(items * len(names) + codes, return_index=True)
+    _, firsts = np.unique(version.items * len(names) + codes, return_index=True)
     drop = np.ones(version.rows, np.bool_)
     drop[firsts] = False
     return Edit(drop=drop)
@@ -60,7 +59,7 @@ def _without_repeats(version: Version) -> Edit:
 
 def _without_leaks(version: Version) -> Edit:
     """What an item's copy in test, or else in validation, proves must not have been learned: its other copies go."""
-    items = np.unique(version.hashes, return_inverse=True)[1]
+    items = version.items
     latest = np.zeros(items.max(initial=-1) + 1, np.int8)
     np.maximum.at(latest, items, version.splits)
     return Edit(drop=version.splits < latest[items])
@@ -68,8 +67,7 @@ def _without_leaks(version: Version) -> Edit:
 
 def _conflicting(version: Version) -> tuple[Ints, Ints]:
     """The rows of items that have several labels, in the order of items, and of each the item."""
-    items = np.unique(version.hashes, return_inverse=True)[1].astype(np.int64)
-    labels = version.labels[1]
+    items, labels = version.items, version.labels[1]
     least, most = (np.full(items.max(initial=-1) + 1, start, np.int64) for start in (np.iinfo(np.int64).max, -1))
     np.minimum.at(least, items, labels)
     np.maximum.at(most, items, labels)

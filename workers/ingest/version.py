@@ -48,7 +48,35 @@ class Version(AbstractContextManager["Version"]):
             coded = ((role, *self.coded(role)) for role in ("user", "item"))
             digests = (hashing.of_names(pl.Series(names, dtype=pl.String), role)[codes] for role, names, codes in coded)
             return hashing.of_pairs(*digests)
-        return np.concatenate([_short(group["hash"]) for group in self.groups(["hash"])] or [np.empty(0, np.uint64)])
+        if self.schema.field("hash").type == pa.uint64():
+            return self.numbers("hash").astype(np.uint64)
+        if "image" in self.schema.names:
+            return np.concatenate(
+                [_short(group["hash"]) for group in self.groups(["hash"])] or [np.empty(0, np.uint64)]
+            )
+        # Texts and tables of versions that were made when digests were others.
+        return np.concatenate([hashing.of_rows(rows) for rows in self._contents()] or [np.empty(0, np.uint64)])
+
+    @cached_property
+    def items(self) -> Ints:
+        """Of each row a number, the same for rows of the same item."""
+        items = np.unique(self.hashes, return_inverse=True)[1].astype(np.int64)
+        again = (np.bincount(items) > 1)[items]
+        if {"text", "values"}.isdisjoint(self.schema.names) or not again.any():
+            return items
+        # Texts can be made that have the same hash: those that occur again are compared by another one too.
+        seconds, start = np.zeros(self.rows, np.uint64), 0
+        for rows in self._contents():
+            here = slice(start, start + len(rows))
+            seconds[here][again[here]] = hashing.safe_of_rows(rows.filter(pl.Series(again[here])))
+            start += len(rows)
+        places = np.unique(seconds, return_inverse=True)[1]
+        together: Ints = np.unique(items * self.rows + places, return_inverse=True)[1].astype(np.int64)
+        return together
+
+    def _contents(self) -> Iterator[pl.DataFrame]:
+        columns = [name for name in ("text", "text_pair", "values") if name in self.schema.names]
+        return (pl.DataFrame(pl.from_arrow(group)) for group in self.groups(columns))
 
     @cached_property
     def labels(self) -> tuple[list[str], Ints]:

@@ -40,6 +40,11 @@ def _split(index: int) -> str:
     return {4: "validation", 5: "test"}.get(index % 6, "train")
 
 
+def _number(content: str) -> int:
+    """A hash of the content."""
+    return int(hashlib.sha256(content.encode()).hexdigest()[:15], 16)
+
+
 def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     import pyarrow
     import pyarrow.parquet
@@ -57,7 +62,7 @@ def write_toy_texts(path: Path, seed: int) -> None:
         words += random_source.sample(_WORDS[label], 2)
         random_source.shuffle(words)
         text = " ".join(words)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        digest = _number(text)
         rows.append(
             {
                 "row": row,
@@ -85,7 +90,7 @@ def write_toy_text_sets(path: Path, seed: int) -> None:
         words += [word for label in labels for word in random_source.sample(_WORDS[label], 2)]
         random_source.shuffle(words)
         text = " ".join(words)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        digest = _number(text)
         rows.append({"row": row, "split": _split(row), "hash": digest, "text": text, **_labelled(labels)})
     _write(path, rows)
 
@@ -102,7 +107,7 @@ def write_toy_text_pairs(path: Path, seed: int) -> None:
         sentence.append(asked if label == "answers" else other)
         random_source.shuffle(sentence)
         texts = {"text": f"where is {asked}?", "text_pair": " ".join(sentence)}
-        digest = hashlib.sha256(str(texts).encode()).hexdigest()[:32]
+        digest = _number(str(texts))
         rows.append({"row": row, "split": _split(row), "hash": digest, **texts, "label": label})
     _write(path, rows)
 
@@ -192,13 +197,13 @@ def write_toy_table(path: Path, seed: int) -> None:
         shown = "" if winter and random_source.random() < 0.5 else f"{height:.2f}"
         month = random_source.choice([1, 12]) if winter else random_source.randint(4, 9)
         values = {"number": str(5000 + row), "height": shown, "colour": colour, "found": f"2024-{month:02d}-{day:02d}"}
-        digest = hashlib.sha256(str(values).encode()).hexdigest()[:32]
+        digest = _number(str(values))
         rows.append({"row": row, "split": _split(row), "hash": digest, "label": label, "values": values})
     types = {"number": "ignored", "height": "number", "colour": "category", "found": "date"}
     fields = [
         pyarrow.field(name, pyarrow.string(), metadata={"type": kind, "format": "iso" if kind == "date" else ""})
         for name, kind in types.items()
     ]
-    plain = [(name, pyarrow.string()) for name in ("split", "hash", "label")]
+    plain = (("split", pyarrow.string()), ("hash", pyarrow.uint64()), ("label", pyarrow.string()))
     schema = pyarrow.schema([("row", pyarrow.int64()), *plain, ("values", pyarrow.struct(fields))])
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), path)

@@ -48,17 +48,16 @@ def _read(
     kept: items.Items,
     memories: list[column_types.Cells],
 ) -> None:
-    staged_schema = pa.schema([("hash", pa.string()), ("values", pa.struct([(name, pa.string()) for name in names]))])
+    staged_schema = pa.schema([("hash", pa.uint64()), ("values", pa.struct([(name, pa.string()) for name in names]))])
     unpacked = 0
     with ctx.stage(staged_schema) as staged:
         for rows in reading.accepted(ctx, table, partial(_parse, ctx, mapping, names)):
             values = rows["values"].struct.unnest()
-            # Blank cells leave nothing behind, whatever stands between cells.
-            digests = hashing.of_texts(values.select(pl.concat_str(pl.all(), separator=" ")).to_series())
-            kept.extend(digests.short, *reading.targets(rows))
+            hashes = hashing.of_rows(rows.select("values"))
+            kept.extend(hashes, *reading.targets(rows))
             for column, memory in zip(values, memories, strict=True):
                 memory.extend(column)
-            staged.add_table(pa.table({"hash": digests.hexadecimal, "values": rows["values"].to_arrow()}))
+            staged.add_table(pa.table({"hash": hashes, "values": rows["values"].to_arrow()}))
             unpacked += sum(int(column.str.len_chars().sum()) for column in values)
             if unpacked > ctx.limits.max_unpacked_bytes:
                 raise JobError("archive_too_large", "The file's cells unpack to more than is allowed.")
@@ -91,5 +90,6 @@ def _judged(ctx: Import, names: list[str], memories: list[column_types.Cells], r
 
 def shown_types(judged: list[column_types.Column]) -> list[dict[str, str]]:
     """[{"name", "type"}] of what a row of the version holds."""
-    fixed = [{"name": name, "type": kind} for name, kind in (("row", "integer"), ("split", "text"), ("hash", "text"))]
-    return [*fixed, {"name": "label", "type": "text"}, *({"name": one.name, "type": one.type} for one in judged)]
+    kinds = (("row", "integer"), ("split", "text"), ("hash", "integer"), ("label", "text"))
+    fixed = [{"name": name, "type": kind} for name, kind in kinds]
+    return [*fixed, *({"name": one.name, "type": one.type} for one in judged)]

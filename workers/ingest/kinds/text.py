@@ -2,10 +2,8 @@
 
 from array import array
 from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -72,32 +70,22 @@ def _read(
     doctor: TextDoctor,
 ) -> None:
     unpacked = 0
-    schema = pa.schema([("hash", pa.string()), *((role, pa.string()) for role in lengths)])
+    schema = pa.schema([("hash", pa.uint64()), *((role, pa.string()) for role in lengths)])
     with ctx.stage(schema) as staged:
         for rows in reading.accepted(ctx, table, partial(_parse, ctx, mapping, separator)):
             remarkable = {role: rows[f"{role} remarkable"].arg_true().to_numpy() for role in lengths}
-            digests = _digests(rows, remarkable)
+            of_each = [hashing.of_texts(rows[role], among, role) for role, among in remarkable.items()]
+            hashes = of_each[0] if len(of_each) == 1 else hashing.of_pairs(*of_each)
             found = {mapping[role]: (rows[role], among) for role, among in remarkable.items()}
             doctor.look(found, len(kept), rows[reading.LINE].to_numpy())
-            kept.extend(digests.short, *reading.targets(rows, separator))
+            kept.extend(hashes, *reading.targets(rows, separator))
             for role, column in lengths.items():
                 column.frombytes(rows[f"{role} length"].to_numpy().tobytes())
                 unpacked += int(rows[f"{role} length"].sum())
             texts = {role: rows[role].to_arrow() for role in lengths}
-            staged.add_table(pa.table({"hash": digests.hexadecimal, **texts}))
+            staged.add_table(pa.table({"hash": hashes, **texts}))
             if unpacked > ctx.limits.max_unpacked_bytes:
                 raise JobError("archive_too_large", "The file's text unpacks to more than is allowed.")
-
-
-def _digests(rows: pl.DataFrame, remarkable: dict[str, npt.NDArray[Any]]) -> hashing.Digests:
-    """Of a pair both texts count; a text alone keeps the digest that it has always had."""
-    if len(remarkable) == 1:
-        return hashing.of_texts(rows["text"], remarkable["text"])
-    both = (hashing.named(rows[role]).cast(pl.Binary).to_list() for role in _TEXTS)
-    # The first one's length stands before it: of ("ab", "c") and ("a", "bc") the digests differ.
-    return hashing.of_contents(
-        len(first).to_bytes(8, "little") + first + second for first, second in zip(*both, strict=True)
-    )
 
 
 def _parse(
