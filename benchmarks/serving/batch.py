@@ -21,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import polars as pl
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.serving import models
@@ -72,13 +74,14 @@ def timed(work: Callable[[], object]) -> Times:
 
 
 def made(folder: Path, rows: int) -> Iterator[tuple[Path, Path, DatasetKind]]:
-    """The small models of the other benches, and a file for each: a table of texts, compressed; a zip of images."""
+    """The small models of the other benches, and files for them: a table of texts in each format; a zip of images."""
     rng, words = random.Random(0), models.TEXT.split()
-    texts = folder / "texts.csv.gz"
-    with gzip.open(texts, "wt", encoding="utf-8", compresslevel=1) as out:
-        out.write("id,text\n")
-        out.writelines(f"{number},{' '.join(rng.choices(words, k=18))}\n" for number in range(rows))
-    yield models.text_bundle(folder / "text.zip"), texts, "text"
+    texts = pl.DataFrame({"id": range(rows), "text": [" ".join(rng.choices(words, k=18)) for _ in range(rows)]})
+    bundle = models.text_bundle(folder / "text.zip")
+    (folder / "texts.csv.gz").write_bytes(gzip.compress(texts.write_csv().encode(), 1))
+    texts.write_ndjson(folder / "texts.jsonl")
+    texts.write_parquet(folder / "texts.parquet")
+    yield from ((bundle, folder / f"texts.{end}", "text") for end in ("csv.gz", "jsonl", "parquet"))
     images = folder / "images.zip"
     with zipfile.ZipFile(images, "w") as packed:
         for number in range(rows // 20):
@@ -96,7 +99,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         own = [(Path(options.own[0]), Path(options.own[1]), cast(DatasetKind, options.own[2]))] if options.own else None
         title = "Batch prediction against a loop over the same model (ratio: median, least and most of the rounds)"
-        table = Table(title, "kind", "rows", "clock", "loop rows/s", "job rows/s", "ratio", "least", "most")
+        table = Table(title, "file", "rows", "clock", "loop rows/s", "job rows/s", "ratio", "least", "most")
         for number, case in enumerate(own or made(Path(folder), options.rows)):
             compare(Path(folder) / str(number), *case, options.rounds, table)
 
@@ -118,7 +121,7 @@ def compare(folder: Path, bundle: Path, source: Path, kind: DatasetKind, rounds:
         bare, whole = ([getattr(one, name) for one in times] for times in (loops, jobs))
         ratios = [alone / all_of_it for alone, all_of_it in zip(bare, whole, strict=True)]
         rates = [len(inputs) / statistics.median(times) for times in (bare, whole)]
-        table.row(kind, len(inputs), name, *rates, statistics.median(ratios), min(ratios), max(ratios))
+        table.row(source.name, len(inputs), name, *rates, statistics.median(ratios), min(ratios), max(ratios))
 
 
 if __name__ == "__main__":

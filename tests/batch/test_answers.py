@@ -4,7 +4,10 @@ import csv
 import gzip
 import io
 import json
+import random
+import tarfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from workers.batch.questions import question
 from workers.contracts.errors import JobError
 from workers.contracts.events import Log
 from workers.contracts.job import BatchSpec
+from workers.serving.bundles import open_bundle
 
 Made = dict[str, Path]
 
@@ -39,6 +43,47 @@ def test_bad_rows_of_a_csv_keep_their_place_and_say_why(made: Made, tmp_path: Pa
     assert "empty" in rows[1]["error"] and "4 fields" in rows[3]["error"]
     assert (result.rows, result.failed, result.labels) == (7, 4, {"negative": 2, "positive": 1})
     assert result.columns == ["label", "score", "error"] and result.preview.columns == ["id", "text", *result.columns]
+
+
+@pytest.mark.parametrize("kind", ["text", "several", "image", "recommendation"])
+def test_a_file_gets_the_answers_that_an_endpoint_gives(made: Made, tmp_path: Path, kind: Any) -> None:
+    rng = random.Random(0)
+    raw: list[Any] = [" ".join(rng.choices(["good", "bad", "film", "a"], k=rng.randint(1, 40))) for _ in range(600)]
+    content, name, bundle = json_lines("text", raw), "rows.jsonl", made.get(kind)
+    if kind == "several":
+        kind, bundle = "text", bundles.text_bundle(tmp_path / "several.zip", thresholds=[0.3, 0.6])
+    if kind == "image":
+        raw = [png(red, 255 - red) for red in range(0, 255, 4)]
+        content, name = archive(**{f"{place:02d}__png": data for place, data in enumerate(raw)}), "photos.zip"
+    if kind == "recommendation":
+        raw = [{"user": rng.choice(["u1", "u2", "stranger"]), "k": 3} for _ in range(300)]
+        content = json_lines("user", [one["user"] for one in raw])
+    assert bundle is not None
+    predictor = open_bundle(bundle).predictor
+    wanted = predictor.predict([predictor.prepare(one) for one in raw])
+
+    job_dir = job(tmp_path, bundle, content, kind, filename=name, format="jsonl", scores=True, k=3)
+    result = finish(job_dir)
+    rows = [json.loads(line) for line in output(job_dir).splitlines()]
+    if kind == "recommendation":
+        given = [
+            {"items": [{"item": item, "score": score} for item, score in zip(row["items"], row["scores"], strict=True)]}
+            | ({"fallback": row["fallback"]} if row["fallback"] else {})
+            for row in rows
+        ]
+    else:
+        given = [
+            {name: row[name] for name in ("labels", "label", "score") if name in row}
+            | {"scores": {label: row[f"score_{label}"] for label in predictor.labels}}
+            for row in rows
+        ]
+    assert given == wanted
+    told = [label for one in wanted for label in one.get("labels", [one.get("label") or one.get("fallback")]) if label]
+    assert result.labels == dict(Counter(told))
+
+
+def json_lines(field: str, values: list[Any]) -> bytes:
+    return b"".join(json.dumps({field: value}).encode() + b"\n" for value in values)
 
 
 def test_cells_that_a_spreadsheet_would_run_get_an_apostrophe_in_csv_alone(made: Made, tmp_path: Path) -> None:
@@ -78,8 +123,26 @@ def test_objects_of_json_lines_stay_whole(made: Made, tmp_path: Path) -> None:
         "label": "positive",
         "error": None,
     }
+    assert b'"n": 1.50, "deep"' in output(job_dir), "numbers stay as they were written"
     assert broken["line"] == "not json" and listed["line"] == "[1]" and broken["label"] is listed["label"] is None
     assert empty["error"] and last["late"] == 2 and last["label"] == "negative"
+
+
+def test_a_field_that_comes_late_gives_way_to_the_answer(made: Made, tmp_path: Path) -> None:
+    content = json_lines("text", ["good"] * 600) + b'{"text": "bad", "label": "mine", "n": 1}\n{ }\n'
+    job_dir = job(tmp_path, made["text"], content, "text", filename="rows.jsonl", mapping={"text": "text"})
+    finish(job_dir)
+    *_, late, empty = map(json.loads, output(job_dir).splitlines())
+    assert (late["label"], late["n"]) == ("negative", 1) and empty["error"]
+
+
+def test_fields_of_nested_objects_are_columns_of_csv(made: Made, tmp_path: Path) -> None:
+    content = b'{"id": 1, "review": {"text": "good", "tags": ["a", "b"]}}\n'
+    options = {"filename": "rows.jsonl", "mapping": {"text": "review.text"}, "format": "csv"}
+    job_dir = job(tmp_path, made["text"], content, "text", **options)
+    finish(job_dir)
+    (row,) = rows_of(output(job_dir))
+    assert (row["review.text"], row["review.tags"], row["label"]) == ("good", '["a","b"]', "positive")
 
 
 def test_columns_of_parquet_keep_their_types(made: Made, tmp_path: Path) -> None:
@@ -127,6 +190,17 @@ def test_each_file_of_an_archive_is_a_row(made: Made, tmp_path: Path) -> None:
     assert [row["label"] for row in rows] == ["red", "blue", "", "", ""] and all(row["error"] for row in rows[2:])
 
 
+def test_a_name_that_is_no_text_is_shown_as_far_as_it_is_one(made: Made, tmp_path: Path) -> None:
+    stream, data = io.BytesIO(), png(255, 0)
+    with tarfile.open(fileobj=stream, mode="w", encoding="latin-1") as packed:
+        entry = tarfile.TarInfo("caf\xe9.png")
+        entry.size = len(data)
+        packed.addfile(entry, io.BytesIO(data))
+    job_dir = job(tmp_path, made["image"], stream.getvalue(), "image", filename="photos.tar")
+    assert finish(job_dir).failed == 0
+    assert rows_of(output(job_dir))[0]["file"] == "caf\ufffd.png"
+
+
 def test_recommendations_are_lists(made: Made, tmp_path: Path) -> None:
     content = b'who\nu1\nnobody\n" "\n'
     job_dir = job(tmp_path / "users", made["recommendation"], content, "recommendation", k=2, format="jsonl")
@@ -150,7 +224,7 @@ def test_columns_of_a_table_are_found_by_name() -> None:
 
     found = question(asked(), manifest, columns, [])
     assert (found.columns, found.missing) == (["height", "plant colour"], ("found",))
-    assert found.ask([31.0, None]) == {"Height": "31", "plant_colour": ""}
+    assert found.ask(31.0, None) == {"Height": "31", "plant_colour": ""}
     assert question(asked(found="day"), manifest, columns, []).missing == ()
     with pytest.raises(JobError, match="column_missing"):
         question(asked(), manifest, ["a", "b"], [])

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
+import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -136,11 +137,12 @@ def test_any_bytes_after_an_image_mark_are_an_image_or_a_problem(magic: bytes, r
 @FUZZ
 @given(
     st.text(max_size=12)
-    | st.lists(st.sampled_from(["'", "=", "-", "1", "a", "\t", "＝", "."]), max_size=6).map("".join)
+    | st.lists(st.sampled_from(["'", "=", "-", "1", "e", "\t", "\n", "＝", ".", ","]), max_size=6).map("".join)
 )
 def test_a_neutralised_cell_is_no_formula_and_can_be_restored(cell: str) -> None:
     safe = rejects.neutralise(cell)
     assert rejects.restore(safe) == cell or not safe.startswith("'")
+    assert rejects.neutralised(pl.DataFrame({"cell": [cell, None]}))["cell"].to_list() == [safe, None]
     if safe[:1] in ("=", "+", "-", "@", "\t", "\r"):
         float(safe.replace(",", "."))
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tritonclient.http as triton
 
@@ -12,6 +13,7 @@ from tests.serving.conftest import Stage, staged
 from tests.serving.test_oip import tensor
 from workers.batch.answers import answers_for
 from workers.contracts import names
+from workers.serving.bundles import open_bundle
 
 # "good film" is positive to 0.98, "film" is neither more nor less.
 THRESHOLDS = [0.3, 0.6]
@@ -61,10 +63,15 @@ def test_an_explanation_is_of_the_strongest_label(stage: Stage) -> None:
     assert max(explained["words"], key=lambda word: word["weight"])["text"] == "good"
 
 
-def test_a_file_of_answers_has_a_column_of_labels() -> None:
-    manifest = {"labels": ["a", "b"], "thresholds": [0.5, 0.5]}
-    answers = answers_for(manifest, scores=True, taken=["label"])
-    assert answers.names == ["labels", "predicted_label", "score", "score_a", "score_b", "error"]
-    prediction = {"labels": ["b", "a"], "label": "b", "score": 0.9, "scores": {"a": 0.6, "b": 0.9}}
-    assert answers.row(prediction, "") == [["b", "a"], "b", 0.9, 0.6, 0.9, None]
-    assert answers.counted(prediction) == ["b", "a"] and answers.counted({**prediction, "labels": []}) == []
+def test_a_file_of_answers_has_a_column_of_labels(tmp_path: Path) -> None:
+    bundle = bundles.text_bundle(tmp_path / "several.zip", thresholds=THRESHOLDS)
+    answers = answers_for(open_bundle(bundle).predictor, scores=True, taken=["label"])
+    assert answers.names == ["labels", "predicted_label", "score", "score_negative", "score_positive", "error"]
+    scores = np.array([[0.35, 0.65], [0.2, 0.5], [0.9, 0.1]], np.float32)
+    frame, labels = answers.columns(scores, {2: "no"})
+    assert frame.rows() == [
+        (["positive", "negative"], "positive", 0.65, 0.35, 0.65, None),
+        ([], "positive", 0.5, 0.2, 0.5, None),
+        (None, None, None, None, None, "no"),
+    ]
+    assert labels == {"positive": 1, "negative": 1}

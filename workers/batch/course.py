@@ -7,13 +7,14 @@ takes, so that a day's parts fit into one checkpoint's list and a kill costs at 
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import polars as pl
 from pydantic import BaseModel
 
-from workers.batch.sources import Block
+from workers.batch.rows import Rows
 from workers.batch.writers import Writer
 from workers.contracts.events import UsageBlock
 from workers.contracts.jobdir import JobDir, write_atomic
@@ -56,19 +57,19 @@ class Course:
         """Of work so far, with that before the checkpoint."""
         return self._earlier + time.monotonic() - self._began
 
-    def write(self, block: Block, answers: Sequence[list[Any]]) -> None:
-        """Write a block's rows, each with its answer's cells."""
+    def write(self, rows: Rows, answers: pl.DataFrame) -> None:
+        """Write rows with the columns of their answers."""
         if self._part is None:
             self._part = self._folder / f"part-{len(self.state.parts):03d}"
             self._writer.open(self._part, first=not self.state.parts)
-        self._writer.add(block, answers)
+        self._writer.add(rows, answers)
 
-    def add(self, usage: UsageBlock, rows: int, labels: Sequence[str]) -> None:
-        """Count a block that was written."""
+    def add(self, usage: Sequence[UsageBlock], rows: int, labels: Mapping[str, int]) -> None:
+        """Count the blocks of some rows that were written."""
         self.state.rows += rows
-        self.state.failed += rows - usage.items
+        self.state.failed += rows - sum(block.items for block in usage)
         self._labels.update(labels)
-        self._blocks.append(usage)
+        self._blocks += usage
         if time.monotonic() - self._told > _USAGE_S:
             self.tell_usage()
 

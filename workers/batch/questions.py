@@ -1,8 +1,9 @@
 """What of a row is asked: from the columns of a file to the raw input that a predictor takes, by kind of data."""
 
+import itertools
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from workers.contracts.errors import JobError
@@ -16,12 +17,29 @@ _BETWEEN_ITEMS = re.compile(r"[|;,\n\t]")
 
 
 class Question(NamedTuple):
-    """The columns that are read, and what makes a raw input of their values. `ask` raises InputError."""
+    """The columns that are read, and what makes a raw input of a row's values in them. `ask` raises InputError."""
 
     columns: list[str]
-    ask: Callable[[Sequence[Any]], Any]
+    ask: Callable[..., Any]
     # Columns of the model that the file does not have: answered as missing values.
     missing: tuple[str, ...] = ()
+
+
+def tried(make: Callable[..., Any], *columns: Iterable[Any]) -> tuple[list[Any], dict[int, str]]:
+    """What is made of each row of some columns; where that raises InputError it is None, and the message is in the
+    second by the row's place."""
+    made: list[Any] = []
+    errors: dict[int, str] = {}
+    rows = zip(*columns, strict=True)
+    while True:
+        try:
+            # What was made before an error stays, and the rows go on behind it.
+            made.extend(itertools.starmap(make, rows))
+        except InputError as error:
+            errors[len(made)] = error.message
+            made.append(None)
+        else:
+            return made, errors
 
 
 def question(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: list[list[str]]) -> Question:
@@ -36,7 +54,7 @@ def _text(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: l
     column = column or guess("text", columns, head).get("text")
     if column is None:
         raise _missing("Which column holds the text cannot be told.", columns)
-    return Question([column], lambda values: cells.cell_text(values[0]))
+    return Question([column], cells.cell_text)
 
 
 def _pair(spec: BatchSpec, columns: list[str], head: list[list[str]]) -> Question:
@@ -46,8 +64,8 @@ def _pair(spec: BatchSpec, columns: list[str], head: list[list[str]]) -> Questio
         if role not in found:
             raise _missing(f"The model takes pairs of texts; which column holds the {role} cannot be told.", columns)
 
-    def ask(values: Sequence[Any]) -> dict[str, str]:
-        return {"text": cells.cell_text(values[0]), "text_pair": cells.cell_text(values[1])}
+    def ask(text: Any, pair: Any) -> dict[str, str]:
+        return {"text": cells.cell_text(text), "text_pair": cells.cell_text(pair)}
 
     return Question([found["text"], found["text_pair"]], ask)
 
@@ -55,12 +73,12 @@ def _pair(spec: BatchSpec, columns: list[str], head: list[list[str]]) -> Questio
 def _ranking(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: list[list[str]]) -> Question:
     options = {} if spec.k is None else {"k": spec.k}
     if items := _chosen(spec, "items", columns):
-        return Question([items], lambda values: {"items": _items(values[0]), **options})
+        return Question([items], lambda cell: {"items": _items(cell), **options})
     user = _chosen(spec, "user", columns) or guess("recommendation", columns, head).get("user")
     user = user or (columns[0] if len(columns) == 1 else None)
     if user is None:
         raise _missing("Which column holds the user cannot be told.", columns)
-    return Question([user], lambda values: {"user": _user(values[0]), **options})
+    return Question([user], lambda cell: {"user": _user(cell), **options})
 
 
 def _row(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: list[list[str]]) -> Question:
@@ -71,7 +89,7 @@ def _row(spec: BatchSpec, manifest: dict[str, Any], columns: list[str], head: li
         raise _missing(f"The file has none of the model's columns: {', '.join(wanted[:50])}.", columns)
     names = list(there)
 
-    def ask(values: Sequence[Any]) -> dict[str, str]:
+    def ask(*values: Any) -> dict[str, str]:
         return dict(zip(names, map(cells.cell_text, values), strict=True))
 
     return Question(list(there.values()), ask, tuple(name for name in wanted if name not in there))

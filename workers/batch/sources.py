@@ -1,43 +1,56 @@
 """The rows of a file in blocks: as they are, for the answered file, and what is asked of each."""
 
-import contextlib
-import heapq
 import itertools
-import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
 
+import numpy as np
 import orjson
+import polars as pl
 import pyarrow as pa
 
-from workers.batch.questions import Question, question
+from workers.batch.questions import Question, question, tried
+from workers.batch.rows import ObjectRows, Rows, StoredRows, TextRows
 from workers.batch.staging import Staging
 from workers.contracts.job import BatchSpec, TableFormat
-from workers.inference.core import InputError
 from workers.ingest import sniff, unpack
+from workers.ingest.ahead import ahead
 from workers.ingest.archives import open_archive
 from workers.ingest.archives.entries import Archive, Entry
-from workers.ingest.cells import cell_text
 from workers.ingest.readers.json_lines import JsonLinesTable
 from workers.ingest.readers.json_objects import flat
 from workers.ingest.readers.parquet import ParquetTable
-from workers.ingest.records import Problem, Table, printable
+from workers.ingest.records import Batch, Problem, Table, printable
+
+# Objects of a JSON Lines file that are read at once: so many, or so many characters.
+_OBJECTS, _CHARS = 2048, 1 << 22
 
 
 @dataclass(slots=True)
 class Block:
-    """Some rows that follow each other. `rows` are cells in the columns' order, or objects of a JSON Lines file.
+    """Some rows that follow each other. `inputs` has the raw input of each row, None where `errors`, by the row's
+    place, says why there is none. `fraction`: how much of the file has been read with them, 0 to 1."""
 
-    `inputs` has the raw input of each row, None where `errors` says why there is none. `table`: the rows of a Parquet
-    file as they are stored.
-    """
+    rows: Rows
+    inputs: list[object]
+    errors: dict[int, str]
+    fraction: float
 
-    rows: list[Any]
-    inputs: list[Any]
-    errors: list[str]
-    table: pa.RecordBatch | None = None
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def slice(self, start: int, stop: int) -> "Block":
+        """Those from `start` to before `stop`."""
+        errors = {place - start: error for place, error in self.errors.items() if start <= place < stop}
+        return Block(self.rows.slice(start, stop), self.inputs[start:stop], errors, self.fraction)
+
+    def joined(self, later: "Block") -> "Block":
+        """These and those that follow."""
+        errors = {len(self) + place: error for place, error in later.errors.items()}
+        rows = self.rows.joined([later.rows])
+        return Block(rows, self.inputs + later.inputs, {**self.errors, **errors}, later.fraction)
 
 
 class Source(ABC):
@@ -51,20 +64,39 @@ class Source(ABC):
     missing: tuple[str, ...] = ()
     delimiter = ","
 
-    @abstractmethod
-    def blocks(self, size: int, start: int) -> Iterator[Block]:
-        """Blocks of `size` rows from row `start`, counted from 0, to the end; only the last may be smaller."""
+    def blocks(self, size: int, start: int) -> Generator[Block]:
+        """Blocks of `size` rows from row `start`, counted from 0, to the end; only the last may be smaller.
+
+        What comes next is read while these are used.
+        """
+        read = 0.0
+        rest: Block | None = None
+        with closing(self._ahead(self._read(size, start))) as found:
+            for some in found:
+                rows = rest.joined(some) if rest else some
+                whole = len(rows) // size * size
+                for first in range(0, whole, size):
+                    block = rows.slice(first, first + size)
+                    block.fraction = read + (some.fraction - read) * (first + size) / len(rows)
+                    yield block
+                rest, read = rows.slice(whole, len(rows)), some.fraction
+        if rest:
+            yield rest
+
+    def _ahead(self, blocks: Iterator[Block]) -> Generator[Block]:
+        """The same, read in a thread."""
+        return ahead(blocks, steps=1)
 
     @abstractmethod
-    def fraction(self) -> float:
-        """How much of the file has been read, 0 to 1."""
+    def _read(self, size: int, start: int) -> Iterator[Block]:
+        """All rows from row `start` on, in as large blocks as memory allows; those that are large, `size` at once."""
 
     @abstractmethod
     def close(self) -> None:
         """Let go of the file."""
 
 
-def open_source(staging: Staging, spec: BatchSpec, manifest: dict[str, Any]) -> Source:
+def open_source(staging: Staging, spec: BatchSpec, manifest: dict[str, object]) -> Source:
     """`inputs/source` as rows for the model of this manifest; packed tables are unpacked. Raises JobError."""
     format = sniff.sniff(staging.source, staging.filename)
     if spec.kind == "image" and format in sniff.ARCHIVES:
@@ -81,14 +113,6 @@ def open_source(staging: Staging, spec: BatchSpec, manifest: dict[str, Any]) -> 
     return TextSource(table, asked)
 
 
-def _ask(asked: Question, values: Sequence[Any]) -> tuple[Any, str]:
-    """The raw input, or why there is none."""
-    try:
-        return asked.ask(values), ""
-    except InputError as error:
-        return None, error.message
-
-
 class TextSource(Source):
     """CSV and TSV, sheets and lists of JSON objects. Cells come as text; a row with too few or too many of them has an
     error."""
@@ -98,37 +122,28 @@ class TextSource(Source):
         self.format = "jsonl" if table.format == "json" else "csv"
         self.columns, self.missing = table.columns, asked.missing
         self.delimiter = str(table.facts.get("delimiter") or ",")
-        places = [table.columns.index(column) for column in asked.columns]
-        self._read: Callable[[Sequence[str]], Sequence[str]] = _reading(places)
 
-    def blocks(self, size: int, start: int) -> Iterator[Block]:
-        records = itertools.islice(self._records(), start, None)
-        while found := list(itertools.islice(records, size)):
-            yield self._block(found)
-
-    def _records(self) -> Iterator[tuple[Sequence[str], Problem | None]]:
-        """Of each record its cells, and what is wrong with it; in the file's order, which batches keep by lines."""
+    def _read(self, size: int, start: int) -> Iterator[Block]:
         for batch in self._table.batches():
-            good = zip(*(column.to_list() for column in batch.cells), strict=True)
-            if batch.rejects:
-                rows = zip(batch.lines.tolist(), good, itertools.repeat(None), strict=False)
-                merged = heapq.merge(rows, batch.rejects, key=operator.itemgetter(0))
-                yield from ((fields, problem) for _, fields, problem in merged)
-            else:
-                yield from zip(good, itertools.repeat(None), strict=False)
+            block = self._block(batch)
+            skipped = min(start, len(block))
+            start -= skipped
+            yield block.slice(skipped, len(block)) if skipped else block
 
-    def _block(self, records: list[tuple[Sequence[str], Problem | None]]) -> Block:
-        if not any(problem for _, problem in records):
-            rows = [fields for fields, _ in records]
-            with contextlib.suppress(InputError):  # whose it is, is found below
-                return Block(rows, [self._asked.ask(self._read(fields)) for fields in rows], [""] * len(rows))
-        block = Block([], [], [])
-        for fields, problem in records:
-            raw, error = (None, problem.message) if problem else _ask(self._asked, self._read(fields))
-            block.rows.append(self._whole(fields) if problem else fields)
-            block.inputs.append(raw)
-            block.errors.append(error)
-        return block
+    def _block(self, batch: Batch) -> Block:
+        """Good records and bad ones in the file's order, which batches keep by lines."""
+        frame, bad = batch.cells, np.zeros(0, np.int64)
+        if batch.rejects:
+            whole = [self._whole(record.fields) for record in batch.rejects]
+            frame = pl.concat([frame, pl.DataFrame(whole, frame.schema, orient="row")])
+            lines = np.concatenate([batch.lines, [record.line for record in batch.rejects]])
+            order = np.argsort(lines, kind="stable")
+            frame, bad = frame[order], np.flatnonzero(order >= len(batch.lines))
+        inputs, errors = tried(self._asked.ask, *(frame[column].to_list() for column in self._asked.columns))
+        for place, record in zip(bad.tolist(), batch.rejects, strict=True):
+            if record.problem:
+                inputs[place], errors[place] = None, record.problem.message
+        return Block(TextRows(frame), inputs, errors, self._table.fraction())
 
     def _whole(self, fields: Sequence[str]) -> list[str]:
         """As many cells as columns: what is too much stays in the last one."""
@@ -136,9 +151,6 @@ class TextSource(Source):
         if len(fields) > width:
             fields = [*fields[: width - 1], self.delimiter.join(fields[width - 1 :])]
         return [printable(cell) for cell in fields] + [""] * (width - len(fields))
-
-    def fraction(self) -> float:
-        return self._table.fraction()
 
     def close(self) -> None:
         self._table.close()
@@ -153,23 +165,29 @@ class JsonSource(Source):
         self._table, self._asked = table, asked
         self.columns, self.missing = table.columns, asked.missing
 
-    def blocks(self, size: int, start: int) -> Iterator[Block]:
-        records = itertools.islice(self._table.objects(), start, None)
-        while found := list(itertools.islice(records, size)):
-            block = Block([], [], [])
-            for content in found:
-                if isinstance(content, Problem):
-                    row, raw, error = {"line": printable(content.value)}, None, content.message
-                else:
-                    row, values = content, flat(content)
-                    raw, error = _ask(self._asked, [values.get(column) for column in self._asked.columns])
-                block.rows.append(row)
-                block.inputs.append(raw)
-                block.errors.append(error)
-            yield block
+    def _read(self, size: int, start: int) -> Iterator[Block]:
+        texts: list[str] = []
+        values: list[dict[str, object]] = []
+        problems: dict[int, str] = {}
+        chars = 0
+        for text, content in itertools.islice(self._table.objects(), start, None):
+            if isinstance(content, Problem):
+                problems[len(texts)] = content.message
+                content = {"line": printable(text)}
+                text = orjson.dumps(content).decode()
+            texts.append(text)
+            values.append(flat(content))
+            chars += len(text)
+            if len(texts) == _OBJECTS or chars > _CHARS:
+                yield self._block(texts, values, problems)
+                texts, values, problems, chars = [], [], {}, 0
+        if texts:
+            yield self._block(texts, values, problems)
 
-    def fraction(self) -> float:
-        return self._table.fraction()
+    def _block(self, texts: list[str], values: list[dict[str, object]], problems: dict[int, str]) -> Block:
+        columns = ([found.get(name) for found in values] for name in self._asked.columns)
+        inputs, errors = tried(self._asked.ask, *columns)
+        return Block(ObjectRows(self.columns, texts, values), inputs, {**errors, **problems}, self._table.fraction())
 
     def close(self) -> None:
         self._table.close()
@@ -186,52 +204,20 @@ class ParquetSource(Source):
         # The names as the file has them, which the readers' columns may not be.
         own = dict(zip(table.columns, table.names, strict=True))
         self.columns = table.schema.names
-        self._read = [own[column] for column in asked.columns]
+        self._asked_names = [own[column] for column in asked.columns]
 
     @property
     def schema(self) -> pa.Schema:
         """Of the file."""
         return self._table.schema
 
-    def blocks(self, size: int, start: int) -> Iterator[Block]:
-        # Batches end at row groups; blocks do not.
-        waiting: list[pa.RecordBatch] = []
-        rows = 0
+    def _read(self, size: int, start: int) -> Iterator[Block]:
         for batch in self._table.stored(start):
-            waiting.append(batch)
-            rows += batch.num_rows
-            while rows >= size:
-                whole = _joined(waiting)
-                yield self._block(whole.slice(0, size))
-                waiting, rows = [whole.slice(size)], rows - size
-        if rows:
-            yield self._block(_joined(waiting))
-
-    def _block(self, table: pa.RecordBatch) -> Block:
-        block = Block([], [], [], table)
-        values = [self._table.values(table, name) for name in self._read]
-        for row in zip(*values, strict=True):
-            raw, error = _ask(self._asked, row)
-            block.inputs.append(raw)
-            block.errors.append(error)
-        return block
-
-    def fraction(self) -> float:
-        return self._table.fraction()
+            columns = (self._table.values(batch, name) for name in self._asked_names)
+            yield Block(StoredRows(batch), *tried(self._asked.ask, *columns), self._table.fraction())
 
     def close(self) -> None:
         self._table.close()
-
-
-def _reading(places: list[int]) -> Callable[[Sequence[str]], Sequence[str]]:
-    """What takes the cells at some places of a row."""
-    if len(places) == 1:
-        return lambda fields: (fields[places[0]],)
-    return operator.itemgetter(*places)
-
-
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
 
 
 @dataclass(slots=True)
@@ -244,34 +230,35 @@ class ArchiveSource(Source):
 
     format = "csv"
 
-    def blocks(self, size: int, start: int) -> Iterator[Block]:
+    def _read(self, size: int, start: int) -> Iterator[Block]:
         entries = itertools.islice((entry for entry in self._archive if not entry.is_junk), start, None)
-        block = Block([], [], [])
+        names: list[str] = []
+        inputs: list[object] = []
+        errors: dict[int, str] = {}
         # One by one: an entry can be read only until the next one is asked for.
         for entry in entries:
             content = self._content(entry)
-            bad = isinstance(content, Problem)
-            block.rows.append(["/".join(entry.parts) or entry.name])
-            block.inputs.append(None if bad else content)
-            block.errors.append(content.message if isinstance(content, Problem) else "")
-            if len(block.rows) == size:
-                yield block
-                block = Block([], [], [])
-        if block.rows:
-            yield block
+            if isinstance(content, Problem):
+                errors[len(names)] = content.message
+            names.append(printable("/".join(entry.parts) or entry.name))
+            inputs.append(None if isinstance(content, Problem) else content)
+            if len(names) == size:
+                yield self._block(names, inputs, errors)
+                names, inputs, errors = [], [], {}
+        if names:
+            yield self._block(names, inputs, errors)
+
+    def _block(self, names: list[str], inputs: list[object], errors: dict[int, str]) -> Block:
+        return Block(TextRows(pl.DataFrame({"file": names})), inputs, errors, self._archive.fraction())
+
+    def _ahead(self, blocks: Iterator[Block]) -> Generator[Block]:
+        """Images may be large: no more of them are in memory than are predicted."""
+        yield from blocks
 
     def _content(self, entry: Entry) -> bytes | Problem:
         if entry.problem:
             return entry.problem
         return entry.read(self._spec.limits.max_image_bytes) or Problem("image_truncated", "The file is empty.")
 
-    def fraction(self) -> float:
-        return self._archive.fraction()
-
     def close(self) -> None:
         self._archive.close()
-
-
-def cell(value: Any) -> Any:
-    """A value of a row as a cell of a table: nested values as JSON."""
-    return orjson.dumps(value, default=cell_text).decode() if isinstance(value, (dict, list)) else value

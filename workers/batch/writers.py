@@ -1,22 +1,23 @@
 """Parts of the answered file, in its own format, written one after the other and joined at the end."""
 
 import csv
+import io
 import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import orjson
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.batch.answers import Answers
-from workers.batch.sources import Block, ParquetSource, Source, cell
+from workers.batch.rows import Rows, arrow, lines_of
+from workers.batch.sources import ParquetSource, Source
 from workers.contracts.job import TableFormat
-from workers.ingest.cells import cell_text
-from workers.ingest.rejects import neutralise
+from workers.ingest.rejects import neutralise, neutralised
 
 # Rows that a row group of Parquet has at least, where there are so many.
 _GROUP_ROWS = 16_384
@@ -33,8 +34,8 @@ class Writer(ABC):
         """Begin a part."""
 
     @abstractmethod
-    def add(self, block: Block, answers: Sequence[list[Any]]) -> None:
-        """Write a block's rows, each with its answer's cells."""
+    def add(self, rows: Rows, answers: pl.DataFrame) -> None:
+        """Write rows, each with its answer."""
 
     @abstractmethod
     def close(self) -> None:
@@ -55,21 +56,22 @@ class CsvWriter(Writer):
     """With the file's own delimiter where that is one of CSV; UTF-8; lists as JSON; safe to open in a spreadsheet."""
 
     def open(self, path: Path, *, first: bool) -> None:
-        self._stream = open(path, "w", encoding="utf-8", errors="replace", newline="")  # noqa: SIM115
-        delimiter = self._source.delimiter if len(self._source.delimiter) == 1 else ","
-        self._writer = csv.writer(self._stream, delimiter=delimiter, lineterminator="\n")
+        self._stream = open(path, "wb")  # noqa: SIM115
+        given = self._source.delimiter
+        self._delimiter = given if len(given) == 1 and given.isascii() else ","
         if first:
-            self._writer.writerow(map(neutralise, [*self._source.columns, *self._answers.names]))
+            header = io.StringIO(newline="")
+            names = map(neutralise, [*self._source.columns, *self._answers.names])
+            csv.writer(header, delimiter=self._delimiter, lineterminator="\n").writerow(names)
+            self._stream.write(header.getvalue().encode("utf-8", "replace"))
 
-    def add(self, block: Block, answers: Sequence[list[Any]]) -> None:
-        columns = self._source.columns
-        rows = cells_of(block, columns)
-        if any(isinstance(kind, pa.ListType) for kind in self._answers.types):
-            answers = [[cell(value) for value in answer] for answer in answers]
-        self._writer.writerows(
-            [neutralise(value) if value.__class__ is str else value for whole in (row, answer) for value in whole]
-            for row, answer in zip(rows, answers, strict=True)
-        )
+    def add(self, rows: Rows, answers: pl.DataFrame) -> None:
+        added = [_as_json(column) if column.dtype == pl.List else column for column in answers]
+        columns = [column.alias(str(place)) for place, column in enumerate([*rows.cells(), *added])]
+        texts = pl.col(pl.String)
+        # Nothing, not two quotes, stands for an empty text.
+        cells = neutralised(pl.DataFrame(columns)).with_columns(pl.when(texts != "").then(texts))
+        cells.write_csv(self._stream, include_header=False, separator=self._delimiter)
 
     def close(self) -> None:
         self._stream.close()
@@ -81,14 +83,9 @@ class JsonWriter(Writer):
     def open(self, path: Path, *, first: bool) -> None:
         self._stream = open(path, "wb")  # noqa: SIM115
 
-    def add(self, block: Block, answers: Sequence[list[Any]]) -> None:
-        columns, names = self._source.columns, self._answers.names
-        rows = block.table.to_pylist() if block.table is not None else block.rows
-        lines = []
-        for row, answer in zip(rows, answers, strict=True):
-            content = row if isinstance(row, dict) else dict(zip(columns, row, strict=True))
-            lines.append(orjson.dumps({**content, **dict(zip(names, answer, strict=True))}, default=cell_text))
-        self._stream.write(b"\n".join(lines) + b"\n")
+    def add(self, rows: Rows, answers: pl.DataFrame) -> None:
+        both = zip(rows.objects(self._answers.names), lines_of(answers), strict=True)
+        self._stream.writelines(_one(own, answer) for own, answer in both)
 
     def close(self) -> None:
         self._stream.close()
@@ -111,16 +108,10 @@ class ParquetWriter(Writer):
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
 
-    def add(self, block: Block, answers: Sequence[list[Any]]) -> None:
-        if block.table is not None:
-            own = list(block.table.columns)
-        else:
-            rows = [list(map(_text_or_none, row)) for row in cells_of(block, self._source.columns)]
-            own = [pa.array(values, pa.string()) for values in zip(*rows, strict=True)]
-        columns = zip(zip(*answers, strict=True), self._answers.types, strict=True)
-        added = [pa.array(values, kind) for values, kind in columns]
-        self._waiting.append(pa.RecordBatch.from_arrays([*own, *added], schema=self._schema))
-        self._rows += len(answers)
+    def add(self, rows: Rows, answers: pl.DataFrame) -> None:
+        added = [arrow(column, kind) for column, kind in zip(answers, self._answers.types, strict=True)]
+        self._waiting.append(pa.RecordBatch.from_arrays([*rows.arrays(), *added], schema=self._schema))
+        self._rows += len(rows)
         if self._rows >= _GROUP_ROWS:
             self._flush()
 
@@ -147,13 +138,12 @@ class ParquetWriter(Writer):
 WRITERS: dict[TableFormat, type[Writer]] = {"csv": CsvWriter, "jsonl": JsonWriter, "parquet": ParquetWriter}
 
 
-def cells_of(block: Block, columns: Sequence[str]) -> list[Sequence[Any]]:
-    """A block's rows as cells in the columns' order."""
-    rows = block.table.to_pylist() if block.table is not None else block.rows
-    if rows and isinstance(rows[0], dict):
-        return [[cell(row.get(column)) for column in columns] for row in rows]
-    return rows
+def _as_json(column: pl.Series) -> pl.Series:
+    texts = [None if values is None else orjson.dumps(values).decode() for values in column.to_list()]
+    return pl.Series(texts, dtype=pl.String)
 
 
-def _text_or_none(value: Any) -> str | None:
-    return None if value is None else cell_text(value)
+def _one(own: bytes, answer: bytes) -> bytes:
+    """The line of an object with another's fields behind its own."""
+    begun = own[:-1].rstrip()
+    return b"%s%s%s\n" % (begun, b"" if begun == b"{" else b",", answer[1:])

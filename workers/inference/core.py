@@ -113,7 +113,7 @@ class LabelPredictor(Predictor):
             return []
         scores = self.scores(items)
         best = scores.argmax(axis=1).tolist()
-        rows = scores.astype(np.float64).round(6).tolist()
+        rows = shown(scores).tolist()
         labels = self.labels
         answers = [
             {
@@ -131,6 +131,11 @@ class LabelPredictor(Predictor):
     def _applying(self, row: list[float]) -> list[str]:
         places = [place for place, score in enumerate(row) if score >= self.thresholds[place]]
         return [self.labels[place] for place in sorted(places, key=lambda place: -row[place])]
+
+
+def shown(scores: np.ndarray) -> np.ndarray:
+    """Scores as they are answered and compared: float64 with six decimals."""
+    return scores.astype(np.float64).round(6)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

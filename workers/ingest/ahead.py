@@ -5,7 +5,7 @@ Native code frees the interpreter, so that parsing, searching and packing run be
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ Made = TypeVar("Made")
 _PATIENCE_S = 0.1
 
 
-def ahead(source: Iterable[Made], steps: int = 2) -> Iterator[Made]:
+def ahead(source: Iterable[Made], steps: int = 2) -> Generator[Made]:
     """The same as the source, which runs in a thread, at most so many steps ahead. What it raises is raised here.
 
     However this is left, the thread is gone afterwards; the source is used by it alone until then.

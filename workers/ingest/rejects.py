@@ -20,6 +20,9 @@ EXPORTED: Final = "slipway_row"
 _FORMULA: Final = tuple("=+-@＝＋－＠\t\r\n")
 _LOOKED_AT: Final = (*_FORMULA, "'")
 _NUMERIC: Final = frozenset("0123456789.,eE+-")
+# The same for whole columns, as regular expressions of Rust: a sign behind any apostrophes, and a number.
+_SIGN: Final = "[" + "".join(_FORMULA).replace("-", r"\-") + "]"
+_NUMBER: Final = r"^[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?$"
 
 
 def own_columns(names: list[str]) -> int:
@@ -40,6 +43,15 @@ def neutralise(cell: str) -> str:
     return "'" + cell
 
 
+def neutralised(cells: "pl.DataFrame") -> "pl.DataFrame":
+    """A frame with all its texts neutralised."""
+    import polars as pl
+
+    texts = pl.col(pl.String)
+    safe = ~texts.str.contains(f"^'*{_SIGN}") | texts.str.contains(_NUMBER)
+    return cells.with_columns(pl.when(safe).then(texts).otherwise(pl.lit("'") + texts))
+
+
 def restore(cell: str) -> str:
     """The original of a neutralised cell."""
     if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA):
@@ -51,9 +63,8 @@ def restored(cells: "pl.DataFrame") -> "pl.DataFrame":
     """A frame of texts with the originals of all neutralised cells."""
     import polars as pl
 
-    marked = "^'+[" + "".join(_FORMULA).replace("-", r"\-") + "]"
     every = pl.all()
-    return cells.with_columns(pl.when(every.str.contains(marked)).then(every.str.slice(1)).otherwise(every))
+    return cells.with_columns(pl.when(every.str.contains(f"^'+{_SIGN}")).then(every.str.slice(1)).otherwise(every))
 
 
 def _is_float(cell: str) -> bool:

@@ -39,9 +39,9 @@ class JsonLinesTable(Table):
         """Every object, once."""
         return (json_objects.record(number, line, self.columns) for number, line in self._numbered())
 
-    def objects(self) -> Iterator[dict[str, Any] | Problem]:
-        """Every line's object as it is, or what is wrong with the line; instead of `records`."""
-        return (json_objects.parse(line) for _, line in self._numbered())
+    def objects(self) -> Iterator[tuple[str, dict[str, Any] | Problem]]:
+        """Every line, without spaces around it, and its object or what is wrong with it; instead of `records`."""
+        return ((line.strip(), json_objects.parse(line)) for _, line in self._numbered())
 
     def fraction(self) -> float:
         """By bytes."""
