@@ -192,7 +192,7 @@ def test_each_file_of_an_archive_is_a_row(made: Made, tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_text_is_shown_as_far_as_it_is_one(made: Made, tmp_path: Path) -> None:
     stream, data = io.BytesIO(), png(255, 0)
-    with tarfile.open(fileobj=stream, mode="w", encoding="latin-1") as packed:
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT, encoding="latin-1") as packed:
         entry = tarfile.TarInfo("caf\xe9.png")
         entry.size = len(data)
         packed.addfile(entry, io.BytesIO(data))
