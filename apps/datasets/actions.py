@@ -103,6 +103,8 @@ def check_mapping(kind: str, mapping: dict[str, str]) -> None:
         known = ", ".join(sorted(ROLES[kind])) or "nothing"
         message = f"{kind} data has no {', '.join(unknown)}: {known} can be mapped."
         raise UserError("invalid", fields=[{"field": "mapping", "message": message}])
+    if mapping.get("empty_label", "") not in ("", "none"):
+        raise UserError("invalid", fields=[{"field": "mapping", "message": "empty_label is none, or left out"}])
     columns = [
         column for role, column in mapping.items() if column and role not in KINDS[cast(DatasetKind, kind)].options
     ]

@@ -61,6 +61,11 @@ class ImportForm(forms.Form):
                 required=False,
                 widget=forms.Select({"class": "form-select"}),
             )
+            self.fields[f"{kind}-empty_label"] = forms.BooleanField(
+                label=_("An empty cell means: none of them"),
+                required=False,
+                widget=forms.CheckboxInput({"class": "form-check-input"}),
+            )
 
     def _separated(self) -> list[str]:
         return [kind for kind in self.kinds if "label_separator" in ROLES[kind]]
@@ -81,6 +86,7 @@ class ImportForm(forms.Form):
                     if one == kind
                 ],
                 "separator": self[f"{kind}-label_separator"] if kind in self._separated() else None,
+                "empty": self[f"{kind}-empty_label"] if kind in self._separated() else None,
             }
             for kind in self.kinds
         ]
@@ -106,6 +112,8 @@ class ImportForm(forms.Form):
             taken.add(column)
         if separator := values.get(f"{kind}-label_separator"):
             values["mapping"]["label_separator"] = separator
+        if values.get(f"{kind}-empty_label"):
+            values["mapping"]["empty_label"] = "none"
         return values
 
 

@@ -263,3 +263,7 @@ class PreviewOut(serializers.Serializer[Any]):
     separator_guesses = serializers.DictField(
         child=serializers.CharField(), help_text="Column: what seems to part several labels in its cells."
     )
+    empty_labels = serializers.DictField(
+        child=serializers.IntegerField(),
+        help_text="Column of several labels: how many of the first rows have none there.",
+    )

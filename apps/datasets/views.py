@@ -144,6 +144,7 @@ def sample_of(found: dict[str, Any], options: FileOptions) -> dict[str, Any]:
         "header": found["header"],
         "problems": found["problems"],
         "choices": choices(found, options),
+        "without_label": sum(found["empty_labels"].get(one.get("label"), 0) for one in [found["mapping_guess"]]),
     }
 
 

@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from tests.cast import Cast
 from tests.datasets.conftest import REVIEWS, stored
-from tests.ingest.importing import workbook
+from tests.ingest.importing import as_csv, workbook
 
 Imported = Callable[[DatasetVersion], DatasetVersion]
 TITLED = b"Films of 2024\n\n" + REVIEWS
@@ -89,6 +89,17 @@ def test_the_page_lets_choose_a_sheet(page: Client, cast: Cast, imported: Import
     assert chosen(body, "sheet") == "Data"
     assert page.post(append, hidden(body)).status_code == 303
     assert imported(version.dataset.latest).rows == 80
+
+
+def test_the_page_asks_what_an_empty_cell_says_of_several_labels(page: Client, cast: Cast, imported: Imported) -> None:
+    rows = [(f"film {n}", ("", "war", "war|drama", "drama", "drama|comedy", "comedy")[n % 6]) for n in range(60)]
+    upload = stored(cast.bob, cast.ours.project, as_csv(rows).encode())
+    body = page.get(address(cast, upload)).content.decode()
+    assert "10 of the first rows have an empty cell" in body and 'name="text-empty_label"' in body
+    form = {"name": "Films", "kind": "text", "text-text": "text", "text-label": "label", "text-label_separator": "|"}
+    for ticked, count in (({}, 50), ({"text-empty_label": "on"}, 60)):
+        assert page.post(address(cast, upload), {**form, **ticked}).status_code == 303
+        assert imported(newest()).rows == count
 
 
 def test_the_control_api_takes_the_same_options(api: APIClient, cast: Cast, imported: Imported) -> None:

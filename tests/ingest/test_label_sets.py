@@ -81,6 +81,28 @@ def test_a_sign_between_labels_counts_where_it_is_asked_for_and_is_only_offered_
     assert done.result.mapping == {"text": "text", "label": "label", "label_separator": "|"}
 
 
+@pytest.mark.parametrize("separator", ["|", ""])
+def test_an_empty_cell_is_no_label_where_that_is_said(tmp_path: Path, separator: str) -> None:
+    def cell(labels: list[str]) -> str:
+        return (separator.join(labels) if separator else json.dumps(labels)) if labels else "  "
+
+    source = as_csv([(text, cell(labels)) for text, labels in TEXTS])
+    seen = preview(source.encode(), "films.csv")
+    assert seen["empty_labels"] == {"label": 12}
+    mapping = {"label_separator": separator} if separator else {}
+    left_out = import_file(tmp_path, source, mapping=mapping)
+    assert [row["code"] for row in left_out.rejected] == ["label_missing"] * 12
+    done = import_file(tmp_path, source, mapping={**mapping, "empty_label": "none"})
+    assert of(done) == dict(TEXTS) and not done.rejected
+    assert done.result.profile["labels_per_row"]["none"] == 12
+    assert done.result.mapping["empty_label"] == "none"
+
+
+def test_an_empty_cell_is_a_gap_where_rows_have_one_label(tmp_path: Path) -> None:
+    done = import_file(tmp_path, as_csv([*PLAIN[:40], ("gap", "")]), mapping={"empty_label": "none"})
+    assert [row["code"] for row in done.rejected] == ["label_missing"] and "multi_label" not in done.result.profile
+
+
 def test_a_label_that_merely_holds_a_comma_stays_whole(tmp_path: Path) -> None:
     names = ["Food, drink", "Home, garden", "Sports"]
     source = as_csv([(f"row {n}", names[n % 3]) for n in range(60)])
@@ -193,6 +215,15 @@ def test_images_have_the_labels_that_a_list_gives_them(tmp_path: Path, name: str
     done = import_file(tmp_path, content, kind="image", filename=name, mapping=mapping)
     assert of(done, "name") == wanted
     assert done.result.classes == {"comedy": 24, "drama": 24, "war": 8}
+
+
+@pytest.mark.parametrize("options", [{}, {"empty_label": "none"}])
+def test_images_with_an_empty_cell_have_no_label_where_that_is_said(tmp_path: Path, options: dict[str, str]) -> None:
+    listed = as_csv([(one, ";".join(labels)) for one, labels in OF_IMAGES.items()], header=("file", "tags"))
+    content = as_zip({**IMAGES, "list.csv": listed.encode()})
+    done = import_file(tmp_path, content, kind="image", mapping={"label_separator": ";", **options})
+    assert of(done, "name") == {one: labels for one, labels in OF_IMAGES.items() if labels or options}
+    assert len(done.rejected) == (0 if options else 8)
 
 
 def test_an_exported_version_imports_again_to_the_same(tmp_path: Path) -> None:

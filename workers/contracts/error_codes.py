@@ -174,7 +174,8 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "label_missing": (
                 422,
                 "The label is empty.",
-                "Fill it in or leave the row out. Where rows have several labels, [] says that one has none.",
+                "Fill it in or leave the row out. Where rows have several labels and an empty cell means none of them, "
+                "import the file again and say so (empty_label: none).",
             ),
             "label_list": (
                 422,

@@ -67,7 +67,8 @@ class IngestSpec(FileOptions):
 
     `mapping` names columns: {"text", "text_pair"?, "label", "split"?}, {"user", "item", "rating"?, "timestamp"?,
     "split"?} or, for tables, {"label", "split"?}; what it leaves out is guessed, "" is none. "label_separator" in it is
-    no column: what parts several labels in one cell of texts' or images' labels. `more` names further files,
+    no column: what parts several labels in one cell of texts' or images' labels; nor is "empty_label": "none", by which
+    an empty cell says that a row has none of several labels. `more` names further files,
     `inputs/source-1`, …, whose tables are one with the first's. With `append`, the rows are added to those of
     `inputs/parent`, an earlier version's data.parquet. With `corrections` or `repair`, `inputs/source` is the
     data.parquet of an earlier version: `changes.json` beside it says what to correct (see workers.ingest.correct), or

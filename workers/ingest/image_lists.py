@@ -2,7 +2,7 @@
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -36,12 +36,13 @@ class _Line(NamedTuple):
 
 
 class Lists:
-    """The lists of an archive, as they turn up, and what they say of its images. `separator` parts labels (see
-    label_sets.read)."""
+    """The lists of an archive, as they turn up, and what they say of its images. The `options` of a mapping say
+    how labels stand in cells (see label_sets)."""
 
-    def __init__(self, limits: IngestLimits, separator: str = "") -> None:
+    def __init__(self, limits: IngestLimits, options: Mapping[str, str] | None = None) -> None:
         self._limits = limits
-        self._separator = separator
+        self._separator = (options or {}).get(label_sets.OPTION, "")
+        self._empty = label_sets.NO_LABELS if (options or {}).get(label_sets.EMPTY) == label_sets.NONE else ""
         self.names: list[str] = []
         # By the whole path, by the file's name, and by that without its ending; None where lists disagree.
         self._known: tuple[dict[str, _Line | None], ...] = ({}, {}, {})
@@ -52,7 +53,7 @@ class Lists:
         if len(self.names) >= _MAX_LISTS or name.lower().startswith(_MADE_UP):
             return False
         try:
-            lines = list(_coco(content) or _table(content, name, self._limits, self._separator))
+            lines = list(_coco(content) or self._table(content, name))
         except JobError:
             return False
         for line in lines:
@@ -62,8 +63,9 @@ class Lists:
         return bool(lines)
 
     def add(self, path: str, cell: str, split: str | None) -> None:
-        """What is known of one image from elsewhere; `cell` is its label as written."""
-        self._add(path, _Line(path, _labels(cell, self._separator), split))
+        """What is known of one image from elsewhere; `cell` is its label as written, blank where it has none."""
+        if (label := self._labels(cell)) is not None:
+            self._add(path, _Line(path, label, split))
 
     def _add(self, path: str, line: _Line) -> None:
         for known, key in zip(self._known, _keys(path), strict=True):
@@ -83,6 +85,34 @@ class Lists:
             else Problem("entry_no_class", f"No label is given for this image{self._where}.")
             for line, split in zip(found, splits, strict=True)
         ]
+
+    def _labels(self, cell: str) -> str | LabelSet | None:
+        """What a cell says; None where it is blank and that says nothing."""
+        written = cell if cell.strip() else self._empty
+        if not written:
+            return None
+        several = label_sets.read(written, self._separator)
+        return several if several is not None else cells.name(written) or None
+
+    def _table(self, content: bytes, name: str) -> Iterator[_Line]:
+        """The lines of a table with a column of images and one of labels; none where it has not. Raises JobError."""
+        format = sniff.sniff(content, name)
+        if format not in ("csv", "json", "jsonl"):
+            return
+        table = open_table(content, format, name, self._limits)
+        file = _file_column(table)
+        label = _label_column(table, file)
+        if file is None or label is None:
+            return
+        split = next(iter(columns.named("split", table.columns)), None)
+        of_file = cells.split(name.partition(".")[0])
+        at = {column: place for place, column in enumerate(table.columns)}
+        for record in table.records():
+            if record.problem or not (path := record.fields[at[file]].strip()):
+                continue
+            own = cells.split(record.fields[at[split]]) if split else None
+            if (labels := self._labels(record.fields[at[label]])) is not None:
+                yield _Line(path, labels, own or of_file)
 
     @property
     def _where(self) -> str:
@@ -110,11 +140,6 @@ def _alone(place: Place | Problem) -> Place | Problem:
     return Problem("label_list", message, value=label_sets.text(place.label))
 
 
-def _labels(cell: str, separator: str) -> str | LabelSet:
-    several = label_sets.read(cell, separator)
-    return cells.name(cell) if several is None else several
-
-
 def _keys(path: str) -> tuple[str, str, str]:
     base = path.rpartition("/")[2]
     stem = base.rpartition(".")[0] if base.lower().endswith(_IMAGE_ENDINGS) else base
@@ -124,26 +149,6 @@ def _keys(path: str) -> tuple[str, str, str]:
 def _split_of(path: str) -> str | None:
     """The split that one of the folders of a path is named after."""
     return next((split for part in path.split("/")[:-1] if (split := cells.split(part))), None)
-
-
-def _table(content: bytes, name: str, limits: IngestLimits, separator: str) -> Iterator[_Line]:
-    """The lines of a table with a column of images and one of labels; none where it has not. Raises JobError."""
-    format = sniff.sniff(content, name)
-    if format not in ("csv", "json", "jsonl"):
-        return
-    table = open_table(content, format, name, limits)
-    file = _file_column(table)
-    label = _label_column(table, file)
-    if file is None or label is None:
-        return
-    split = next(iter(columns.named("split", table.columns)), None)
-    of_file = cells.split(name.partition(".")[0])
-    at = {column: place for place, column in enumerate(table.columns)}
-    for record in table.records():
-        if record.problem or not record.fields[at[file]].strip() or not record.fields[at[label]].strip():
-            continue
-        own = cells.split(record.fields[at[split]]) if split else None
-        yield _Line(record.fields[at[file]].strip(), _labels(record.fields[at[label]], separator), own or of_file)
 
 
 def _file_column(table: Table) -> str | None:

@@ -3,7 +3,7 @@
 A file's folders or lists say what its images are; what they say is told to the lists of labels of the whole.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,6 @@ from workers.ingest.archives.entries import Archive, Entry, clean_path
 from workers.ingest.archives.parquet_images import ParquetImages
 from workers.ingest.context import Import
 from workers.ingest.image_lists import Lists
-from workers.ingest.label_sets import OPTION
 from workers.ingest.layout import Place
 from workers.ingest.readers.joined import split_of
 from workers.ingest.records import Problem
@@ -97,7 +96,7 @@ def opened(ctx: Import, files: list[File], folders: list[str], lists: Lists, spl
             if (rows := parquet_in(ctx, file)) is not None:
                 archive: Archive = ParquetImages(rows, ctx.limits, lists, folder, part)
             else:
-                places = places_in(file.path, file.format, ctx.limits, ctx.spec.mapping.get(OPTION, ""))
+                places = places_in(file.path, file.format, ctx.limits, ctx.spec.mapping)
                 archive = PlacedImages(open_archive(file.path, file.format, ctx.limits), places, folder, part, lists)
             parts.append(stack.enter_context(archive))
         stack.pop_all()
@@ -115,9 +114,9 @@ def parquet_in(ctx: Import, file: File) -> list[tuple[str, Path]] | None:
     return [(one.name, one.path) for one in files if one.format == "parquet"]
 
 
-def places_in(path: Path, format: Format, limits: IngestLimits, separator: str) -> Places:
+def places_in(path: Path, format: Format, limits: IngestLimits, options: Mapping[str, str]) -> Places:
     """What an archive says of its images, by its lists or else its folders; lists themselves are left out."""
-    lists, names = Lists(limits, separator), []
+    lists, names = Lists(limits, options), []
     with open_archive(path, format, limits) as archive:
         for entry in archive:
             if entry.is_junk or entry.problem:

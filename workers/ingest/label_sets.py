@@ -14,6 +14,10 @@ LabelSet = tuple[str, ...]
 SEPARATORS: Final = ("|", ";", ",")
 """What is looked for between labels. Any other short text can be asked for."""
 OPTION: Final = "label_separator"
+EMPTY: Final = "empty_label"
+"""The option by which a blank cell is what [] is, if it is NONE: a row that has none of several labels."""
+NONE: Final = "none"
+NO_LABELS: Final = "[]"
 MAX_SEPARATOR: Final = 10
 # Longer cells are no lists that Python wrote.
 _LONGEST_LITERAL: Final = 20_000
@@ -33,6 +37,12 @@ class OtherwiseError(Exception):
 def are_usual(lists: int, rows: int) -> bool:
     """Whether so many lists among the labels of rows say that rows have several labels each."""
     return lists >= max(_LEAST, _SHARE * rows)
+
+
+def hold_lists(cells: Sequence[str]) -> bool:
+    """Whether a column of labels holds lists of them."""
+    filled = [cell for cell in cells if cell.strip()]
+    return are_usual(sum(read(cell) is not None for cell in filled), len(filled))
 
 
 def read(cell: str, separator: str = "") -> LabelSet | None:

@@ -7,7 +7,8 @@ FileOptions as JSON) prints JSON:
 "sheet", "sheets": [names of all that have rows],
 "columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells in the
 columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …},
-"separator_guesses": {column: what seems to part several labels in its cells}}
+"separator_guesses": {column: what seems to part several labels in its cells},
+"empty_labels": {column of several labels: how many of the first rows have none there}}
 or {"error": {"code", "message", "hint", "evidence"}}.
 """
 
@@ -96,6 +97,7 @@ def _answer(format: str, facts: dict[str, Any], columns: list[dict[str, str]], k
         "mapping_guess": {},
         "mapping_guesses": {},
         "separator_guesses": {},
+        "empty_labels": {},
         "kind_guess": kind,
     }
 
@@ -106,7 +108,7 @@ def _table(source: Path | bytes, format: Any, filename: str, options: FileOption
 
     from workers.contracts.kinds import KINDS
     from workers.ingest.columns import guess, kind_of, type_of
-    from workers.ingest.label_sets import guess_separator
+    from workers.ingest.label_sets import guess_separator, hold_lists
     from workers.ingest.readers import open_table
     from workers.ingest.reading import MAX_LABEL_CHARS
     from workers.ingest.records import printable
@@ -129,8 +131,12 @@ def _table(source: Path | bytes, format: Any, filename: str, options: FileOption
     answer["mapping_guesses"] = {one: guess(one, names, rows) for one, data in KINDS.items() if not data.archive}
     answer["mapping_guess"] = answer["mapping_guesses"][kind]
     for place, name in enumerate(names):
-        if separator := guess_separator(Counter(row[place] for row in rows if len(row[place]) <= MAX_LABEL_CHARS)):
+        cells = [row[place] for row in rows]
+        separator = guess_separator(Counter(cell for cell in cells if len(cell) <= MAX_LABEL_CHARS))
+        if separator:
             answer["separator_guesses"][name] = separator
+        if separator or hold_lists(cells):
+            answer["empty_labels"][name] = sum(not cell.strip() for cell in cells)
     table.close()
     return answer
 

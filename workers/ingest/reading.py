@@ -102,6 +102,16 @@ def label(cell: str, separator: str | None) -> str | LabelSet | Problem:
     return cells.name(cell) if several is None else several
 
 
+def blank_as_none(labels: pl.Series) -> pl.Series:
+    """Cells of labels where a blank one says that the row has none of several labels."""
+    return (
+        labels.to_frame()
+        .select(pl.when(pl.first().str.strip_chars() == "").then(pl.lit(label_sets.NO_LABELS)).otherwise(pl.first()))
+        .to_series()
+        .alias(labels.name)
+    )
+
+
 def target(
     mapping: dict[str, str], rows: pl.DataFrame, faults: Faults, separator: str | None = None
 ) -> dict[str, pl.Series]:

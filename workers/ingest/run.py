@@ -21,7 +21,7 @@ from workers.ingest.image_lists import Lists
 from workers.ingest.image_look import Looks
 from workers.ingest.joined_images import JoinedImages, added_folders, named_folders, opened, parquet_in
 from workers.ingest.kinds import images, interactions, table, text
-from workers.ingest.label_sets import OPTION, OtherwiseError
+from workers.ingest.label_sets import OtherwiseError
 from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.reading import UNDECIDED_CELL
 from workers.ingest.records import Table
@@ -117,7 +117,7 @@ def _append(ctx: Import, spec: IngestSpec) -> IngestResult:
 def _append_images(ctx: Import, spec: IngestSpec, version: Version) -> IngestResult:
     files = _image_files(ctx)
     names = {name for group in version.groups(["name"]) for name in group["name"].to_pylist()}
-    lists = Lists(ctx.limits, spec.mapping.get(OPTION, ""))
+    lists = Lists(ctx.limits, spec.mapping)
     added = opened(ctx, files, added_folders(names, len(files)), lists, UNDECIDED_CELL)
     earlier = EditedImages(Edited(version, Edit()), lists, _looks(ctx, version))
     with JoinedImages([earlier, *added]) as archive:
@@ -135,7 +135,7 @@ def _append_table(ctx: Import, spec: IngestSpec, version: Version) -> IngestResu
 def _import_images(ctx: Import) -> IngestResult:
     """Archives of images, or images in Parquet, by themselves or in archives. Raises JobError."""
     files = _image_files(ctx)
-    lists = Lists(ctx.limits, ctx.spec.mapping.get(OPTION, ""))
+    lists = Lists(ctx.limits, ctx.spec.mapping)
     if len(files) > 1:
         with JoinedImages(opened(ctx, files, named_folders([file.name for file in files]), lists)) as archive:
             return images.run(ctx, archive, files[0].format, lists)

@@ -68,8 +68,7 @@ class ParquetImages(Archive):
         # Paths of different files may be the same, or none.
         base = f"-{PurePath(path).name}" if isinstance(path, str) and path else ""
         name = f"{self._below}{self._done:08}{base}"
-        if label.strip():
-            self._lists.add(name, label, split)
+        self._lists.add(name, label, split)
         return _Row(self._done, name, data if isinstance(data, bytes) else b"")
 
     def fraction(self) -> float:

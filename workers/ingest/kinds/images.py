@@ -52,7 +52,7 @@ class _Kept:
 def run(ctx: Import, archive: Archive, format: str, lists: Lists | None = None) -> IngestResult:
     """Import an archive; `lists` knows labels that do not stand in it. Raises JobError."""
     ctx.open_rejects(["name"])
-    kept, lists = _Kept(), lists or Lists(ctx.limits, ctx.spec.mapping.get(OPTION, ""))
+    kept, lists = _Kept(), lists or Lists(ctx.limits, ctx.spec.mapping)
     with ctx.stage(SCHEMA) as staged:
         for batch in decoded(ctx, archive, lists):
             for file, problem in batch.others:

@@ -55,9 +55,7 @@ def _separator(ctx: Import, table: Table, mapping: dict[str, str]) -> str | None
     if asked or ctx.several is not None:
         return asked if asked or ctx.several else None
     place = table.columns.index(mapping["label"])
-    labels = [fields[place] for fields in table.head if fields[place].strip()]
-    lists = sum(label_sets.read(one) is not None for one in labels)
-    return "" if label_sets.are_usual(lists, len(labels)) else None
+    return "" if label_sets.hold_lists([fields[place] for fields in table.head]) else None
 
 
 def _read(
@@ -96,6 +94,8 @@ def _parse(
     for role in _TEXTS:
         if role in mapping:
             found |= _parse_texts(ctx, role, mapping[role], rows[mapping[role]], faults)
+    if separator is not None and ctx.spec.mapping.get(label_sets.EMPTY) == label_sets.NONE:
+        rows = rows.with_columns(reading.blank_as_none(rows[mapping["label"]]))
     return pl.DataFrame({**found, **reading.target(mapping, rows, faults, separator)})
 
 
