@@ -11,7 +11,7 @@ from apps.datasets.edits import MAX_LABEL_CHARS, append_files, correct_rows, rep
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.datasets.sources import Source
 from apps.datasets.trash import rename_dataset, trash_dataset, untrash_dataset
-from apps.datasets.uploads import begin_upload, cancel_upload, check_room, store_upload
+from apps.datasets.uploads import begin_upload, cancel_upload, check_room, count_fetched, store_upload
 from apps.projects.models import Project
 from apps.teams.access import require
 from apps.teams.models import User
@@ -72,7 +72,8 @@ def create_dataset(
     if project.archived:
         raise UserError("conflict", "The project is archived.")
     with transaction.atomic():
-        check_room(project.team, 0)  # what comes from an address is in no upload
+        # What comes from an address is not counted before it is here.
+        check_room(project.team, int(any(one.url for one in sources)))
         dataset = Dataset.objects.create(project=project, name=name.strip(), kind=kind, created_by=actor)
         version = DatasetVersion.objects.create(
             dataset=dataset,
@@ -142,6 +143,7 @@ def finish_import(*, job: Job, result: IngestResult) -> DatasetVersion:
     )
     version.refresh_from_db()
     if changed:
+        count_fetched(version)
         _record_import(job, "dataset.imported", rows=result.rows, rejected=result.rejected)
     return version
 
@@ -154,6 +156,7 @@ def fail_import(*, job: Job, error: ErrorCard) -> DatasetVersion:
     changed = processing.update(state=State.FAILED, error=error.model_dump())
     version.refresh_from_db()
     if changed:
+        count_fetched(version)
         _record_import(job, "dataset.import_failed", code=error.code)
     return version
 

@@ -2,10 +2,12 @@
 
 from django.urls import path
 
-from apps.datasets import api, tus
+from apps.datasets import api, fetch_api, tus
 
 urlpatterns = [
     path("uploads", tus.begin),
+    path("uploads/fetch", fetch_api.begin),
+    path("uploads/<str:upload_id>/fetch", fetch_api.fetch),
     path("uploads/<str:upload_id>", tus.upload, name="upload"),
     path("uploads/<str:upload_id>/preview", api.preview),
     path("datasets", api.datasets),

@@ -8,6 +8,7 @@ import structlog
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 from kombu.exceptions import OperationalError
 from pydantic import ValidationError
 
@@ -41,7 +42,8 @@ def fetch_upload(*, actor: User, team: Team, url: str) -> Upload:
 
 def send(upload: Upload) -> None:
     """Ask the runners for it, once more where that went wrong. Nothing is raised: what was not sent looks failed."""
-    spec = FetchSpec(upload=upload.pk, key=upload.key, url=upload.url, max_bytes=uploads.room_of(upload.team))
+    room = uploads.room_of(upload.team)
+    spec = FetchSpec(upload=upload.pk, key=upload.key, url=upload.url, **room._asdict())
     try:
         _tell(upload, FetchState(state="waiting", time=time.time()))
         current_app.send_task(
@@ -75,6 +77,12 @@ def look(upload: Upload) -> FetchState | None:
     if found.state == "running" and time.time() - found.time > _SILENT_S:
         return _lost()
     return found
+
+
+def look_at_all() -> None:
+    """What came and nobody has looked at since takes room, or is let go, like what somebody looked at."""
+    for upload in Upload.objects.filter(finished=None, expires__gt=timezone.now()).exclude(url=""):
+        look(upload)
 
 
 def is_overdue(state: FetchState) -> bool:

@@ -7,7 +7,7 @@ from django.conf import settings
 
 from apps.core.ids import new_id
 from apps.datasets.models import DatasetVersion, Upload
-from apps.datasets.uploads import clean_filename, ensure_stored
+from apps.datasets.uploads import clean_filename, ensure_stored, room_of
 from apps.teams.models import Team, User
 from workers.contracts import names
 from workers.contracts.errors import UserError
@@ -51,9 +51,9 @@ def fields(sources: Sequence[Source]) -> dict[str, Any]:
 
 def inputs(version: DatasetVersion) -> list[InputFile]:
     """The version's files as its import gets them: source, source-1, …"""
-    most = int(settings.SLIPWAY_MAX_UPLOAD_BYTES)
+    room = room_of(version.dataset.project.team)._asdict()
     listed = version.sources or [{"key": version.source_key}]
     return [
-        InputFile(name=f"source-{place}" if place else "source", key=one["key"], url=one.get("url", ""), max_bytes=most)
+        InputFile(name=f"source-{place}" if place else "source", key=one["key"], url=one.get("url", ""), **room)
         for place, one in enumerate(listed)
     ]

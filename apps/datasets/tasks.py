@@ -2,12 +2,13 @@
 
 from celery import shared_task
 
-from apps.datasets import trash, uploads
+from apps.datasets import fetching, trash, uploads
 
 
 @shared_task(name="datasets.forget_uploads")
 def forget_uploads() -> None:
-    """Delete uploads that nobody finished or used in time."""
+    """Delete uploads that nobody finished or used in time; those that were fetched are finished before."""
+    fetching.look_at_all()
     uploads.forget_expired()
 
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from apps.core import audit
 from apps.core.artifacts import storage
 from apps.core.local_cache import local_cache
-from apps.datasets.models import Dataset, DatasetVersion
+from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.teams.access import require
 from apps.teams.models import User
 from workers.contracts.errors import JobError, UserError
@@ -79,7 +79,9 @@ def _remove(dataset: Dataset) -> None:
     files = {getattr(version, name) for version in versions for name in _FILES} - needed - {""}
     files |= {version.source_key for version in versions if version.origin == DatasetVersion.Origin.CORRECTION}
     # What was uploaded expires; what was fetched is nobody else's.
-    files |= {source["key"] for version in versions for source in version.sources if source["url"]}
+    fetched = {source["key"] for version in versions for source in version.sources if source["url"]}
+    Upload.objects.filter(key__in=fetched).delete()
+    files |= fetched
     _record(None, dataset, "dataset.removed")
     gone = JobError("artifact_missing", "The dataset was in the trash for 30 days, and its data is removed.").card()
     for version in versions:

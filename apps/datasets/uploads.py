@@ -235,18 +235,38 @@ def check_room(team: Team, size: int) -> None:
     if not most:
         return
     Team.objects.select_for_update().get(pk=team.pk)  # many at once count each other
-    used = _used(team)
+    used = used_by(team)
     if used + size > most:
         raise UserError("storage_full", limit_bytes=most, used_bytes=used)
 
 
-def room_of(team: Team) -> int:
+class Room(NamedTuple):
+    """How large a file may be that is fetched; `is_room`: so large because the team may not keep more."""
+
+    max_bytes: int
+    is_room: bool
+
+
+def room_of(team: Team) -> Room:
     """How large a file the team may have fetched."""
     most, of_team = int(settings.SLIPWAY_MAX_UPLOAD_BYTES), int(settings.SLIPWAY_TEAM_BYTES)
-    return min(most, max(0, of_team - _used(team))) if of_team else most
+    left = max(0, of_team - used_by(team)) if of_team else most
+    return Room(min(most, left), left < most)
 
 
-def _used(team: Team) -> int:
+def count_fetched(version: DatasetVersion) -> None:
+    """What the import of a version has fetched by itself is kept, and takes room like what was sent."""
+    owner, team = version.created_by, version.dataset.project.team
+    for source in version.sources:
+        if source["url"] and owner and storage().exists(source["key"]):
+            upload = _new(owner, team, source["name"], storage().size(source["key"]))
+            upload.url, upload.key = source["url"], source["key"]
+            upload.offset, upload.finished = upload.size, timezone.now()
+            if not Upload.objects.filter(key=upload.key).exists():
+                upload.save(force_insert=True)
+
+
+def used_by(team: Team) -> int:
     """Bytes of the team's uploads, also begun ones, of the data made of them, and of batch predictions with their
     answers."""
     uploaded = Upload.objects.filter(team=team).aggregate(sum=Sum("size"))["sum"] or 0

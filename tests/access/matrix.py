@@ -164,6 +164,15 @@ API: Final = [
     Line("PATCH", V1 + "uploads/<str:upload_id>", only_bob(415), headers=TUS),
     Line("DELETE", V1 + "uploads/<str:upload_id>", only_bob(204), headers=TUS),
     Line("GET", V1 + "uploads/<str:upload_id>/preview", only_bob(200)),
+    # The upload was sent: it is not fetched, by nobody.
+    Line("GET", V1 + "uploads/<str:upload_id>/fetch", only_bob(404)),
+    Line("POST", V1 + "uploads/<str:upload_id>/fetch", only_bob(404)),
+    Line(
+        "POST",
+        V1 + "uploads/fetch",
+        writers(202),
+        lambda s: {"project": s.cast.ours.project.pk, "url": "https://example.com/a.csv"},
+    ),
     Line("GET", V1 + "datasets", everybody()),
     Line(
         "POST",

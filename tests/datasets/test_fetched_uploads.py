@@ -2,6 +2,7 @@
 
 import base64
 import json
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -11,14 +12,16 @@ from typing import Any
 import pytest
 from django.test import Client
 from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
 
 from apps.core import redis_client
 from apps.core.artifacts import storage
-from apps.datasets import actions, uploads
+from apps.datasets import actions, sources, tasks, uploads
 from apps.datasets.models import Dataset, DatasetVersion, Upload
+from apps.training.specs import build_spec
 from tests.cast import Cast
 from tests.datasets.conftest import REVIEWS, created
-from tests.fetch.far import INSIDE, FarEnd, far_end, ok, policy
+from tests.fetch.far import INSIDE, FarEnd, far_end, ok, policy, unsized
 from workers.contracts import names
 from workers.contracts.fetching import FetchState
 from workers.runner.attempt import Host
@@ -184,7 +187,7 @@ def test_a_team_without_room_is_told(
     upload = ask(far.url)
     message = sent()
     settings.SLIPWAY_TEAM_BYTES = 100
-    assert uploads.room_of(upload.team) == 100
+    assert uploads.room_of(upload.team) == (100, True)
     fetch_upload(host, message)
     for _ in range(2):
         assert "Try again" in look(client, cast, upload).content.decode()
@@ -193,6 +196,96 @@ def test_a_team_without_room_is_told(
     client.post(f"/projects/{cast.ours.project.pk}/datasets/new/{upload.pk}", {"again": "1"})
     fetch_upload(host, message)
     assert "a good film number 0" in look(client, cast, upload).content.decode()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_larger_than_the_room_that_is_left_is_not_read_to_its_end(
+    client: Client, cast: Cast, host: Host, ask: Callable[[str], Upload], settings: Settings, known: bool
+) -> None:
+    settings.SLIPWAY_TEAM_BYTES = uploads.used_by(cast.ours.project.team) + 100
+    large = REVIEWS * 200
+    with far_end(ok(large) if known else unsized(large)) as far:
+        upload = ask(f"{far.url}/films.csv")
+        fetch_upload(host, sent())
+    page = look(client, cast, upload).content.decode()
+    assert "larger than what is left of the team&#x27;s storage" in page
+    assert not storage().exists(upload.key)
+    state = FetchState.model_validate_json(redis_client.client().get(names.fetch_key(upload.pk)))
+    assert state.read < len(large) and (state.read == 0 or not known)
+
+
+def test_a_full_disk_is_told_on_the_page(
+    client: Client, cast: Cast, far: FarEnd, host: Host, ask: Callable[[str], Upload]
+) -> None:
+    upload = ask(f"{far.url}/films.csv")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, before[1]))  # no file may grow beyond: as if the disk were full
+    try:
+        fetch_upload(host, sent())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    page = look(client, cast, upload).content.decode()
+    assert "disk is full" in page and "Try again" in page and not storage().exists(upload.key)
+
+
+def test_what_was_fetched_and_never_looked_at_takes_room(
+    client: Client, cast: Cast, far: FarEnd, host: Host, ask: Callable[[str], Upload]
+) -> None:
+    upload, used = ask(f"{far.url}/films.csv"), uploads.used_by(cast.ours.project.team)
+    fetch_upload(host, sent())
+    tasks.forget_uploads()
+    assert uploads.used_by(cast.ours.project.team) == used + len(REVIEWS)
+    assert "a good film number 0" in look(client, cast, upload).content.decode()
+
+
+def test_what_an_import_fetches_by_itself_takes_room_too(
+    cast: Cast, far: FarEnd, imported: Imported, settings: Settings
+) -> None:
+    used = uploads.used_by(cast.ours.project.team)
+    found = sources.of_url(cast.ours.project.team, f"{far.url}/films.csv")
+    version = actions.create_dataset(
+        actor=cast.bob, project=cast.ours.project, name="Films", kind="text", sources=found
+    )
+    version = imported(version)
+    assert uploads.used_by(cast.ours.project.team) == used + len(REVIEWS) + version.data_bytes
+    settings.SLIPWAY_TEAM_BYTES = uploads.used_by(cast.ours.project.team) + 1
+    assert build_spec(version.jobs.get()).inputs[0].max_bytes == 1
+
+
+def test_the_control_api_has_a_look_before_the_import_too(
+    cast: Cast,
+    far: FarEnd,
+    host: Host,
+    api_of: Callable[..., APIClient],
+    imported: Imported,
+    django_capture_on_commit_callbacks: Captured,
+) -> None:
+    api = api_of(cast.bob)
+    redis_client.client().delete(names.QUEUE_INGEST)
+    with django_capture_on_commit_callbacks(execute=True):
+        asked = {"project": cast.ours.project.pk, "url": f"{far.url}/films.csv"}
+        reply = api.post("/api/v1/uploads/fetch", asked, format="json")
+    assert (reply.status_code, reply.json()["state"]) == (202, "waiting")
+    address = f"/api/v1/uploads/{reply.json()['id']}"
+    assert api.get(f"{address}/fetch").json()["state"] == "waiting"
+    assert api.get(f"{address}/preview").json()["error"]["code"] == "upload_incomplete"
+    fetch_upload(host, sent())
+    done = api.get(f"{address}/fetch").json()
+    assert (done["state"], done["size"], done["error"]) == ("done", len(REVIEWS), None)
+    assert api.get(f"{address}/preview").json()["rows"][0] == ["a good film number 0", "good"]
+    body = {"project": cast.ours.project.pk, "name": "Films", "kind": "text", "upload": reply.json()["id"]}
+    made = api.post("/api/v1/datasets", body, format="json").json()
+    assert imported(Dataset.objects.get(pk=made["id"]).latest).rows == 40
+
+    with django_capture_on_commit_callbacks(execute=True):
+        failing = api.post("/api/v1/uploads/fetch", {**asked, "url": f"{far.url}/gone.csv"}, format="json").json()
+    far.close()
+    redis_client.client().ltrim(names.QUEUE_INGEST, 0, 0)
+    fetch_upload(host, sent())
+    address = f"/api/v1/uploads/{failing['id']}/fetch"
+    failed = api.get(address).json()
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "url_unreachable")
+    assert (api.post(address).status_code, api.get(address).json()["state"]) == (202, "waiting")
 
 
 @pytest.mark.parametrize("url", [f"http://{INSIDE}/", "http://localhost/a.csv", "s3://bucket/key", "x"])

@@ -65,6 +65,16 @@ def ok(body: bytes, *headers: str) -> Answer:
     return lambda head, connection: connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
 
+def unsized(body: bytes) -> Answer:
+    """A good answer that does not say how long it is, to whoever does not hang up."""
+
+    def answer(head: bytes, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + body)
+
+    return answer
+
+
 def redirect(location: str, status: int = 302) -> Answer:
     """An answer that leads elsewhere."""
     text = f"HTTP/1.1 {status} Go\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"

@@ -17,12 +17,14 @@ class _Part(BaseModel):
 
 
 class FetchSpec(_Part):
-    """Fetch `url`, of at most `max_bytes`, into storage under `key`; `upload` is the id that it is known by."""
+    """Fetch `url`, of at most `max_bytes` (`is_room`: because the team has no room for more), into storage under `key`;
+    `upload` is the id that it is known by."""
 
     upload: str
     key: str
     url: str
     max_bytes: Annotated[int, Field(ge=0)]
+    is_room: bool = False
 
 
 class FetchState(_Part):

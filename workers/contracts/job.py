@@ -24,8 +24,8 @@ class Contract(BaseModel):
 class InputFile(Contract):
     """A file that the runner fetches from storage into `inputs/<name>` before the child starts.
 
-    With a `url` the file is fetched from there, of at most `max_bytes`, and put into storage under `key`, if it is not
-    there already.
+    With a `url` the file is fetched from there, of at most `max_bytes` (`is_room`: so many because the team has no room
+    for more), and put into storage under `key`, if it is not there already.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,80}$")]
@@ -33,6 +33,7 @@ class InputFile(Contract):
     sha256: str | None = None
     url: str = ""
     max_bytes: int = 0
+    is_room: bool = False
 
 
 class IngestLimits(Contract):

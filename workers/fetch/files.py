@@ -24,8 +24,7 @@ def fetch(
                     while rest:
                         rest = rest[out.write(rest) :]
                 except OSError as error:
-                    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                    raise InfraError("disk_full" if full else "storage_unavailable") from error
+                    raise told(error) from error
 
             if target.scheme == "s3":
                 bucket.fetch(target, keep, max_bytes=max_bytes, given_up=given_up, progress=progress)
@@ -34,3 +33,9 @@ def fetch(
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def told(error: OSError) -> InfraError:
+    """What kept a file of ours from being written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return InfraError("disk_full" if full else "storage_unavailable")

@@ -15,6 +15,7 @@ from workers.contracts import names
 from workers.contracts.errors import SlipwayError, UserError
 from workers.contracts.fetching import STATE_TTL_S, TELL_EVERY_S, FetchSpec, FetchState
 from workers.contracts.job import InputFile
+from workers.fetch import files
 from workers.runner.attempt import Host
 from workers.runner.folders import job_folder
 from workers.runner.inputs import fetch_from_afar
@@ -29,7 +30,7 @@ def fetch_upload(host: Host, message: str) -> None:
     if not course.tell("running"):
         return
     course.start()
-    file = InputFile(name="source", key=spec.key, url=spec.url, max_bytes=spec.max_bytes)
+    file = InputFile(name="source", key=spec.key, url=spec.url, max_bytes=spec.max_bytes, is_room=spec.is_room)
     stopped = UserError("url_timeout", "The worker that fetched the file was stopped.")
     last: dict[str, Any] = {"state": "failed", "error": stopped.card()}
     try:
@@ -39,6 +40,9 @@ def fetch_upload(host: Host, message: str) -> None:
                 last = {"state": "done", "read": fetched.stat().st_size}
     except SlipwayError as error:
         last = {"state": "failed", "error": error.card()}
+    except OSError as error:
+        # The folder itself could not be made.
+        last = {"state": "failed", "error": files.told(error).card()}
     finally:
         course.close()
         course.tell(**last)

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from workers.contracts.errors import InfraError, JobError, SlipwayError
+from workers.contracts.errors import InfraError, JobError, SlipwayError, UserError
 from workers.contracts.job import InputFile, JobSpec
 from workers.contracts.jobdir import JobDir
 from workers.fetch import files
@@ -44,7 +44,7 @@ def fetch_from_afar(
 ) -> None:
     """Fill inputs/ with a file from a user's address; also into storage, where the next attempt finds it.
 
-    Raises UserError `url_*`; InfraError.
+    Raises UserError `url_*`, `storage_full`; InfraError.
     """
     if storage.exists(file.key):
         _fetch(storage, file, folder, given_up)
@@ -53,9 +53,12 @@ def fetch_from_afar(
         files.fetch(
             file.url, folder / file.name, policy=policy, max_bytes=file.max_bytes, given_up=given_up, progress=progress
         )
-    except SlipwayError:
+    except SlipwayError as error:
         if given_up.is_set():
             return
+        if error.code == "url_too_large" and file.is_room:
+            message = "The file is larger than what is left of the team's storage."
+            raise UserError("storage_full", message, room_bytes=file.max_bytes) from None
         raise
     storage.put_file(folder / file.name, file.key)
 
