@@ -146,11 +146,14 @@ class Pairs:
         size = size or BLOCK
         first = 0
         for start in range(0, len(self), size):
-            stop = min(start + size, len(self))
-            stay = keep[start:stop]
-            found = {name: spill.read(start, stop)[stay] for name, spill in self._spilt.items() if name in values}
-            users, items = self.user_codes[start:stop][stay], self.item_codes[start:stop][stay]
-            yield Block(first, np.flatnonzero(stay) + start, users, items, found)
+            here = slice(start, min(start + size, len(self)))
+            rows = np.arange(here.start, here.stop)
+            found = {name: spill.read(here.start, here.stop) for name, spill in self._spilt.items() if name in values}
+            users, items = self.user_codes[here], self.item_codes[here]
+            if not (stay := keep[here]).all():
+                rows, users, items = rows[stay], users[stay], items[stay]
+                found = {name: numbers[stay] for name, numbers in found.items()}
+            yield Block(first, rows, users, items, found)
             first += len(users)
 
 

@@ -1,6 +1,6 @@
 """Parquet files of ours: their columns, and how they are written."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,17 +83,24 @@ def contents(rows: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
 
 
 class GroupWriter:
-    """Writes tables, each as a row group of at most 65,536 rows."""
+    """Writes tables, each as a row group of at most 65,536 rows.
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    Columns of texts that are `coded` come as dictionaries, and are written without a look at any text.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, coded: Collection[str] = ()) -> None:
+        for name in coded:
+            schema = schema.set(schema.get_field_index(name), pa.field(name, pa.dictionary(pa.int32(), pa.string())))
         self._schema = schema
-        # Encoded images do not compress, nor do hashes; a page per few images lets one be read without its row group.
-        packing: Any = {_path(field): "none" if field.type in _EVEN else "zstd" for field in schema}
-        # Most users of a group of rows are different.
-        repeated = ("split", "label", "labels", "item", "rating", "format", "group")
-        dictionary: Any = [_path(field) for field in schema if field.name in repeated]
         # What lies close to what is before it.
         steady = {name: "DELTA_BINARY_PACKED" for name in ("row", "timestamp") if name in schema.names}
+        # Encoded images do not compress, nor do hashes, nor differences; a page per few images lets one be read without
+        # its row group.
+        tight = {field.name for field in schema if field.type in _EVEN or field.name in steady}
+        packing: Any = {_path(field): "none" if field.name in tight else "zstd" for field in schema}
+        # Most users of a group of rows are different.
+        repeated = {"split", "label", "labels", "item", "rating", "format", "group", *coded}
+        dictionary: Any = [_path(field) for field in schema if field.name in repeated]
         if "values" in schema.names:
             # Cells of a table repeat, and compress.
             packing, dictionary, steady = "zstd", True, {}
@@ -107,6 +114,8 @@ class GroupWriter:
             write_statistics=[field.name for field in schema if pa.types.is_primitive(field.type)],
             data_page_size=1 << 18,
             write_batch_size=16 if pa.binary() in schema.types else None,
+            # Whoever reads them is to get texts.
+            store_schema=not coded,
         )
 
     def add_group(self, table: pa.Table) -> None:

@@ -9,7 +9,7 @@ import datetime as dt
 import time as clock
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -25,10 +25,13 @@ from workers.ingest.hashing import ColumnsHash
 from workers.ingest.items import MIN_ROWS, no_rows
 from workers.ingest.names import Names
 from workers.ingest.pairs import Mask, Pairs
-from workers.ingest.parquet_out import GroupWriter, column_types, interaction_schema
+from workers.ingest.parquet_out import GROUP_ROWS, GroupWriter, column_types, interaction_schema
 from workers.ingest.records import Problem, Table
 from workers.ingest.splits import Codes, Ints
 from workers.ingest.statistics import doubling_histogram, summary
+
+# Rows that are looked at in one go.
+_STRETCH: Final = 1 << 20
 
 
 def run(ctx: Import, table: Table) -> IngestResult:
@@ -122,62 +125,72 @@ def _tell_merged(ctx: Import, pairs: Pairs, keep: Mask) -> None:
 
 def _write(ctx: Import, schema: pa.Schema, pairs: Pairs, keep: Mask, codes: Codes) -> finish.Written:
     content = ColumnsHash()
-    with GroupWriter(ctx.data, schema) as writer:
-        for group, fraction in ahead(_complete(pairs, keep, codes, content)):
+    written = {
+        "user": _Written(pairs.users, pairs.user_codes, keep),
+        "item": _Written(pairs.items, pairs.item_codes, keep),
+    }
+    coded = ["split", *(role for role, one in written.items() if one.repeats)]
+    with GroupWriter(ctx.data, schema, coded) as writer:
+        for group, fraction in ahead(_complete(pairs, keep, codes, written, content)):
             writer.add_group(group)
             ctx.progress.report(READ_SHARE + (1 - READ_SHARE) * fraction, "Writing rows")
     return finish.Written(len(codes), finish.per_split(codes), content.hexdigest())
 
 
-def _complete(pairs: Pairs, keep: Mask, codes: Codes, content: ColumnsHash) -> Iterator[tuple[pa.Table, float]]:
+def _complete(
+    pairs: Pairs, keep: Mask, codes: Codes, written: dict[str, "_Written"], content: ColumnsHash
+) -> Iterator[tuple[pa.Table, float]]:
     """The rows that stay, group by group, and which share of all rows that makes so far. All is hashed on the way."""
-    texts = {"user": pairs.users.texts(), "item": pairs.items.texts()}
-    arrays = {role: text.to_arrow() for role, text in texts.items()}
-    places = {role: _Appearance(len(text)) for role, text in texts.items()}
     for block in pairs.blocks(keep):
         rows = slice(block.first, block.first + len(block.rows))
         table = {
             "row": pa.array(np.arange(rows.start, rows.stop)),
-            "split": pa.array(SPLITS).take(pa.array(codes[rows])),
+            "split": pa.DictionaryArray.from_arrays(codes[rows].astype(np.int32), SPLITS),
         }
         content.add("split", codes[rows])
         for role, numbers in (("user", block.users), ("item", block.items)):
-            table[role] = arrays[role].take(pa.array(numbers))
-            content.add(role, places[role].of(numbers))
+            numbers = written[role].places[numbers]
+            table[role] = written[role].column(numbers)
+            content.add(role, numbers)
         for name, numbers in block.values.items():
             table[name] = pa.array(numbers)
             content.add(name, numbers)
         yield pa.table(table), (int(block.rows[-1]) + 1) / len(pairs) if len(block.rows) else 0.0
-    for role, text in texts.items():
-        content.add_names(role, text.gather(places[role].numbers()))
+    for role, one in written.items():
+        content.add_names(role, one.names)
 
 
-class _Appearance:
-    """Numbers by another count: in the order in which they appear."""
+class _Written:
+    """Users or items of the rows that stay, numbered in the order in which they appear there."""
 
-    def __init__(self, count: int) -> None:
-        self._places = np.full(count, -1, np.int32)
-        self._numbers: list[Ints] = []
-        self._count = 0
+    def __init__(self, names: Names, codes: Ints, keep: Mask) -> None:
+        firsts = np.full(len(names), len(codes), np.int32)
+        for stop in range(len(codes), 0, -_STRETCH):
+            start = max(0, stop - _STRETCH)
+            rows = np.flatnonzero(keep[start:stop])[::-1] + start
+            # Of several rows for one number the last one stays.
+            firsts[codes[rows]] = rows
+        order = np.argsort(firsts)[: np.count_nonzero(firsts < len(codes))]
+        # By the number in `pairs`: that by appearance.
+        self.places = np.full(len(names), -1, np.int32)
+        self.places[order] = np.arange(len(order), dtype=np.int32)
+        self.names = names.texts().gather(order)
+        self._array = self.names.to_arrow().cast(pa.large_string())
+        head = self.places[codes[:GROUP_ROWS][keep[:GROUP_ROWS]]]
+        # Whether a dictionary of those in a row group is worth its while.
+        self.repeats = 2 * int(np.count_nonzero(np.bincount(head))) <= len(head)
 
-    def of(self, numbers: Ints) -> Ints:
-        """int32: the place of each number."""
-        places = self._places.take(numbers)
-        new = numbers[places < 0]
-        if len(new):
-            here = np.arange(len(new), dtype=np.int32)
-            # Of those that are equal the first one is written last.
-            self._places[new[::-1]] = here[::-1]
-            found = new[self._places[new] == here]
-            self._places[found] = np.arange(self._count, self._count + len(found))
-            self._numbers.append(found)
-            self._count += len(found)
-            places = self._places.take(numbers)
-        return places
-
-    def numbers(self) -> Ints:
-        """All of them, in that order."""
-        return np.concatenate(self._numbers)
+    def column(self, numbers: Ints) -> pa.Array:
+        """The names of some numbers; where they repeat, as a dictionary of those that are among them."""
+        if not self.repeats:
+            return self._array.take(pa.array(numbers)).cast(pa.string())
+        among = np.zeros(len(self.names), np.bool_)
+        among[numbers] = True
+        different = np.flatnonzero(among)
+        places = np.empty(len(among), np.int32)
+        places[different] = np.arange(len(different), dtype=np.int32)
+        names = self._array.take(pa.array(different)).cast(pa.string())
+        return pa.DictionaryArray.from_arrays(places[numbers], names)
 
 
 def _profile(pairs: Pairs, seen: interaction_doctor.Seen) -> dict[str, Any]:
