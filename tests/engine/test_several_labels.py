@@ -12,9 +12,11 @@ from sklearn import metrics as sklearn
 from tests.engine.jobs import TEXT, Job, make_spec, run
 from workers.contracts.report import ClassificationReport, read_report
 from workers.engine import several_labels
-from workers.engine.calibration import fit_temperature, tempered
+from workers.engine.calibration import Tempered, fit_temperature, tempered
+from workers.engine.classification import TrainedClassifier
 from workers.engine.logistic import Logistic
-from workers.task_templates import toy
+from workers.engine.run import Run
+from workers.task_templates import TEMPLATES, toy
 
 
 def drawn(rows: int = 400, labels: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -123,3 +125,26 @@ def test_without_validation_rows_every_label_is_answered_from_a_half_on(tmp_path
     kept = [row for row in table if row["split"] != "validation"]
     pq.write_table(pa.Table.from_pylist(kept), job.inputs / "data.parquet")
     assert run(job).result["manifest"]["thresholds"] == [0.5] * 3
+
+
+def test_scores_of_several_labels_that_are_too_sure_are_tempered_and_the_report_says_from_where(tmp_path: Path) -> None:
+    parameters = {"epochs": 3}
+    job_dir = Job.create(tmp_path, make_spec(TEXT, parameters=parameters))
+    toy.write_toy_text_sets(job_dir.inputs / "data.parquet", 0)
+    table = pq.read_table(job_dir.inputs / "data.parquet").to_pylist()
+    # One validation row in three has another one's labels, which no model can know.
+    judged = [row for row in table if row["split"] == "validation"]
+    for row, other in zip(judged[::3], judged[1::3], strict=False):
+        row["labels"] = other["labels"]
+    table += [{**row, "row": len(table) + number} for number, row in enumerate(judged * 5)]
+    pq.write_table(pa.Table.from_pylist(table), job_dir.inputs / "data.parquet")
+    template = TEMPLATES[TEXT]
+    on_sets = Run(job_dir, job_dir.spec(), template.resolve("fast", parameters))
+    model = template.train(on_sets)
+    assert isinstance(model, TrainedClassifier)
+    # The same model, four times as sure of itself.
+    TrainedClassifier.__init__(model, on_sets, Tempered(model.model, 0.25), model.labels, model.evaluation)
+    report = model.evaluate()[1]
+    calibration = report["splits"]["validation"]["calibration"]
+    assert report["temperature"]["value"] > 1.5
+    assert calibration["error"] < calibration["error_before"]

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from workers.engine.classification import training_labels
 from workers.engine.encoder import (
     ENCODER_SETTINGS,
     Source,
@@ -24,6 +23,7 @@ from workers.engine.encoder import (
 from workers.engine.encoder_head import Head, train_head
 from workers.engine.examples import Examples
 from workers.engine.image import ImageExamples, TrainedImages, choose_augmentation
+from workers.engine.labels import training_labels
 from workers.engine.loop import fit, judged, row_losses
 from workers.engine.run import Run
 from workers.engine.settings import Settings

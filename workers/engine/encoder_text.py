@@ -11,7 +11,6 @@ from torch import nn
 
 from workers.contracts.errors import JobError
 from workers.engine.calibration import Tempered, fit_temperature, tempered
-from workers.engine.classification import training_labels
 from workers.engine.encoder import (
     ENCODER_SETTINGS,
     Source,
@@ -28,6 +27,7 @@ from workers.engine.encoder import (
 )
 from workers.engine.encoder_head import Head, train_head
 from workers.engine.examples import Examples
+from workers.engine.labels import training_labels
 from workers.engine.links import probabilities, scores_of
 from workers.engine.loop import fit, judged, row_losses
 from workers.engine.run import Run

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from workers.engine.augment import Augmentation
-from workers.engine.classification import TrainedClassifier, label_indices, training_labels
+from workers.engine.classification import TrainedClassifier
 from workers.engine.edge_cases import EdgeCase, image_cases
 from workers.engine.examples import Examples, known_rows
 from workers.engine.image_network import ImageNetwork
+from workers.engine.labels import label_indices, training_labels
 from workers.engine.loop import fit
 from workers.engine.mirroring import survives_mirroring
 from workers.engine.pixels import decode

@@ -12,9 +12,10 @@ import torch
 from workers.contracts.errors import JobError
 from workers.contracts.report import Baseline
 from workers.engine.boosting import boosted_scores, cross_fitted
-from workers.engine.classification import TrainedClassifier, label_indices, training_labels
+from workers.engine.classification import TrainedClassifier
 from workers.engine.edge_cases import EdgeCase, row_cases
 from workers.engine.examples import Examples
+from workers.engine.labels import label_indices, training_labels, true_labels
 from workers.engine.loop import fit
 from workers.engine.metrics import classification_metrics
 from workers.engine.run import CrossFitted, Run, Trained
@@ -203,7 +204,7 @@ class TrainedTable(TrainedClassifier):
         scores = boosted_scores(self._train, tables, categories, self.run.seed)
         boosting = Baseline(name="gradient boosting")
         for split, given in scores.items():
-            truth, names = self.true_labels(split)
+            truth, names = true_labels(self.run, split, self.labels)
             padded = np.pad(given, ((0, 0), (0, len(names) - len(self.labels))))
             setattr(boosting, split, classification_metrics(truth, padded))
         return metrics, {**report, "compared": [boosting.model_dump(mode="json")]}

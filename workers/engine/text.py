@@ -12,9 +12,10 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from torch import nn
 
 from workers.engine.balance import class_weights
-from workers.engine.classification import TrainedClassifier, label_indices, training_labels
+from workers.engine.classification import TrainedClassifier
 from workers.engine.edge_cases import EdgeCase, pair_cases, text_cases
 from workers.engine.examples import Examples, known_rows
+from workers.engine.labels import label_indices, training_labels
 from workers.engine.links import scores_of
 from workers.engine.logistic import weigh
 from workers.engine.loop import fit, predict
