@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
+from apps.training import charts
 from apps.training.comparison import shown
 from apps.training.models import Job, Trial
 from workers.task_templates import TEMPLATES
-from workers.task_templates.search_space import Range
+from workers.task_templates.search_space import SearchSpace
 
 # With fewer finished trials, how the score goes with a parameter is chance.
 _LEAST_FOR_IMPORTANCE: Final = 5
-_MOST_LINES: Final = 60
 _SHOWN: Final = 8
 
 
@@ -90,16 +90,16 @@ def summary(job: Job) -> dict[str, Any] | None:
     trials = list(job.trials.all())
     if not trials:
         return None
-    best = best_of(trials)
+    best, names = best_of(trials), _names(job, trials)
     rows = sorted(trials, key=lambda trial: (trial.state != Trial.State.RUNNING, *_by_score(trial)))
     return {
         "metric": metric_of(job),
         "best": best,
-        "names": _names(job, trials),
-        "rows": [_row(trial, job, best, _names(job, trials)) for trial in rows[:_SHOWN]],
+        "names": names,
+        "rows": [_row(trial, job, best, names) for trial in rows[:_SHOWN]],
         "count": len(trials),
         "given_up": sum(trial.state == Trial.State.PRUNED for trial in trials),
-        "chart": progress_chart(trials) if any(trial.score is not None for trial in trials) else None,
+        "chart": charts.scores(trials) if any(trial.score is not None for trial in trials) else None,
     }
 
 
@@ -141,15 +141,19 @@ def comparison(job: Job, sort: str) -> dict[str, Any]:
             for key, label in heads
         ],
         "importance": [{"name": name, "value": value, "size": abs(value)} for name, value in correlations.items()],
-        "parallel": parallel_chart(job, trials, names) if len(trials) > 1 else None,
-        "courses": courses_chart(trials, best) if any(len(trial.scores) > 1 for trial in trials) else None,
+        "parallel": charts.parallel(trials, best, names, metric_of(job), _space(job)) if len(trials) > 1 else None,
+        "courses": charts.courses(trials, best) if any(len(trial.scores) > 1 for trial in trials) else None,
     }
+
+
+def _space(job: Job) -> SearchSpace:
+    task = TEMPLATES.get(job.template)
+    return task.search_space if task else {}
 
 
 def _names(job: Job, trials: Sequence[Trial]) -> list[str]:
     """The parameters that were searched, in the template's order: the database does not keep one."""
-    task = TEMPLATES.get(job.template)
-    known = list(task.search_space) if task else []
+    known = list(_space(job))
     found = dict.fromkeys(name for trial in trials for name in trial.parameters)
     return sorted(found, key=lambda name: known.index(name) if name in known else len(known))
 
@@ -179,116 +183,3 @@ def _by_score_upwards(trial: Trial) -> tuple[bool, float, int]:
 def _sortable(value: Any) -> tuple[bool, float, str]:
     number = isinstance(value, int | float)
     return (not number, float(value) if number else 0.0, str(value))
-
-
-def progress_chart(trials: Sequence[Trial]) -> dict[str, Any]:
-    """ECharts option: each trial's score by its number, and the best up to there as a line."""
-    scored = [trial for trial in trials if trial.score is not None]
-    whole = [trial for trial in scored if trial.state != Trial.State.PRUNED]
-    pruned = [trial for trial in scored if trial.state == Trial.State.PRUNED]
-    best, line = float("-inf"), []
-    for trial in whole:
-        best = max(best, trial.score or 0.0)
-        line.append([trial.number, best])
-    if line:
-        line.append([len(trials), best])
-    dots = {"type": "scatter", "symbolSize": 9, "animation": False}
-    series: list[dict[str, Any]] = [
-        {"name": _("best so far"), "type": "line", "step": "end", "showSymbol": False, "data": line}
-        | {"color": "--sw-chart-2", "animation": False},
-        {"name": _("trial"), **dots, "data": [[t.number, t.score] for t in whole], "color": "--sw-chart-1"},
-    ]
-    if pruned:
-        faint = {"opacity": 0.6}
-        points = [[trial.number, trial.score] for trial in pruned]
-        series.append({"name": _("given up"), **dots, "data": points, "color": "--sw-chart-6", "itemStyle": faint})
-    return {
-        "legend": {},
-        "grid": {"top": 36},
-        "tooltip": {"trigger": "item"},
-        "xAxis": {"type": "value", "minInterval": 1, "min": 0, "max": len(trials) + 1},
-        "yAxis": {"type": "value", "scale": True},
-        "series": series,
-    }
-
-
-def parallel_chart(job: Job, trials: Sequence[Trial], names: list[str]) -> dict[str, Any]:
-    """ECharts option: a line per trial over an axis per parameter, the score as the last axis."""
-    best = best_of(trials)
-    space = TEMPLATES[job.template].search_space if job.template in TEMPLATES else {}
-    axes: list[dict[str, Any]] = []
-    for place, name in enumerate([*names, metric_of(job)]):
-        axis: dict[str, Any] = {
-            "dim": place,
-            "name": name,
-            "axisLine": {"show": True},
-            "nameTextStyle": {"fontSize": 12},
-        }
-        values = space.get(name)
-        if name in names and not isinstance(values, Range):
-            axis |= {"type": "category", "data": sorted({str(trial.parameters.get(name)) for trial in trials})}
-        elif isinstance(values, Range):
-            axis |= {"type": "log" if values.log else "value", "min": values.low, "max": values.high}
-            if isinstance(values.low, int):
-                axis["minInterval"] = 1
-        else:
-            axis |= {"scale": True}
-        axes.append(axis)
-
-    def lines(chosen: list[Trial]) -> list[list[Any]]:
-        return [
-            [*(_drawn(trial.parameters.get(name), axes[place]) for place, name in enumerate(names)), trial.score]
-            for trial in chosen
-        ]
-
-    scored = [trial for trial in trials if trial.score is not None]
-    whole = [trial for trial in scored if trial.state != Trial.State.PRUNED and trial is not best]
-    pruned = [trial for trial in scored if trial.state == Trial.State.PRUNED]
-    common = {"type": "parallel", "smooth": False, "animation": False}
-    return {
-        "legend": {"bottom": 0, "top": None},
-        "parallel": {"left": 32, "right": 48, "top": 40, "bottom": 48},
-        "parallelAxis": axes,
-        "series": [
-            {"name": _("given up"), **common, "data": lines(pruned), "color": "--sw-chart-6"}
-            | {"lineStyle": {"width": 1, "opacity": 0.35}},
-            {"name": _("trial"), **common, "data": lines(whole), "color": "--sw-chart-1"}
-            | {"lineStyle": {"width": 1.5, "opacity": 0.55}},
-            {"name": _("best"), **common, "data": lines([best] if best else []), "color": "--sw-chart-3"}
-            | {"lineStyle": {"width": 3.5, "opacity": 1}},
-        ],
-    }
-
-
-def _drawn(value: Any, axis: dict[str, Any]) -> Any:
-    return str(value) if axis.get("type") == "category" else value
-
-
-def courses_chart(trials: Sequence[Trial], best: Trial | None) -> dict[str, Any]:
-    """ECharts option: the score of each trial after each epoch; the best one stands out."""
-    shown = [trial for trial in trials if trial.scores][-_MOST_LINES:]
-    if best and best not in shown:
-        shown.append(best)
-    return {
-        "grid": {"top": 12},
-        "tooltip": {"trigger": "item"},
-        "xAxis": {"type": "value", "minInterval": 1, "min": 1, "name": "", "max": "dataMax"},
-        "yAxis": {"type": "value", "scale": True},
-        "series": [
-            {
-                "name": _("Trial %(n)d") % {"n": trial.number},
-                "type": "line",
-                "data": [[epoch + 1, score] for epoch, score in trial.scores],
-                "showSymbol": len(trial.scores) == 1,
-                "animation": False,
-                "color": "--sw-chart-3"
-                if trial is best
-                else "--sw-chart-6"
-                if trial.state == Trial.State.PRUNED
-                else "--sw-chart-1",
-                "lineStyle": {"width": 3 if trial is best else 1.5, "opacity": 1 if trial is best else 0.5},
-                "z": 3 if trial is best else 2,
-            }
-            for trial in shown
-        ],
-    }
