@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from workers.contracts import names
 from workers.contracts.error_codes import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[2]
 ERRORS = {"SlipwayError", "UserError", "JobError", "InfraError"}
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 
 
 def sources() -> list[Path]:
@@ -56,10 +57,18 @@ def test_files_that_a_page_names_exist(page: Path) -> None:
 
 
 def test_every_variable_of_the_environment_is_documented() -> None:
-    named = set(re.findall(r'"(SLIPWAY_[A-Z_]+)"', (ROOT / "platform" / "slipway" / "env.py").read_text("utf-8")))
+    readers = (ROOT / "platform" / "slipway" / "env.py", ROOT / "workers" / "serving" / "config.py")
+    named = {name for path in readers for name in re.findall(r'"(SLIPWAY_[A-Z_]+)"', path.read_text("utf-8"))}
     told = (ROOT / "docs" / "running.md").read_text("utf-8")
     internal = {"SLIPWAY_EMBEDDED_DATABASE"}
     assert {name for name in named - internal if f"`{name}`" not in told} == set()
+
+
+def test_on_several_machines_somebody_takes_from_every_queue() -> None:
+    told = (ROOT / "docs" / "running.md").read_text("utf-8")
+    taken = {queue for listed in re.findall(r"--queues=([\w.,]+)", told) for queue in listed.split(",")}
+    queues = {value for name, value in vars(names).items() if name.startswith("QUEUE_")}
+    assert {queue for queue in queues - taken if f"`{queue}`" not in told} == set()
 
 
 def test_the_page_on_templates_names_every_template_method_and_kind_table() -> None:

@@ -1,4 +1,4 @@
-"""The Celery app of the worker hosts: `celery -A workers.runner.app worker --queues=train.cpu,ingest`.
+"""The Celery app of the worker hosts: `celery -A workers.runner.app worker --queues=train.cpu,ingest,batch`.
 
 One job at a time per process, in a thread (`--pool=threads --concurrency=1`): the main thread stays free to hear
 SIGTERM and hand the job back at once, and SIGKILL leaves no half of the runner behind. With prefork, the process that
