@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from workers.contracts.errors import InfraError
 from workers.inference.core import InputError
 from workers.serving.batcher import LOOP_BUDGET_S, Batcher
+from workers.serving.crew import Crew
 
 POISON = -1
 
@@ -46,8 +46,8 @@ async def ask(batcher: Batcher, items: list[int]) -> list[int]:
 
 async def test_everyone_gets_their_own_answers_over_many_interleavings(typical_s: float) -> None:
     model, rng = Echo(), random.Random(1)
-    with ThreadPoolExecutor(2) as pool:
-        batcher = Batcher(model, pool, typical_s=typical_s, max_waiting=10**6, deadline_s=600.0)
+    with Crew(2, "predict") as crew:
+        batcher = Batcher(model, crew, typical_s=typical_s, max_waiting=10**6, deadline_s=600.0)
 
         async def client(number: int) -> None:
             for _ in range(rng.randrange(3)):
@@ -62,16 +62,16 @@ async def test_everyone_gets_their_own_answers_over_many_interleavings(typical_s
 
 async def test_what_waits_is_taken_together_and_nobody_waits_for_more(typical_s: float) -> None:
     model = Echo()
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(model, pool, typical_s=typical_s)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(model, crew, typical_s=typical_s)
         await asyncio.gather(*(ask(batcher, [number]) for number in range(10)))
         await ask(batcher, [1])
     assert model.batches == [10, 1]
 
 
 async def test_a_poisoned_input_fails_only_its_own_request(typical_s: float) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(Echo(), pool, typical_s=typical_s)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(Echo(), crew, typical_s=typical_s)
         asked = [ask(batcher, [number]) for number in range(31)] + [ask(batcher, [5, POISON])]
         *good, bad = await asyncio.gather(*asked, return_exceptions=True)
     assert good == [[number] for number in range(31)]
@@ -87,8 +87,8 @@ async def test_raw_inputs_are_prepared_in_the_turn_of_their_batch_and_fail_alone
             raise InputError(raws.index("bad"), "not a number")
         return [int(raw) for raw in raws]
 
-    with ThreadPoolExecutor(1, thread_name_prefix="predict") as pool:
-        batcher = Batcher(model, pool, prepare=prepare)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(model, crew, prepare=prepare)
         asked = [batcher.submit(raws, is_raw=True) for raws in (["1", "2"], ["3", "bad"], ["4"])]
         asked.append(batcher.submit([5]))
         found = await asyncio.gather(*(job.future for job in asked), return_exceptions=True)
@@ -100,8 +100,8 @@ async def test_raw_inputs_are_prepared_in_the_turn_of_their_batch_and_fail_alone
 
 async def test_whoever_is_dropped_hears_nothing_and_the_others_do(typical_s: float) -> None:
     model, told = Echo(), list[object]()
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(model, pool, typical_s=typical_s)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(model, crew, typical_s=typical_s)
         first, _ = (batcher.submit_then([number], lambda job, result: told.append(result)) for number in (1, 2))
         first.drop()
         assert await batcher.submit([3]).future == [{"value": 3}]
@@ -109,16 +109,16 @@ async def test_whoever_is_dropped_hears_nothing_and_the_others_do(typical_s: flo
 
 
 async def test_a_model_that_answers_too_little_fails(typical_s: float) -> None:
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(lambda items: [{}] * (len(items) - 1), pool, typical_s=typical_s)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(lambda items: [{}] * (len(items) - 1), crew, typical_s=typical_s)
         with pytest.raises(RuntimeError, match="1 predictions for 2 inputs"):
             await ask(batcher, [1, 2])
         assert batcher.free == 1024
 
 
 async def test_the_queue_counts_inputs_and_is_bounded() -> None:
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(Echo(), pool, max_waiting=10)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(Echo(), crew, max_waiting=10)
         waiting = asyncio.gather(*(ask(batcher, [1, 2]) for _ in range(5)))
         await asyncio.sleep(0)
         with pytest.raises(InfraError) as caught:
@@ -132,8 +132,8 @@ async def test_the_queue_counts_inputs_and_is_bounded() -> None:
 
 async def test_the_queue_holds_no_more_than_seconds_of_work_and_says_when_to_come_again() -> None:
     """A model that takes 0.9 seconds for each input: ten seconds are the bound."""
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(Echo(), pool, single_s=0.9, typical_s=57.6)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(Echo(), crew, single_s=0.9, typical_s=57.6)
         refused = []
         for count in (6, 4, 2, 4):
             try:
@@ -157,8 +157,8 @@ async def test_the_estimate_follows_a_model_that_is_slower_than_when_it_was_load
         time.sleep(0.02)
         return [{"value": item} for item in items]
 
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(predict, pool, single_s=0.002, typical_s=0.1)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(predict, crew, single_s=0.002, typical_s=0.1)
         for _ in range(30):
             await ask(batcher, [1])
         batcher.reserve(10)
@@ -167,19 +167,19 @@ async def test_the_estimate_follows_a_model_that_is_slower_than_when_it_was_load
 
 async def test_a_dear_model_takes_small_batches_so_that_nobody_waits_long() -> None:
     model = Echo()
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(model, pool, single_s=0.01, typical_s=0.64)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(model, crew, single_s=0.01, typical_s=0.64)
         await asyncio.gather(*(ask(batcher, [number]) for number in range(20)))
         # Where a run costs much by itself, many inputs share it.
-        other = Batcher(model, pool, single_s=0.1, typical_s=0.11)
+        other = Batcher(model, crew, single_s=0.1, typical_s=0.11)
         await asyncio.gather(*(ask(other, [number]) for number in range(40)))
     assert model.batches == [1] * 20 + [40]
 
 
 async def test_batches_are_even_so_that_no_rest_waits_for_one_more() -> None:
     model = Echo()
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(model, pool, single_s=0.001, typical_s=0.064)  # ten inputs are a turn
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(model, crew, single_s=0.001, typical_s=0.064)  # ten inputs are a turn
         answers = await asyncio.gather(*(ask(batcher, [number]) for number in range(21)))
     assert answers == [[number] for number in range(21)]
     assert model.batches == [7, 7, 7]
@@ -192,10 +192,10 @@ async def test_beside_other_endpoints_a_thread_gives_way_after_each_part_of_a_ba
         prepared.append(len(model.batches))
         return [int(raw) for raw in raws]
 
-    with ThreadPoolExecutor(1) as pool:
+    with Crew(1, "predict") as crew:
         # Three milliseconds for ten inputs are a batch, one for three are a part.
         costs = {"single_s": 0.00032, "typical_s": 0.064 * 0.3}
-        batcher = Batcher(model, pool, prepare=prepare, shared=lambda: others[0], **costs)
+        batcher = Batcher(model, crew, prepare=prepare, shared=lambda: others[0], **costs)
         for beside in (False, True):
             others[0] = beside
             asked = [batcher.submit(raws, is_raw=True) for raws in (["1"], ["2"], list("34567890"), ["1"])]
@@ -208,8 +208,8 @@ async def test_beside_other_endpoints_a_thread_gives_way_after_each_part_of_a_ba
 
 async def test_whoever_waited_too_long_is_not_computed() -> None:
     model = Echo()
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(model, pool, deadline_s=-1.0)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(model, crew, deadline_s=-1.0)
         with pytest.raises(InfraError) as caught:
             await ask(batcher, [1])
     assert caught.value.code == "deadline_exceeded" and model.batches == []
@@ -217,9 +217,9 @@ async def test_whoever_waited_too_long_is_not_computed() -> None:
 
 async def test_a_client_may_wait_less_long_than_the_queue_but_not_longer() -> None:
     model = Echo()
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(model, pool, deadline_s=0.0)
-        late = [batcher.submit([1], patience_s=60.0), Batcher(model, pool).submit([1], patience_s=0.0)]
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(model, crew, deadline_s=0.0)
+        late = [batcher.submit([1], patience_s=60.0), Batcher(model, crew).submit([1], patience_s=0.0)]
         for job in late:
             with pytest.raises(InfraError) as caught:
                 await job.future
@@ -229,8 +229,8 @@ async def test_a_client_may_wait_less_long_than_the_queue_but_not_longer() -> No
 
 async def test_whoever_has_left_is_passed_over() -> None:
     model = Echo()
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(model, pool)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(model, crew)
         job, other = batcher.submit([1, 2, 3]), batcher.submit([4])
         job.future.cancel()
         assert await other.future == [{"value": 4}]
@@ -244,8 +244,8 @@ async def test_a_model_that_turns_out_dear_leaves_the_event_loop() -> None:
             pass
         return [{"value": item} for item in items]
 
-    with ThreadPoolExecutor(1) as pool:
-        batcher = Batcher(predict, pool)
+    with Crew(1, "predict") as crew:
+        batcher = Batcher(predict, crew)
         assert batcher.on_loop
         while batcher.on_loop:
             assert await ask(batcher, [1]) == [1]

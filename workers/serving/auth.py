@@ -5,6 +5,7 @@ import time
 from workers.contracts import keys
 from workers.contracts.errors import InfraError, UserError
 from workers.contracts.snapshot import KeyEntry, Route
+from workers.serving.heads import Known
 from workers.serving.snapshot import Directory
 
 _MAX_KEY = 200
@@ -20,9 +21,18 @@ def authenticate(headers: dict[bytes, bytes], directory: Directory) -> KeyEntry:
     if value[:7].lower() != b"bearer " or len(value) > _MAX_KEY:
         raise UserError("key_invalid", hint="Send `Authorization: Bearer <key>`.")
     entry = directory.keys.get(keys.digest(value[7:].strip().decode("latin-1")))
-    if entry is None or (entry.expires is not None and entry.expires <= time.time()):
+    if entry is None or _has_expired(entry):
         raise UserError("key_invalid")
     return entry
+
+
+def still_holds(known: Known, directory: Directory) -> bool:
+    """Whether what `authenticate` and `route_for` once said of a request is what they would say of it now."""
+    return known.version == directory.version and directory.is_fresh and not _has_expired(known.key)
+
+
+def _has_expired(key: KeyEntry) -> bool:
+    return key.expires is not None and key.expires <= time.time()
 
 
 def route_for(key: KeyEntry, slug: str, directory: Directory) -> Route:

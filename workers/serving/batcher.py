@@ -5,12 +5,11 @@ batch before it was running (dear models). A timer would only make a lone client
 """
 
 import asyncio
-import contextlib
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -21,6 +20,7 @@ from workers.inference.core import InputError
 from workers.serving import threads
 from workers.serving.config import DEADLINE_S, MAX_BATCH, MAX_WAITING
 from workers.serving.cost import Cost
+from workers.serving.crew import Crew
 from workers.serving.metrics import SIZE_BOUNDS, TIME_BOUNDS_US, Histogram
 
 log = structlog.get_logger(__name__)
@@ -95,7 +95,7 @@ class Batcher:
     def __init__(
         self,
         predict: Predict,
-        executor: Executor,
+        crew: Crew,
         *,
         typical_s: float = 0.0,
         single_s: float = 0.0,
@@ -113,7 +113,7 @@ class Batcher:
         self._predict = predict
         self._shared = shared
         self.prepare = prepare
-        self._executor = executor
+        self._crew = crew
         self._typical_s = typical_s
         self._cost = Cost(single_s, typical_s, max_batch)
         self._max_waiting = max_waiting
@@ -230,17 +230,16 @@ class Batcher:
         elif self.on_loop and sum(job.count for job in batch) <= self._cost.batch:
             self._finish(batch, *self._compute(batch))
         else:
-            self._executor.submit(self._compute_and_tell, batch, self._cost.part if self._shared() else None)
+            self._crew.submit(partial(self._compute_in_thread, batch, self._cost.part if self._shared() else None))
 
-    def _compute_and_tell(self, batch: list[Job], part: int | None) -> None:
-        """In a thread. The loop is told directly: an asyncio future would cost two more of its turns."""
+    def _compute_in_thread(self, batch: list[Job], part: int | None) -> Callable[[], None]:
+        """What the loop has to do with the results."""
         results: Results
         try:
             results, elapsed_s = self._compute(batch, part)
         except BaseException as error:
             results, elapsed_s = [_as_exception(error)] * len(batch), 0.0
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._finish, batch, results, elapsed_s)
+        return partial(self._finish, batch, results, elapsed_s)
 
     def _finish(self, batch: list[Job], results: Results, elapsed_s: float) -> None:
         """The one place where a batch is settled."""

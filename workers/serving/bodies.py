@@ -116,6 +116,8 @@ def media_type(headers: dict[bytes, bytes]) -> tuple[str, dict[bytes, bytes]]:
     text = headers.get(b"content-type", b"")
     if text == b"application/json":
         return "application/json", {}
+    if b";" not in text:
+        return text.decode("latin-1").strip().lower(), {}
     name, parameters = parse_options_header(text)
     return name.decode("latin-1").lower(), parameters
 

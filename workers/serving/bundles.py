@@ -9,7 +9,6 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +24,7 @@ from workers.inference.core import CPU, MODEL, Predictor
 from workers.serving import devices, threads
 from workers.serving.batcher import LOOP_BUDGET_S, Batcher, Predict, Prepare
 from workers.serving.config import MAX_BATCH
+from workers.serving.crew import Crew
 from workers.serving.graph import check_model
 from workers.storage import Storage
 
@@ -68,11 +68,11 @@ class Loaded:
     example: dict[str, Any]
     file_bytes: int
 
-    def batcher(self, executor: ThreadPoolExecutor, shared: Callable[[], bool]) -> Batcher:
+    def batcher(self, crew: Crew, shared: Callable[[], bool]) -> Batcher:
         """A queue for it. `shared`: whether other models are asked, too."""
         return Batcher(
             self.predictor.predict,
-            executor,
+            crew,
             typical_s=self.speed.batch_s,
             single_s=self.speed.single_s,
             prepare=_prepare_of(self.predictor),

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
+from workers.serving.heads import Head
 from workers.serving.turns import Lane
 
 Message = MutableMapping[str, Any]
@@ -16,6 +17,10 @@ _ALWAYS: Final = b"x-content-type-options: nosniff\r\ncache-control: no-store\r\
 _STARTS: Final = {
     status.value: b"HTTP/1.1 %d %s\r\n%s" % (status.value, status.phrase.encode(), _ALWAYS) for status in HTTPStatus
 }
+# The answer of nearly every prediction, whole.
+_PREDICTED: Final = _STARTS[200] + (
+    b"content-type: application/json\r\nx-ratelimit-remaining: %d\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
+)
 
 
 class Carrier(Protocol):
@@ -51,6 +56,7 @@ class Cycle:
         "body",
         "client",
         "gone",
+        "head",
         "headers",
         "keep_alive",
         "left",
@@ -66,6 +72,8 @@ class Cycle:
         self.method = method
         self.path = path
         self.headers = headers
+        # Its head, where that may come again.
+        self.head: Head | None = None
         # Whether the connection stays open after the answer.
         self.keep_alive = keep_alive
         # What has come of the body and was not received yet, and whether more will come.
@@ -155,6 +163,12 @@ class Cycle:
         lines += (b"content-length: %d\r\n\r\n" % len(body), b"" if self.method == "HEAD" else body)
         self._carrier.write(b"".join(lines))
         if not hold:
+            self.end()
+
+    def send_predictions(self, body: bytes, request_id: str, remaining: int) -> None:
+        """`send` with status 200 and no header but those of every prediction, over a connection that stays open."""
+        if not (self.gone or self.answered):
+            self._carrier.write(_PREDICTED % (remaining, request_id.encode(), len(body), body))
             self.end()
 
     def end(self) -> None:

@@ -15,7 +15,7 @@ from workers.serving.counts import Place, place_of
 from workers.serving.cycle import Cycle, Headers
 from workers.serving.metering import Meter
 from workers.serving.replays import Call
-from workers.serving.replies import error_body, error_headers, send_body, send_last
+from workers.serving.replies import ONLY_JSON, error_body, error_headers, send_body, send_last
 
 
 def new_request_id() -> str:
@@ -195,7 +195,19 @@ class Exchange:
         return self.recorded
 
     def _send(self, status: int, body: bytes, headers: Headers) -> None:
+        if status == 200 and headers is ONLY_JSON and self._is_plain():
+            self.cycle.send_predictions(body, self.request_id, self.remaining)
+            return
         send_body(self.cycle, status, body, self.request_id, [*headers, *self._own_headers()])
+
+    def _is_plain(self) -> bool:
+        """Whether its answer has no other header than nearly all have."""
+        return (
+            self.quota_left is None
+            and self.cycle.keep_alive
+            and self.moments is None
+            and not (self.key is not None and self.key.origins)
+        )
 
     def _own_headers(self) -> Headers:
         """How many requests are left, at once and this month; and whether a web page may read the answer."""

@@ -91,6 +91,8 @@ class Limits:
 
     def quota_left(self, key: KeyEntry, route: Route) -> int | None:
         """How many more requests the tightest of the monthly quotas allows; None where there is none."""
+        if not self._left:
+            return None
         return min((self._count_left(name) for name in self._limited(key, route)), default=None)
 
     def take_rate(self, key: KeyEntry, route: Route, now: float) -> int | None:

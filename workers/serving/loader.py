@@ -22,10 +22,11 @@ import structlog
 
 from workers.contracts.errors import InfraError, JobError, SlipwayError, UserError
 from workers.contracts.snapshot import Route, RouteRevision, Snapshot
-from workers.serving import bundles, memory, threads
+from workers.serving import bundles, memory
 from workers.serving.batcher import Batcher
 from workers.serving.bundles import Loaded, Speed
 from workers.serving.config import DEADLINE_S, MAX_WAITING
+from workers.serving.crew import Crew
 from workers.serving.trial import Trial
 from workers.storage import Storage
 
@@ -108,7 +109,7 @@ class Models:
         self.news = asyncio.Event()
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="load")
         # A model is in one thread at a time at most: one that takes long leaves the others to the others.
-        self._running = threads.pool(max(4, os.cpu_count() or 1), "predict")
+        self._running = Crew(max(4, os.cpu_count() or 1), "predict")
 
     def update(self, snapshot: Snapshot) -> None:
         """Want the bundles that a snapshot names, most traffic first; let the others go.
@@ -326,7 +327,7 @@ class Models:
         """Let the threads end."""
         self._trial.close()
         self._loading.shutdown(wait=False, cancel_futures=True)
-        self._running.shutdown(wait=False, cancel_futures=True)
+        self._running.close()
 
 
 def _renewed(entry: Entry | None, revision: RouteRevision, *, at_start: bool) -> Entry:

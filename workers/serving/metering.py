@@ -11,6 +11,7 @@ order; only then do new records go straight to Redis again.
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 from functools import partial
@@ -136,7 +137,7 @@ class Meter:
                 self._opening = self._loop.create_task(self._open())
             return
         self._sent, self._waiting = self._waiting[:_PIPELINE], self._waiting[_PIPELINE:]
-        self._link.send([(stream, record, late) for stream, record, late, _ in self._sent])
+        self._link.send([_packed(stream, record, late) for stream, record, late, _ in self._sent])
 
     def _replied(self) -> None:
         """Redis has everything that was sent."""
@@ -236,7 +237,7 @@ class Meter:
                 replied.set_exception(ConnectionError(reason))
 
         link.listen(lambda: replied.set_result(None), lost)
-        link.send([(stream, record, True) for stream, record in entries])
+        link.send([_packed(stream, record, late=True) for stream, record in entries])
         async with asyncio.timeout(4 * PATIENCE_S):
             await replied
 
@@ -274,9 +275,19 @@ def _tell(entries: list[_Entry], error: InfraError | None) -> None:
 
 
 def _packed(stream: str, record: bytes, late: bool) -> bytes:
-    fields = ("r", record, "t", str(time.time())) if late else ("r", record)
-    packed: bytes = hiredis.pack_command(("XADD", stream, "*", *fields))  # type: ignore[arg-type]
-    return packed
+    """XADD in Redis's protocol (RESP)."""
+    if late:
+        command = ("XADD", stream, "*", "r", record, "t", str(time.time()))
+        packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]
+        return packed
+    # By hand: it is done for each request.
+    return b"%b$%d\r\n%b\r\n" % (_beginning(stream), len(record), record)
+
+
+@functools.cache
+def _beginning(stream: str) -> bytes:
+    """Of XADD with the field `r`: all before its value. There are only some streams."""
+    return b"*5\r\n$4\r\nXADD\r\n$%d\r\n%b\r\n$1\r\n*\r\n$1\r\nr\r\n" % (len(stream), stream.encode())
 
 
 def _settle(written: "asyncio.Future[None]", error: InfraError | None) -> None:
@@ -306,10 +317,10 @@ class _Link(asyncio.Protocol):
         """Who hears that a pipeline has been taken, and that the connection is gone or has refused one."""
         self._replied, self._lost = replied, lost
 
-    def send(self, entries: list[tuple[str, bytes, bool]]) -> None:
+    def send(self, commands: list[bytes]) -> None:
         """Send a pipeline. There may be no other on its way."""
-        self._missing = len(entries)
-        self._transport.write(b"".join([_packed(*entry) for entry in entries]))
+        self._missing = len(commands)
+        self._transport.write(b"".join(commands))
 
     def data_received(self, data: bytes) -> None:
         """Replies: the entries' ids, or an error."""

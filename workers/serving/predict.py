@@ -9,19 +9,20 @@ from typing import Any, TypeVar
 import structlog
 
 from workers.contracts.errors import InfraError, SlipwayError, UserError
-from workers.contracts.snapshot import Route, RouteRevision
+from workers.contracts.snapshot import KeyEntry, Route, RouteRevision
 from workers.serving import bodies, explaining, oip
-from workers.serving.auth import authenticate, route_for
+from workers.serving.auth import authenticate, route_for, still_holds
 from workers.serving.batcher import Batcher, Job, Predictions, as_client_error
 from workers.serving.bundles import Loaded
 from workers.serving.compression import PACKED, pack, wants_packed
 from workers.serving.config import MAX_BODY, MAX_TIMEOUT_MS, MAX_WAITING
 from workers.serving.cycle import Cycle, Headers, Receive
 from workers.serving.exchange import Exchange, predictions_body
+from workers.serving.heads import Known
 from workers.serving.loader import Served
 from workers.serving.process import Process
 from workers.serving.replays import Answer, Call, question_of
-from workers.serving.replies import CLOSE, JSON
+from workers.serving.replies import CLOSE, ONLY_JSON
 from workers.serving.turns import Lane
 
 log = structlog.get_logger(__name__)
@@ -131,9 +132,9 @@ class Predict:
             exchange.cycle.run(self._fail(exchange, raised))
             return
         if wants_packed(exchange.headers, len(body)):
-            exchange.cycle.run(self._answer(exchange, body, [JSON]))
+            exchange.cycle.run(self._answer(exchange, body, ONLY_JSON))
             return
-        self._record_and_send(exchange, body, [JSON])
+        self._record_and_send(exchange, body, ONLY_JSON)
         batcher.afterwards(self._process.meter.flush)
 
     async def _serve(self, exchange: Exchange, slug: str, admitted: Admitted | None) -> None:
@@ -185,13 +186,13 @@ class Predict:
     def _admit(self, exchange: Exchange, slug: str) -> Admitted:
         """Key, endpoint, limits, model: everything that can be said before the body. Raises SlipwayError."""
         process = self._process
-        directory = process.directory
-        # Set for what is refused on the way: the endpoint's team gets to see bad keys and keys for other endpoints.
-        exchange.route = directory.routes.get(slug)
-        key = exchange.key = authenticate(exchange.headers, directory)
-        if exchange.route is not None and exchange.route.team != key.team:
-            exchange.route = None
-        route = route_for(key, slug, directory)
+        head = exchange.cycle.head
+        if head is not None and (known := head.known) is not None and still_holds(known, process.directory):
+            key, route = exchange.key, exchange.route = known.key, known.route
+        else:
+            key, route = self._identify(exchange, slug)
+            if head is not None:
+                head.known = Known(process.directory.version, key, route, exchange.oip)
         remaining = process.limits.take(key, route, process.clock())
         exchange.admitted = True
         exchange.quota_left = process.limits.quota_left(key, route)
@@ -203,6 +204,16 @@ class Predict:
         free = served.batcher.free if served else MAX_WAITING
         exchange.remaining = free if remaining is None or remaining > free else remaining
         return route, revision, served
+
+    def _identify(self, exchange: Exchange, slug: str) -> tuple[KeyEntry, Route]:
+        """Who asks which endpoint. Raises SlipwayError."""
+        directory = self._process.directory
+        # Set for what is refused on the way: the endpoint's team gets to see bad keys and keys for other endpoints.
+        exchange.route = directory.routes.get(slug)
+        key = exchange.key = authenticate(exchange.headers, directory)
+        if exchange.route is not None and exchange.route.team != key.team:
+            exchange.route = None
+        return key, route_for(key, slug, directory)
 
     def _hold(self, headers: dict[bytes, bytes], limit: int) -> int:
         """Bytes set aside for the body. Raises SlipwayError where it is too large, or too much at once."""
@@ -233,7 +244,7 @@ class Predict:
         if asked.explain:
             explaining.check(served.loaded.predictor, len(asked.raws))
         predictions = await self._run(exchange, route, served, asked.raws, explain=asked.explain)
-        return predictions_body(revision, predictions, exchange.request_id), [JSON]
+        return predictions_body(revision, predictions, exchange.request_id), ONLY_JSON
 
     async def _answered_before(self, exchange: Exchange, route: Route, asked: list[Any]) -> Answer | None:
         """What an earlier call with the same Idempotency-Key was answered. Raises UserError."""

@@ -18,6 +18,7 @@ import structlog
 from workers.contracts.errors import UserError
 from workers.serving.cycle import Cycle
 from workers.serving.exchange import new_request_id
+from workers.serving.heads import END, Heads
 from workers.serving.replies import JSON, error_body
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,8 @@ class Connection(asyncio.Protocol):
     keep_alive_s = 75.0
     # Connections at once.
     most = 900
+    # What came before, on any of them.
+    heads = Heads()
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         # What uvicorn's server gives to each of its protocols.
@@ -126,6 +129,16 @@ class Connection(asyncio.Protocol):
         """Bytes from the client."""
         if self._refused:
             return
+        # Nothing has begun, and nobody waits: what comes is a request by itself, nearly always.
+        is_fresh = not (self._in_headers or self._reading or self._current or self._queue or self._is_full)
+        if is_fresh:
+            end = data.find(END) + len(END)
+            head = self.heads.get(data[:end])
+            if head is not None and len(data) - end == head.length:
+                cycle = Cycle(self, "POST", head.path, head.headers, keep_alive=True)
+                cycle.head, cycle.body, cycle.more_body = head, data[end:], False
+                self._start(cycle)
+                return
         if (
             len(data) + self._header_bytes > MAX_HEADER_BYTES
             and self._reading is None
@@ -142,6 +155,8 @@ class Connection(asyncio.Protocol):
             self._refuse()
         # Only now: nearly always the whole body has come with the headers.
         if self._queue:
+            if is_fresh:
+                self._keep_head(data)
             if self._current is None and not self._is_full:
                 self._start(self._queue.popleft())
             if self._queue:
@@ -152,6 +167,12 @@ class Connection(asyncio.Protocol):
             self._header_bytes += len(data)
             if not had_begun and self._current is None:
                 self._deadline = self._loop.time() + self.headers_timeout_s
+
+    def _keep_head(self, data: bytes) -> None:
+        """Remember how the next one begins, if what has come is one whole request."""
+        cycle = self._queue[0]
+        if len(self._queue) == 1 and cycle.keep_alive and not (self._in_headers or self._reading or self._refused):
+            cycle.head = self.heads.keep(data, cycle.method, cycle.path, cycle.headers, cycle.body)
 
     def on_message_begin(self) -> None:
         """httptools: a request begins."""

@@ -10,6 +10,7 @@ from workers.contracts.errors import SlipwayError
 from workers.serving.cycle import Cycle, Headers, Receive
 
 JSON = (b"content-type", b"application/json")
+ONLY_JSON = [JSON]
 CLOSE = (b"connection", b"close")
 _LINGER_BYTES = 2**20
 _LINGER_S = 1.0

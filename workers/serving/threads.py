@@ -22,10 +22,11 @@ def cores() -> int:
 
 def pool(count: int, name: str, behind: int = _BEHIND) -> ThreadPoolExecutor:
     """So many threads at most, all of which stand behind the event loop, by so many steps."""
-    return ThreadPoolExecutor(count, thread_name_prefix=name, initializer=_step_back, initargs=(behind,))
+    return ThreadPoolExecutor(count, thread_name_prefix=name, initializer=step_back, initargs=(behind,))
 
 
-def _step_back(behind: int) -> None:
+def step_back(behind: int = _BEHIND) -> None:
+    """In a thread: stand behind the event loop, by so many steps of niceness."""
     # Only Linux gives each thread a niceness of its own.
     if sys.platform == "linux":
         thread = threading.get_native_id()
