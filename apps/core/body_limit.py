@@ -2,7 +2,8 @@
 
 Django's ASGI handler first copies the whole body to disk and only then asks who sent it. This wrapper stands before it:
 a body that says, or turns out, to be larger than its address may take is cut off at the limit, and Django answers 413
-(apps.core.errors.GateMiddleware). And where a connection breaks in the middle of a piece of a resumable upload, what
+(apps.core.errors.GateMiddleware). So it answers where a large body's sender cannot be looked up, or the disk cannot
+hold what came. And where a connection breaks in the middle of a piece of a resumable upload, what
 came of it is handed on, so that the client can go on from there.
 """
 
@@ -10,7 +11,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+import structlog
 from django.conf import settings
+from django.db import OperationalError
+
+from workers.contracts.errors import InfraError, SlipwayError, UserError
+
+log = structlog.get_logger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,8 +25,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-TOO_LARGE = "slipway.too_large"
-"""Key of the ASGI scope: the limit in bytes, where the body went beyond it."""
+REFUSED = "slipway.refused"
+"""Key of the ASGI scope: the SlipwayError to answer with, where the body was not taken."""
 
 # The parts of a multipart body around the file.
 _ENVELOPE = 1 << 20
@@ -47,10 +54,20 @@ def bounded(application: Application) -> Application:
         headers = {name.lower(): value for name, value in scope["headers"]}
         limit = limit_for(scope["path"], headers.get(b"content-type", b"").decode("latin-1").lower())
         body = _Body(scope, receive, limit, headers.get(b"content-length"))
-        if limit > _small() and not await _is_known(headers):
-            # Nobody fills the disk anonymously: without its body the request gets the 401 or the login it deserves.
-            body.drop()
-        await application(scope, body.receive, send)
+        if limit > _small() and REFUSED not in scope:
+            try:
+                if not await _is_known(headers):
+                    # Nobody fills the disk anonymously: without its body the request gets what it deserves, a 401.
+                    body.drop()
+            except OperationalError:
+                scope[REFUSED] = SlipwayError("unavailable", retry_after=5)
+        try:
+            await application(scope, body.receive, send)
+        except OSError as error:
+            # Django writes the body to disk before its own handlers begin: nothing has been answered.
+            log.error("body_not_kept", path=scope["path"], reason=str(error)[:200])
+            scope[REFUSED] = InfraError("disk_full")
+            await application(scope, body.receive, send)
 
     return answer
 
@@ -62,13 +79,17 @@ async def _is_known(headers: dict[bytes, bytes]) -> bool:
     return await asyncio.to_thread(is_known, texts)
 
 
+def _too_large(limit: int) -> SlipwayError:
+    return UserError("payload_too_large", limit_bytes=limit)
+
+
 class _Body:
     """Counts the body as it comes."""
 
     def __init__(self, scope: Scope, receive: Receive, limit: int, declared: bytes | None) -> None:
         self.scope, self.source, self.limit, self.received = scope, receive, limit, 0
         if declared is not None and declared.isdigit() and int(declared) > limit:
-            scope[TOO_LARGE] = limit
+            scope[REFUSED] = _too_large(limit)
         # A piece of a resumable upload counts as far as it came; half of anything else is nothing.
         self.half_counts = scope["method"] == "PATCH" and scope["path"].startswith("/api/v1/uploads/")
         self.whole = self.cut = self.dropped = False
@@ -81,7 +102,7 @@ class _Body:
         if self.cut:
             # Django listens for a disconnect while it answers; what else comes is none of its business.
             await asyncio.Event().wait()
-        if TOO_LARGE in self.scope or self.dropped:
+        if REFUSED in self.scope or self.dropped:
             return self._end()
         message = await self.source()
         if message["type"] == "http.disconnect":
@@ -89,7 +110,7 @@ class _Body:
         self.received += len(message.get("body", b""))
         self.whole = not message.get("more_body", False)
         if self.received > self.limit:
-            self.scope[TOO_LARGE] = self.limit
+            self.scope[REFUSED] = _too_large(self.limit)
             return self._end()
         return message
 

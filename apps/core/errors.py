@@ -13,7 +13,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from apps.core import request_id
 from apps.core.api import as_slipway_error
-from apps.core.body_limit import TOO_LARGE
+from apps.core.body_limit import REFUSED
 from apps.core.middleware import Middleware
 from workers.contracts.errors import SlipwayError, UserError, body
 
@@ -89,8 +89,8 @@ def _is_fragment(request: HttpRequest) -> bool:
 class GateMiddleware(Middleware):
     """Outer middleware: refuses what nothing behind it should have to look at.
 
-    413 where apps.core.body_limit cut the body off; 404 and 400 for a NUL in the path or the query, which Postgres
-    cannot even compare with; 400 for a host that is not ours.
+    What apps.core.body_limit says where it cut the body off (413, 503, 507); 404 and 400 for a NUL in the path or the
+    query, which Postgres cannot even compare with; 400 for a host that is not ours.
     """
 
     def before(self, request: HttpRequest) -> HttpResponseBase | None:
@@ -103,9 +103,9 @@ class GateMiddleware(Middleware):
 
 
 def _refusal(request: HttpRequest) -> HttpResponse | None:
-    limit = getattr(request, "scope", {}).get(TOO_LARGE)
-    if limit is not None:
-        response = render_error(request, UserError("payload_too_large", limit_bytes=limit))
+    refused = getattr(request, "scope", {}).get(REFUSED)
+    if refused is not None:
+        response = render_error(request, refused)
         # What the client still sends would be taken for the next request: hang up.
         response.headers["Connection"] = "close"
         return response

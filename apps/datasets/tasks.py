@@ -7,9 +7,13 @@ from apps.datasets import fetching, trash, uploads
 
 @shared_task(name="datasets.forget_uploads")
 def forget_uploads() -> None:
-    """Delete uploads that nobody finished or used in time; those that were fetched are finished before."""
+    """Delete uploads that nobody finished or used in time, and what killed processes left of others.
+
+    Those that were fetched are finished before.
+    """
     fetching.look_at_all()
     uploads.forget_expired()
+    uploads.forget_leftovers()
 
 
 @shared_task(name="datasets.remove_trashed")

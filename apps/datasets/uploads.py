@@ -196,6 +196,18 @@ def forget_expired() -> int:
     return len(expired)
 
 
+def forget_leftovers(*, older_than: timedelta = timedelta(hours=1)) -> int:
+    """Remove the parts that no unfinished upload has: of processes that were killed between two steps; how many."""
+    folder = Path(settings.SLIPWAY_HOME) / "uploads"
+    before = (timezone.now() - older_than).timestamp()
+    old = [path for path in folder.glob("upl_*") if path.stat().st_mtime < before]
+    wanted = set(Upload.objects.filter(pk__in=[path.name for path in old], finished=None).values_list("pk", flat=True))
+    leftovers = [path for path in old if path.name not in wanted]
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return len(leftovers)
+
+
 def _new(actor: User, team: Team, filename: str, size: int) -> Upload:
     identifier = new_id("upl")
     return Upload(
@@ -355,9 +367,9 @@ def _forget(upload: Upload) -> None:
     if upload.url:
         upload_id = upload.pk
         transaction.on_commit(lambda: stop_fetching(upload_id), robust=True)
-    if upload.finished or upload.url:
-        key = upload.key
-        transaction.on_commit(lambda: storage().delete(key), robust=True)
+    key = upload.key
+    # Also of one that is not finished: it may have been stored by a process that was killed before it could say so.
+    transaction.on_commit(lambda: storage().delete(key), robust=True)
     upload.delete()
 
 
@@ -384,5 +396,5 @@ def _disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise InfraError("disk_full" if full else "storage_unavailable") from error

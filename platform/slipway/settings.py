@@ -4,6 +4,8 @@ from typing import Any
 
 from celery.schedules import crontab
 from psycopg.conninfo import conninfo_to_dict
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from slipway import env as environment
 from slipway import logs
@@ -97,15 +99,24 @@ def _database(url: str) -> dict[str, Any]:
     # A slow query is a bug, and an idle transaction holds locks: end both rather than let everyone queue behind them.
     limits = f"-c statement_timeout={ENV.statement_timeout_s}s -c idle_in_transaction_session_timeout=60s"
     parts["options"] = f"{parts.get('options', '')} {limits}".strip()
-    # Under ASGI each request has its own thread, so persistent connections would be opened anew: a pool instead.
-    parts_and_pool: dict[str, Any] = {**parts, "pool": {"min_size": 0, "max_size": 20, "timeout": 10}}
+    # A server that vanished with its machine says nothing: what was sent and not received ends the connection.
+    silence = {"connect_timeout": "5", "tcp_user_timeout": "10000", "keepalives_idle": "10", "keepalives_interval": "5"}
+    # Under ASGI each request has its own thread, so persistent connections would be opened anew: a pool instead. Who
+    # gets none for as long as a restart takes is told so.
+    parts_and_pool: dict[str, Any] = {**silence, **parts, "pool": {"min_size": 0, "max_size": 20, "timeout": 5}}
     return {"ENGINE": "django.db.backends.postgresql", "OPTIONS": parts_and_pool, **settings}
 
 
 # Where nothing is known of a database (slipway.W001), connecting fails and says so; commands without one still work.
 DATABASES = {"default": _database(ENV.database_url or "postgresql://slipway@127.0.0.1:1/slipway")}
-# Shared by all web processes: the login rate limits live here.
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+# Shared by all web processes: the login rate limits live here. Whoever waits longer than two seconds waits in vain.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {"socket_timeout": 2, "socket_connect_timeout": 2, "retry": Retry(NoBackoff(), 1)},
+    }
+}
 
 # --- Who may talk to it ---
 _host = SLIPWAY_URL.split("://")[1].rsplit(":", 1)[0]
@@ -243,7 +254,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Without time limits, a request that queues a job would wait for a Redis that has vanished.
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 10, "socket_connect_timeout": 3, "max_retries": 0}
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 3, "socket_connect_timeout": 3, "max_retries": 0}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TASK_TIME_LIMIT = 600

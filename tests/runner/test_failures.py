@@ -116,7 +116,7 @@ class _Down(FolderStorage):
 
 
 def _store_down(trouble: Trouble) -> ErrorCard:
-    trouble.monkeypatch.setattr(inputs, "_RETRIES_S", (0.01, 0.01))
+    trouble.monkeypatch.setattr(inputs, "PATIENCE_S", 0.01)
     trouble.bench.storage = _Down(trouble.data.parent / "down")
     return trouble.card()
 

@@ -219,7 +219,7 @@ class Attempt:
             if self._spec.batch and not self._relay.flush_until(self._warden.has_spoken):
                 return self._ended_from_outside()  # a result that is there is one whose usage was booked
             stored = outputs.upload_result(
-                self._host.storage, self._job_dir, self._spec, result, self._warden.has_spoken
+                self._host.storage, self._job_dir, self._spec, result, self._warden.has_spoken, self._say_waiting
             )
             return Succeeded(time=time.time(), result=result) if stored else self._ended_from_outside()
         if self._failed:
@@ -229,6 +229,12 @@ class Attempt:
             return Interrupted(time=time.time(), reason=f"The job's process was killed ({_KILLED[code]}).")
         how = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
         return _failed(JobError("engine_crashed", evidence=f"{how}\n{child.last_words()}".strip()).card())
+
+    def _say_waiting(self) -> None:
+        """The result is made, and the store does not take it."""
+        phase = "Storage does not answer. The result is kept until it does."
+        self._relay.say(Progress(time=time.time(), fraction=1.0, phase=phase))
+        self._relay.flush()
 
     def _tell_dropped(self) -> None:
         if self._dropped:

@@ -70,7 +70,7 @@ def run_job(host: Host, presence: Presence | None, job: str, attempt: int) -> bo
         spec = wanted(host.storage, job, attempt)
         if spec is None:
             return False
-        lease = Lease(host.client, job, attempt, host.name, lambda: wanted(host.storage, job, attempt) is not None)
+        lease = Lease(host.client, job, attempt, host.name, lambda: is_current(host.storage, job, attempt))
         if host.stopping.is_set() or not lease.take():
             return False
     except (SlipwayError, redis.RedisError) as error:
@@ -100,6 +100,16 @@ def _say_no_folder(host: Host, spec: JobSpec, error: OSError) -> None:
 
 def wanted(storage: Storage, job: str, attempt: int) -> JobSpec | None:
     """The spec, if this attempt is the present one and has no result yet. Raises InfraError."""
+    spec = _present(storage, job, attempt)
+    return None if spec is None or storage.exists(f"{spec.output_prefix}/result.json") else spec
+
+
+def is_current(storage: Storage, job: str, attempt: int) -> bool:
+    """Whether the job has been given to no other attempt and is not over. Raises InfraError."""
+    return _present(storage, job, attempt) is not None
+
+
+def _present(storage: Storage, job: str, attempt: int) -> JobSpec | None:
     try:
         spec = JobSpec.model_validate_json(storage.read_bytes(names.job_spec_key(job)))
     except JobError:
@@ -107,9 +117,7 @@ def wanted(storage: Storage, job: str, attempt: int) -> JobSpec | None:
     except ValidationError:
         log.error("the spec of job %s is not valid", job)
         return None
-    if spec.job != job or spec.attempt != attempt or storage.exists(f"{spec.output_prefix}/result.json"):
-        return None
-    return spec
+    return spec if spec.job == job and spec.attempt == attempt else None
 
 
 def _release(lease: Lease) -> None:

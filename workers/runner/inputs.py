@@ -5,15 +5,17 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from workers.contracts.errors import InfraError, JobError, SlipwayError, UserError
+from workers.contracts.errors import JobError, SlipwayError, UserError
 from workers.contracts.job import InputFile, JobSpec
 from workers.contracts.jobdir import JobDir
 from workers.fetch import files
 from workers.fetch.http import Progress
 from workers.fetch.policy import Policy
+from workers.runner.patience import patiently
 from workers.storage import Storage
 
-_RETRIES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
+# So long a job waits for its files.
+PATIENCE_S: Final = 900.0
 
 
 def fetch_inputs(storage: Storage, spec: JobSpec, job_dir: JobDir, given_up: threading.Event) -> None:
@@ -27,16 +29,10 @@ def fetch_inputs(storage: Storage, spec: JobSpec, job_dir: JobDir, given_up: thr
 
 
 def _fetch(storage: Storage, file: InputFile, folder: Path, given_up: threading.Event) -> None:
-    for pause in (*_RETRIES_S, None):
-        if given_up.is_set():
-            return
-        try:
-            storage.get_file(file.key, folder / file.name, file.sha256)
-            return
-        except InfraError:
-            if pause is None:
-                raise
-            given_up.wait(pause)
+    def get() -> None:
+        storage.get_file(file.key, folder / file.name, file.sha256)
+
+    patiently(get, given_up, within_s=PATIENCE_S, final="disk_full")
 
 
 def fetch_from_afar(
@@ -46,7 +42,15 @@ def fetch_from_afar(
 
     Raises UserError `url_*`, `storage_full`; InfraError.
     """
-    if storage.exists(file.key):
+    known = False
+
+    def look() -> None:
+        nonlocal known
+        known = storage.exists(file.key)
+
+    if not patiently(look, given_up, within_s=PATIENCE_S):
+        return
+    if known:
         _fetch(storage, file, folder, given_up)
         return
     try:
@@ -60,7 +64,7 @@ def fetch_from_afar(
             message = "The file is larger than what is left of the team's storage."
             raise UserError("storage_full", message, room_bytes=file.max_bytes) from None
         raise
-    storage.put_file(folder / file.name, file.key)
+    patiently(lambda: storage.put_file(folder / file.name, file.key), given_up, within_s=PATIENCE_S)
 
 
 def fetch_checkpoint(storage: Storage, spec: JobSpec, job_dir: JobDir, given_up: threading.Event) -> None:

@@ -10,7 +10,8 @@ from workers.contracts import names
 class Lease:
     """The claim of one runner on one attempt. Every method raises redis.RedisError where Redis does not answer.
 
-    `is_current` asks the spec in storage whether this attempt is still the one that is wanted.
+    `is_current` asks the spec in storage whether this attempt is still the one that is wanted; InfraError where the
+    store does not answer either.
     """
 
     def __init__(
@@ -20,7 +21,7 @@ class Lease:
         self._key = names.lease_key(job)
         self._attempt = attempt
         self._value = f"{attempt}:{runner}".encode()
-        self._is_current = is_current
+        self.is_current = is_current
 
     def take(self) -> bool:
         """Take the lease; False where another runner holds it for this attempt or a later one."""
@@ -38,7 +39,7 @@ class Lease:
             return True
         if self._client.get(self._key) is not None:
             return False
-        return self._is_current() and bool(self._client.set(self._key, self._value, nx=True, ex=names.LEASE_TTL_S))
+        return self.is_current() and bool(self._client.set(self._key, self._value, nx=True, ex=names.LEASE_TTL_S))
 
     def release(self) -> None:
         """Let go, if it is still ours."""

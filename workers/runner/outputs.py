@@ -9,23 +9,25 @@ import json
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from workers.contracts.errors import InfraError, JobError, SlipwayError
+from workers.contracts.errors import JobError, SlipwayError
 from workers.contracts.events import Checkpoint, FileRef
 from workers.contracts.job import JobSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.manifest import BatchResult, IngestResult, TrainResult
 from workers.runner.folders import open_plain
+from workers.runner.patience import patiently
 from workers.storage import Storage
 
 _LARGEST_RESULT: Final = 64 * 2**20
 _RESULTS: Final[dict[str, type[BaseModel]]] = {"train": TrainResult, "ingest": IngestResult, "batch": BatchResult}
 _FILES: Final = TypeAdapter(list[FileRef])
-_RETRIES_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _KEPT_CHECKPOINTS: Final = 2
 
 
@@ -62,32 +64,24 @@ def _verify(path: Path, file: FileRef) -> None:
 
 
 def upload_result(
-    storage: Storage, job_dir: JobDir, spec: JobSpec, result: dict[str, Any], given_up: threading.Event
+    storage: Storage,
+    job_dir: JobDir,
+    spec: JobSpec,
+    result: dict[str, Any],
+    given_up: threading.Event,
+    tell: Callable[[], object],
 ) -> bool:
-    """Store output/ and then, as the sign that all of it is there, result.json.
+    """Store output/ and then, as the sign that all of it is there, result.json. Raises JobError.
 
-    False where `given_up` was set before the end. A store that fails is tried again for a minute. Raises JobError,
-    InfraError.
+    A store that fails is tried again, and `tell` called, until it works: what took hours to compute is not thrown away
+    for it. False where `given_up` was set before the end.
     """
-    for file in _files(result):
+    files = _files(result)
+    for file in files:
         _verify(job_dir.output / file.name, file)
-        if not _put(storage, job_dir.output / file.name, f"{spec.output_prefix}/output/{file.name}", given_up):
-            return False
-    return _put(storage, job_dir.result_path, f"{spec.output_prefix}/result.json", given_up)
-
-
-def _put(storage: Storage, path: Path, key: str, given_up: threading.Event) -> bool:
-    for pause in (*_RETRIES_S, None):
-        if given_up.is_set():
-            return False
-        try:
-            storage.put_file(path, key)
-            return True
-        except InfraError:
-            if pause is None:
-                raise
-            given_up.wait(pause)
-    return False
+    paths = [(job_dir.output / file.name, f"{spec.output_prefix}/output/{file.name}") for file in files]
+    paths.append((job_dir.result_path, f"{spec.output_prefix}/result.json"))
+    return all(patiently(partial(storage.put_file, path, key), given_up, tell=tell) for path, key in paths)
 
 
 class CheckpointUploader:

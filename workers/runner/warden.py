@@ -8,6 +8,7 @@ from typing import Final, Literal
 import redis
 
 from workers.contracts import names
+from workers.contracts.errors import InfraError
 from workers.runner.lease import Lease
 
 Verdict = Literal["cancelled", "lost", "time_limit", "stopped"]
@@ -18,8 +19,8 @@ _TICK_S: Final = 1.0
 class Warden(threading.Thread):
     """Renews the lease and watches for the end, in a thread of its own. The first verdict stands.
 
-    Where Redis does not answer, training goes on: nobody can have been told otherwise, and whatever this attempt writes
-    lies under its own prefix.
+    Where Redis does not answer, training goes on, and whatever this attempt writes lies under its own prefix. Redis may
+    be silent to us alone: once the lease has run out, the store is asked whether the job was given to another attempt.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Warden(threading.Thread):
         # Monotonic: a clock that is set changes nothing.
         self._deadline = time.monotonic() + time_limit_s
         self._renew_at = time.monotonic() + names.LEASE_RENEW_S
+        self._runs_out_at = time.monotonic() + names.LEASE_TTL_S
         self._verdict: Verdict | None = None
         self._lock = threading.Lock()
         self._over = threading.Event()
@@ -67,8 +69,12 @@ class Warden(threading.Thread):
         while not self._over.is_set():
             if self.verdict is None and time.monotonic() > self._deadline:
                 self._say("time_limit")
-            with contextlib.suppress(redis.RedisError):
+            try:
                 self._ask_redis()
+            except redis.RedisError:
+                self._ask_store()
+            except InfraError:
+                pass  # the lease has run out, and the store cannot say whether it may be taken again: later
             self._over.wait(self._tick_s)
 
     def _ask_redis(self) -> None:
@@ -78,6 +84,15 @@ class Warden(threading.Thread):
             if not self._lease.renew():
                 self._say("lost")
             self._renew_at = time.monotonic() + names.LEASE_RENEW_S
+            self._runs_out_at = time.monotonic() + names.LEASE_TTL_S
+
+    def _ask_store(self) -> None:
+        if time.monotonic() < self._runs_out_at:
+            return
+        self._runs_out_at = time.monotonic() + names.LEASE_RENEW_S  # when to ask again
+        with contextlib.suppress(InfraError):
+            if not self._lease.is_current():
+                self._say("lost")
 
     def _say(self, verdict: Verdict) -> None:
         with self._lock:

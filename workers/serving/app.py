@@ -170,6 +170,8 @@ class App:
 
     async def _allowed(self, request: Request) -> tuple[KeyEntry, Route]:
         directory = self._process.directory
+        if self._process.watch.is_late:
+            await self._process.watch.look()
         try:
             key = request.key = authenticate(request.headers, directory)
             return key, route_for(key, request.slug, directory)

@@ -75,6 +75,8 @@ class Predict:
         exchange = Exchange(cycle, oip=is_oip)
         if self._process.observer.tracer is not None:
             exchange.moments = {}
+        if self._process.watch.is_late:
+            return self._serve(exchange, slug, None)
         try:
             route, _, served = admitted = self._admit(exchange, slug)
             if served is None or is_oip or not _is_plain(cycle):

@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 # How often the file says that its snapshot is still current, in seconds.
 _TOUCH_S = 10.0
+# After so many seconds without a look a revoked key must have been noticed.
+_LATE_S = 1.0
 
 
 class Directory:
@@ -107,6 +109,14 @@ class Watch:
         self.in_touch = False
         self._told = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether a look is overdue though Redis answered the last one: the process was stopped or had no time.
+
+        What it knows may be over: whoever is to be let in has to be looked up anew.
+        """
+        return self.in_touch and time.monotonic() - self._directory.seen > _LATE_S
 
     async def begin(self) -> None:
         """Look for the first time; where Redis is away, take what was last known."""
