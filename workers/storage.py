@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from workers.contracts.errors import InfraError, JobError, SlipwayError
 
 # Parts never begin with a dot: neither "..", nor the temporary files of a put, can be named.
 _KEY = re.compile(r"(?=.{1,400}\Z)[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*\Z")
+_TEMPORARY = ".put-"
 _CHUNK = 1 << 20
 
 
@@ -88,6 +90,10 @@ class Storage(ABC):
         with _translated(prefix):
             return sorted(self._list(checked_key(prefix)))
 
+    def tidy(self, older_than_s: float = 86_400) -> int:
+        """Remove what puts that were killed have left, if it is so old; how many files. Buckets have rules for that."""
+        return 0
+
     @abstractmethod
     def _put_file(self, path: Path, key: str) -> None: ...
 
@@ -128,6 +134,16 @@ class FolderStorage(Storage):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _atomic_file(path) as stream:
             yield stream
+
+    def tidy(self, older_than_s: float = 86_400) -> int:
+        """Remove the temporary files of killed processes."""
+        before, removed = time.time() - older_than_s, 0
+        for path in self._root.rglob(f"{_TEMPORARY}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    removed += 1
+        return removed
 
     def _open(self, key: str) -> BinaryIO:
         return open(self._root / key, "rb")
@@ -197,7 +213,7 @@ def open_storage(url: str) -> Storage:
 @contextlib.contextmanager
 def _atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A new file that appears under its name when the block ends well, and leaves no trace otherwise."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".put-")  # mode 600
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)  # mode 600
     try:
         with os.fdopen(descriptor, "wb") as stream:
             yield stream

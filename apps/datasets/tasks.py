@@ -2,6 +2,7 @@
 
 from celery import shared_task
 
+from apps.core.artifacts import storage
 from apps.datasets import fetching, trash, uploads
 
 
@@ -20,3 +21,9 @@ def forget_uploads() -> None:
 def remove_trashed() -> None:
     """Remove what has been in the trash for 30 days."""
     trash.remove_trashed()
+
+
+@shared_task(name="datasets.tidy_store")
+def tidy_store() -> None:
+    """Remove what killed processes have left half written in the store."""
+    storage().tidy()

@@ -3,7 +3,9 @@
 from datetime import timedelta
 from typing import Final
 
+import structlog
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from apps.core import audit
@@ -12,7 +14,9 @@ from apps.core.local_cache import local_cache
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.teams.access import require
 from apps.teams.models import User
-from workers.contracts.errors import JobError, UserError
+from workers.contracts.errors import JobError, SlipwayError, UserError
+
+log = structlog.get_logger(__name__)
 
 KEPT: Final = timedelta(days=30)
 _FILES: Final = ("data_key", "errors_key", "findings_key", "looks_key", "suspects_key", "lineage_key")
@@ -61,18 +65,43 @@ def _record(actor: User | None, dataset: Dataset, event: str) -> None:
 
 
 def remove_trashed() -> int:
-    """Remove what has been in the trash for 30 days; how many datasets that were."""
-    due = Dataset.every.filter(trashed__lt=timezone.now() - KEPT, removed=None).select_related("project__team")
-    for dataset in due:
-        _remove(dataset)
-    return len(due)
+    """Remove what has been in the trash for 30 days; how many datasets that were.
+
+    First it is marked, so that nobody takes it back; then its files go, then its rows. Whoever is killed in between, or
+    finds the store away, leaves the rest to the next time.
+    """
+    due = Dataset.every.filter(trashed__lt=timezone.now() - KEPT, removed=None)
+    for dataset in due.select_related("project__team"):
+        _mark(dataset)
+    done = 0
+    for dataset in Dataset.every.filter(_still_there()).distinct():
+        try:
+            _remove(dataset)
+            done += 1
+        except SlipwayError as error:
+            log.warning("dataset_not_removed", dataset_id=dataset.pk, reason=error.code)
+    return done
 
 
 @transaction.atomic
+def _mark(dataset: Dataset) -> None:
+    """Unless somebody has just taken it back, or another process was quicker."""
+    found = Dataset.every.filter(pk=dataset.pk, trashed__lt=timezone.now() - KEPT, removed=None)
+    if found.update(removed=timezone.now()):
+        _record(None, dataset, "dataset.removed")
+
+
+def _still_there() -> Q:
+    """Datasets that are marked, and of which more is left than what models were trained on and entries without data."""
+    tried = DatasetVersion.objects.filter(jobs__kind__in=("train", "batch"))
+    left = DatasetVersion.objects.filter(model_versions=None).exclude(**dict.fromkeys(_FILES, ""), pk__in=tried)
+    return Q(removed__isnull=False) & (Q(versions__in=left) | Q(versions=None))
+
+
 def _remove(dataset: Dataset) -> None:
     """Delete a dataset with its files, but for versions that a model was trained on: those are part of the model's
     record, and its examples come from them. Versions that something else was tried on stay as entries without data."""
-    versions = list(dataset.versions.select_for_update())
+    versions = list(dataset.versions.all())
     learned = {version.pk for version in versions if version.model_versions.exists()}
     # A restored version has the files of the one that it restores.
     needed = {getattr(version, name) for version in versions if version.pk in learned for name in _FILES}
@@ -80,13 +109,18 @@ def _remove(dataset: Dataset) -> None:
     files |= {version.source_key for version in versions if version.origin == DatasetVersion.Origin.CORRECTION}
     # What was uploaded expires; what was fetched is nobody else's.
     fetched = {source["key"] for version in versions for source in version.sources if source["url"]}
+    for key in sorted(files | fetched):
+        storage().delete(key)
+        local_cache().forget(key)
     Upload.objects.filter(key__in=fetched).delete()
-    files |= fetched
-    _record(None, dataset, "dataset.removed")
+    _forget([version for version in versions if version.pk not in learned])
+    Dataset.every.filter(pk=dataset.pk, versions=None).delete()
+
+
+@transaction.atomic
+def _forget(versions: list[DatasetVersion]) -> None:
     gone = JobError("artifact_missing", "The dataset was in the trash for 30 days, and its data is removed.").card()
     for version in versions:
-        if version.pk in learned:
-            continue
         if version.jobs.exclude(kind="ingest").exists():
             blank = dict.fromkeys(_FILES, "")
             DatasetVersion.objects.filter(pk=version.pk).update(
@@ -94,14 +128,3 @@ def _remove(dataset: Dataset) -> None:
             )
         else:
             version.delete()
-    if dataset.versions.exists():
-        Dataset.every.filter(pk=dataset.pk).update(removed=timezone.now())
-    else:
-        dataset.delete()
-    transaction.on_commit(lambda: _delete(files), robust=True)
-
-
-def _delete(keys: set[str]) -> None:
-    for key in sorted(keys):
-        storage().delete(key)
-        local_cache().forget(key)

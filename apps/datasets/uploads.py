@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
 import redis
+import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, Sum
@@ -31,7 +32,9 @@ from apps.datasets.models import DatasetVersion, Upload
 from apps.teams.access import require
 from apps.teams.models import Team, User
 from workers.contracts import names
-from workers.contracts.errors import InfraError, UserError
+from workers.contracts.errors import InfraError, SlipwayError, UserError
+
+log = structlog.get_logger(__name__)
 
 # An unfinished upload is kept this long after the last piece; a whole one that no dataset is made of, that long.
 EXPIRES_AFTER = timedelta(days=2)
@@ -191,9 +194,14 @@ def forget_expired() -> int:
     # Most are the one source of a dataset: the database leaves those out at once.
     first = DatasetVersion.objects.filter(source_key=OuterRef("key"))
     expired = [upload for upload in Upload.objects.filter(~Exists(first), late) if not _is_used(upload)]
+    forgotten = 0
     for upload in expired:
-        _forget(upload)
-    return len(expired)
+        try:
+            _forget(upload)
+            forgotten += 1
+        except SlipwayError as error:
+            log.warning("upload_not_forgotten", upload_id=upload.pk, reason=error.code)
+    return forgotten
 
 
 def forget_leftovers(*, older_than: timedelta = timedelta(hours=1)) -> int:
@@ -363,13 +371,13 @@ def _store(upload: Upload) -> None:
 
 
 def _forget(upload: Upload) -> None:
+    """Its bytes first: as long as the row is there, somebody comes again for what is left. Raises InfraError."""
+    # Also of one that is not finished: it may have been stored by a process that was killed before it could say so.
+    storage().delete(upload.key)
     _part(upload).unlink(missing_ok=True)
     if upload.url:
         upload_id = upload.pk
         transaction.on_commit(lambda: stop_fetching(upload_id), robust=True)
-    key = upload.key
-    # Also of one that is not finished: it may have been stored by a process that was killed before it could say so.
-    transaction.on_commit(lambda: storage().delete(key), robust=True)
     upload.delete()
 
 

@@ -128,6 +128,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _https
 SESSION_COOKIE_NAME = "__Host-sessionid" if _https else f"slipway_session_{ENV.port}"
 CSRF_COOKIE_NAME = "__Host-csrftoken" if _https else f"slipway_csrf_{ENV.port}"
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = _https
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if ENV.proxies else None
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
@@ -264,6 +265,7 @@ CELERY_BEAT_SCHEDULE = {
     "judge candidates": {"task": "endpoints.judge_candidates", "schedule": 2.0},
     "publish routes and keys": {"task": "endpoints.publish_snapshot", "schedule": 5.0},
     "forget expired uploads": {"task": "datasets.forget_uploads", "schedule": crontab(minute="41")},
+    "tidy the store": {"task": "datasets.tidy_store", "schedule": crontab(hour="4", minute="37")},
     "remove what was long in the trash": {"task": "datasets.remove_trashed", "schedule": crontab(minute="29")},
     "ask serving processes for their counts": {"task": "usage.count_gateways", "schedule": 5.0},
     "warn of used up quotas": {"task": "usage.warn", "schedule": 30.0},

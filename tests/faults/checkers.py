@@ -12,8 +12,10 @@ from apps.datasets.models import DatasetVersion, Upload
 from apps.endpoints import publish
 from apps.registry.models import ModelVersion
 from apps.teams.models import ApiKey
+from apps.training import dispatch
 from apps.training.models import Job
 from apps.training.states import OVER
+from apps.usage.recorder import Recorder, Standby
 from tests.serving.clients import Seen
 from tests.usage.checkers import check_ledger as check_ledger  # U1, U2
 from tests.usage.checkers import check_sums as check_sums  # U3
@@ -104,3 +106,18 @@ def check_nothing_left(home: Path, client: "redis.Redis[bytes]") -> None:
     children = psutil.Process(os.getpid()).children(recursive=True)
     assert not [child for child in children if any("fake_child" in part for part in child.cmdline())]
     assert not list((home / "uploads").glob("*")) if (home / "uploads").exists() else True
+
+
+def waiting(client: "redis.Redis[bytes]", job: Job) -> int:
+    """How many messages of the job's present attempt wait."""
+    task = dispatch.task_id(job.pk, job.attempt).encode()
+    lists = [client.lrange(name, 0, -1) for name in dispatch.message_lists(job.queue)]
+    return sum(b'"id": "' + task + b'"' in message for messages in lists for message in messages)
+
+
+def recorder_did(client: "redis.Redis[bytes]") -> int:
+    """How many entries a step of a recorder applied; the lock of one that was killed may live on for a moment."""
+    try:
+        return Recorder(client).step(block_ms=1)
+    except Standby:
+        return 1

@@ -24,7 +24,6 @@ from apps.teams.models import ApiKey
 from apps.training import dispatch, reaper
 from apps.training.models import Job
 from apps.usage.models import DeadLetter
-from apps.usage.recorder import Recorder, Standby
 from tests.cast import Cast, make_endpoint, make_job, make_model, make_token, make_version
 from tests.faults import checkers
 from tests.faults.doer import Doer, Done, crash_points, doer
@@ -93,13 +92,6 @@ def everywhere(prepare: Callable[[], T], act: Callable[[T, int | None], Done], c
         check(made)
 
 
-def waiting(client: "redis.Redis[bytes]", job: Job) -> int:
-    """How many messages of the job's present attempt wait."""
-    task = dispatch.task_id(job.pk, job.attempt).encode()
-    lists = [client.lrange(name, 0, -1) for name in dispatch.message_lists(job.queue)]
-    return sum(b'"id": "' + task + b'"' in message for messages in lists for message in messages)
-
-
 def patience_is_over(job: Job) -> None:
     """As if the time had passed after which a message counts as lost."""
     long_ago = timezone.now() - 2 * reaper.MESSAGE_PATIENCE
@@ -114,7 +106,7 @@ def check_sent_once(client: "redis.Redis[bytes]", job: Job) -> None:
         patience_is_over(job)
         reaper.sweep()
     job.refresh_from_db()
-    assert job.state == Job.State.QUEUED and waiting(client, job) == 1
+    assert job.state == Job.State.QUEUED and checkers.waiting(client, job) == 1
     assert JobSpec.model_validate_json(storage().read_bytes(names.job_spec_key(job.pk))).attempt == job.attempt
 
 
@@ -223,8 +215,7 @@ def test_what_runners_and_predictions_said_is_applied_once(scene: Scene) -> None
         return job
 
     def check(job: Job) -> None:
-        recorder = Recorder(scene.client)
-        until(lambda: recorder_did(recorder) == 0)
+        until(lambda: checkers.recorder_did(scene.client) == 0)
         checkers.check_job(job)
         assert job.state == Job.State.SUCCEEDED and job.metric_points.count() == 2
         checkers.check_ledger(received)
@@ -232,14 +223,6 @@ def test_what_runners_and_predictions_said_is_applied_once(scene: Scene) -> None
         assert not DeadLetter.objects.exists()
 
     everywhere(prepare, lambda job, last: scene.doer.do("record", last=last), check)
-
-
-def recorder_did(recorder: Recorder) -> int:
-    """How many entries a step applied; the lock of one that was killed may live on for a moment."""
-    try:
-        return recorder.step(block_ms=1)
-    except Standby:
-        return 1
 
 
 def test_an_upload_goes_on_from_what_was_acknowledged(scene: Scene) -> None:
@@ -277,7 +260,6 @@ def test_a_runner_is_killed_and_another_finishes(scene: Scene) -> None:
     """J1 to J5, D2, S3."""
     until(lambda: scene.client.info("server")["uptime_in_seconds"] > names.LEASE_TTL_S + 1)
     ours = scene.cast.ours
-    recorder = Recorder(scene.client)
 
     def prepare() -> Job:
         version = make_version(ours.dataset, state=DatasetVersion.State.PROCESSING, source_name="save_and_succeed")
@@ -290,7 +272,7 @@ def test_a_runner_is_killed_and_another_finishes(scene: Scene) -> None:
         until(lambda: all(is_gone(pid) for pid in children_of_jobs()))
         scene.client.delete(names.lease_key(job.pk))  # it runs out
         for _ in range(3):
-            until(lambda: recorder_did(recorder) == 0)
+            until(lambda: checkers.recorder_did(scene.client) == 0)
             patience_is_over(job)
             reaper.sweep()
             job.refresh_from_db()

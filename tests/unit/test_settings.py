@@ -75,11 +75,13 @@ def test_what_an_external_installation_lacks_is_said(tmp_path: Path, missing: st
 
 def test_behind_https_cookies_are_secure_and_bound_to_the_host(tmp_path: Path) -> None:
     names = ["SESSION_COOKIE_NAME", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_NAME", "SECURE_HSTS_SECONDS", "ALLOWED_HOSTS"]
+    names += ["SECURE_HSTS_INCLUDE_SUBDOMAINS", "SESSION_COOKIE_HTTPONLY", "SESSION_COOKIE_SAMESITE"]
     found = shown(tmp_path, names, **EXTERNAL)
     assert found["SESSION_COOKIE_NAME"] == "__Host-sessionid"
     assert found["CSRF_COOKIE_NAME"] == "__Host-csrftoken"
     assert found["SESSION_COOKIE_SECURE"] is True
-    assert found["SECURE_HSTS_SECONDS"] >= 31_536_000
+    assert found["SECURE_HSTS_SECONDS"] >= 31_536_000 and found["SECURE_HSTS_INCLUDE_SUBDOMAINS"] is True
+    assert found["SESSION_COOKIE_HTTPONLY"] is True and found["SESSION_COOKIE_SAMESITE"] == "Lax"
     assert set(found["ALLOWED_HOSTS"]) == {"slipway.example.com", "127.0.0.1", "localhost", "[::1]"}
 
 

@@ -109,8 +109,9 @@ def _log_json() -> None:
     """One JSON line per event on standard error, those of libraries too."""
     first: list[Any] = [structlog.stdlib.add_log_level, structlog.processors.TimeStamper(fmt="iso")]
     last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    structlog.configure(processors=[*first, *last], logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    handler = logging.StreamHandler(sys.stderr)
+    lines = cast(TextIO, Careless(sys.stderr))
+    structlog.configure(processors=[*first, *last], logger_factory=structlog.PrintLoggerFactory(lines))
+    handler = logging.StreamHandler(lines)
     strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[strip, *last], foreign_pre_chain=first))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -4,6 +4,7 @@ By default only refusals and failures: every answered request is in the ledger a
 """
 
 import asyncio
+import contextlib
 import sys
 
 _FLUSH_S = 0.25
@@ -35,5 +36,6 @@ class AccessLog:
             self._timer = None
         if self._lines:
             lines, self._lines = self._lines, []
-            sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
-            sys.stdout.buffer.flush()
+            with contextlib.suppress(OSError):  # nobody takes them: see workers.serving.output
+                sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+                sys.stdout.buffer.flush()

@@ -105,8 +105,8 @@ class Watch:
         self._directory = directory
         self._kept = kept
         self._on_change = on_change
-        # Whether Redis answered when it was last asked.
-        self.in_touch = False
+        # Whether Redis has answered what it was last asked; and whether it has, or may still.
+        self.in_touch = self._answered = False
         self._told = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
@@ -116,7 +116,7 @@ class Watch:
 
         What it knows may be over: whoever is to be let in has to be looked up anew.
         """
-        return self.in_touch and time.monotonic() - self._directory.seen > _LATE_S
+        return self._answered and time.monotonic() - self._directory.seen > _LATE_S
 
     async def begin(self) -> None:
         """Look for the first time; where Redis is away, take what was last known."""
@@ -135,6 +135,7 @@ class Watch:
                 try:
                     await self.refresh()
                 except (RedisError, OSError, TimeoutError, ValidationError) as error:
+                    self._answered = self.in_touch
                     log.warning("snapshot not read", reason=str(error)[:200])
                 # A lost message only costs the time to the next poll.
                 with contextlib.suppress(TimeoutError):
@@ -162,7 +163,7 @@ class Watch:
         asked = time.monotonic()
         self.in_touch = False
         version = await self._redis.get(names.SNAPSHOT_VERSION)
-        self.in_touch = True
+        self.in_touch = self._answered = True
         if version is None or int(version) != self._directory.version:
             text = await self._redis.get(names.SNAPSHOT)
             if text is None:
