@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 import uvicorn
@@ -19,6 +19,7 @@ from workers.serving import bodies
 from workers.serving.app import App
 from workers.serving.config import Config, ConfigError
 from workers.serving.exposition import Exposition
+from workers.serving.output import Careless
 from workers.serving.process import Process
 from workers.serving.protocol import Connection
 from workers.serving.trial import Trial
