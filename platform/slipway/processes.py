@@ -107,6 +107,7 @@ async def _start(env: Env, supervisor: Supervisor, started: list[Child]) -> None
         started.append(child)
         await supervisor.start(child)
     await _until_ready(env, environ["REDIS_URL"], len(runners), since)
+    supervisor.patient = True
     print(f"Slipway is ready: {env.url}", flush=True)
 
 

@@ -18,6 +18,7 @@ from slipway.children import below, dies_with_parent, kill, reap
 
 CRASHES_ALLOWED = 5  # within CRASH_WINDOW_S
 CRASH_WINDOW_S = 60.0
+LONGEST_PAUSE_S = 15.0
 LONGEST_LINE = 1 << 20
 
 
@@ -50,12 +51,16 @@ class Child:
 
 
 class Supervisor:
-    """Keeps children running. Use from one event loop in the main thread: a child dies with the thread that made it."""
+    """Keeps children running. Use from one event loop in the main thread: a child dies with the thread that made it.
+
+    Until it is `patient`, a child that crashes again and again ends it: something is wrong with the installation. Then,
+    that has run well, it is started again however often it takes: what it needs may be away for any time.
+    """
 
     def __init__(self, write: Write) -> None:
         self.write = write
         self.children: list[Child] = []
-        self.stopping = False
+        self.stopping = self.patient = False
         self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
         self._not_ours = {process.pid for process in below()}
@@ -115,9 +120,9 @@ class Supervisor:
         while child.crashes[0] < now - CRASH_WINDOW_S:
             child.crashes.popleft()
         said = f"{child.name} ended with {describe_exit(code)}"
-        if len(child.crashes) >= CRASHES_ALLOWED:
+        if len(child.crashes) >= CRASHES_ALLOWED and not self.patient:
             raise TooManyCrashes(f"{said}, the {CRASHES_ALLOWED}th time within a minute.")
-        pause = 0.25 * 2 ** (len(child.crashes) - 1)
+        pause = min(LONGEST_PAUSE_S, 0.25 * 2 ** (len(child.crashes) - 1))
         self._say(f"{said}; starting it again in {pause:g} s")
         await asyncio.sleep(pause)
         if not self.stopping:

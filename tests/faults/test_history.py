@@ -18,7 +18,7 @@ from tests.faults.history import History, Users
 from tests.journey.client import Client, wait_for
 from tests.stack import Stack, command_of
 
-SEED, FAULTS = (int(number) for number in os.environ.get("SLIPWAY_TEST_HISTORY", "7:11").split(":"))
+SEED, FAULTS = (int(number) for number in os.environ.get("SLIPWAY_TEST_HISTORY", "7:12").split(":"))
 PARTS = {
     "web": "slipway.web",
     "worker": "-A slipway worker",
@@ -29,10 +29,12 @@ PARTS = {
     "redis": "redis-server",
     "postgres": "postgres -D",
 }
-# Killed, and (last) stopped for a moment.
+WORDS, NOUNS = ("good", "fine", "bad", "awful"), ("film", "day")
+MOMENT_S = 1.5  # how long such a fault lasts
 KINDS = (
-    *((part, signal.SIGKILL) for part in PARTS),
-    *((part, signal.SIGSTOP) for part in ("serving", "runner", "web")),
+    *((part, "killed") for part in PARTS),
+    *((part, "stopped") for part in ("serving", "runner", "web")),
+    ("redis", "full"),
 )
 
 
@@ -59,24 +61,24 @@ def users(stack: Stack, client: Client, tmp_path_factory: pytest.TempPathFactory
     return users
 
 
-WORDS, NOUNS = ("good", "fine", "bad", "awful"), ("film", "day")
-
-
 def process_of(stack: Stack, part: str) -> psutil.Process | None:
     """The process of a part, while there is one."""
     found = [process for command, process in stack.children().items() if PARTS[part] in command]
     return min(found, key=lambda process: process.pid, default=None)
 
 
-def strike(stack: Stack, part: str, number: signal.Signals) -> None:
-    """Kill a part, or stop it for a second and a half."""
-    process = process_of(stack, part)
-    if process is None or PARTS[part] not in command_of(process):
-        return
-    process.send_signal(number)
-    if number == signal.SIGSTOP:
-        time.sleep(1.5)  # it is the fault itself
-        process.send_signal(signal.SIGCONT)
+def strike(stack: Stack, part: str, how: str) -> None:
+    """Kill a part, stop it for a moment, or leave Redis no room for a moment."""
+    if how == "full":
+        with redis.Redis.from_url(embedded.addresses(stack.home).redis_url) as server:
+            server.config_set("maxmemory", 1)
+            time.sleep(MOMENT_S)
+            server.config_set("maxmemory", 0)
+    elif (process := process_of(stack, part)) is not None and PARTS[part] in command_of(process):
+        process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+        if how == "stopped":
+            time.sleep(MOMENT_S)
+            process.send_signal(signal.SIGCONT)
 
 
 def is_well(stack: Stack) -> bool:
@@ -118,11 +120,11 @@ def check_usage(client: Client, users: Users, said: History) -> None:
 def test_a_history(stack: Stack, client: Client, users: Users) -> None:
     chance = random.Random(SEED)
     course = [fault for _ in range(0, FAULTS, len(KINDS)) for fault in chance.sample(KINDS, len(KINDS))][:FAULTS]
-    print(f"seed {SEED}: {[(part, number.name) for part, number in course]}")
+    print(f"seed {SEED}: {course}")
     with users.at_work() as said:
-        for part, number in course:
+        for part, how in course:
             count = len(said.answers)
-            strike(stack, part, number)
+            strike(stack, part, how)
             wait_for(lambda count=count: len(said.answers) > count + 20, "predictions to go on", 30)
     wait_for(lambda: is_well(stack), "all to be well", 60)
     assert said.wrong == []

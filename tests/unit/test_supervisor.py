@@ -68,6 +68,18 @@ async def test_a_child_that_cannot_run_ends_the_supervisor_with_its_name() -> No
     await supervisor.stop([])
 
 
+async def test_what_has_run_well_is_started_again_however_often_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis may be full, or Postgres away, for an hour: that must not end everything else."""
+    monkeypatch.setattr("slipway.supervisor.LONGEST_PAUSE_S", 0.01)
+    lines = Lines()
+    supervisor = Supervisor(lines)
+    supervisor.patient = True
+    await supervisor.start(child("worker", "raise SystemExit(3)"))
+    await until(lambda: lines.count("slipway", "worker ended with exit code 3; starting it again") > 6)
+    assert not supervisor.failure.done()
+    await supervisor.stop([])
+
+
 async def test_stopping_leaves_no_process_behind() -> None:
     """A child that ignores SIGTERM, and a grandchild in a session of its own."""
     lines = Lines()
