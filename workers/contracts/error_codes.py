@@ -367,7 +367,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "time_limit": (500, "The job ran longer than its time limit.", "Raise the limit or use a faster preset."),
             "attempts_exhausted": (500, "The job was interrupted too often.", "Look at the worker host, then retry."),
             "engine_crashed": (500, "The training process ended unexpectedly.", "Retry; the log shows its last words."),
-            "disk_full": (507, "A disk of Slipway is full.", "Free space on the host or in the store, then retry."),
+            "disk_full": (507, "The disk is full.", "Free space on the host or in the store, then retry."),
             "storage_unavailable": (503, "The artifact store cannot be reached.", "Check SLIPWAY_STORAGE, then retry."),
             "input_corrupt": (500, "An input file is not the one that was stored.", "Import the data again."),
             "artifact_missing": (404, "A stored file is gone.", "Import the data or train the model again."),
