@@ -95,7 +95,7 @@ def _value(kind: int, value: Any) -> bytes:
     if kind in _INTEGERS:
         return _integer(value)
     if kind == _BINARY:
-        return _varint(len(value)) + value
+        return b"".join((_varint(len(value)), value))
     if kind == _STRUCT:
         return dumps(value)
     if kind in (_LIST, _SET):
