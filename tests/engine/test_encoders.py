@@ -3,18 +3,27 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 import pytest
 
-from tests.engine.encoding import failure, run_job, save_resnet, save_text_encoder, save_vit
+from tests.engine.encoding import failure, run_job, save_resnet, save_text_encoder, save_vit, write_texts
 from tests.engine.jobs import TEXT, Job, is_checkpoint, kill_when, make_job, run
 from tests.engine.test_template_contract import ABSENT, predict
 from workers.contracts.errors import UserError
 from workers.engine import __main__ as engine
+from workers.engine import encoder_text
+from workers.engine.encoder_text import fit_share
+from workers.engine.examples import Feed
+from workers.engine.run import Run
+from workers.engine.settings import Settings
+from workers.engine.text import TextExamples, train_tokenizer
 from workers.inference import runtime
+from workers.inference.text import TokenReader
 from workers.task_templates import TEMPLATES, toy
 
 QUICK = {"epochs": 3, "encoder_learning_rate": 0.005, "encoder_rounds": 1}
@@ -94,9 +103,77 @@ def test_validation_decides_between_the_starter_encoder_and_a_network_from_scrat
     job = run_job(TEXT, tmp_path, encoder="auto", **{**QUICK, "encoder_rounds": None})
     parameters = job.result["manifest"]["provenance"]["parameters"]
     assert parameters["answers"] in ("scratch", "encoder", "both") and parameters["encoder_rounds"] == 4
-    note = next(event["message"] for event in job.events if "Chosen:" in event.get("message", ""))
+    said = [event["message"] for event in job.events if event["type"] == "log"]
+    note = next(message for message in said if message.startswith("On the validation rows: from scratch"))
     assert note in job.result["report"]["notes"]
     assert job.result["certificate"]["passed"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        (0.9, 0.9, 0.5),  # nothing speaks for either
+        (0.3, 0.9, 0.995),  # one is better on every row
+        (0.9, 0.3, 0.005),
+    ],
+)
+def test_a_mean_of_two_models_is_weighed_by_their_log_loss(ours: float, theirs: float, expected: float) -> None:
+    truth = np.arange(400) % 2
+    sure = [np.where(np.arange(2) == truth[:, None], right, 1 - right) for right in (ours, theirs)]
+    assert fit_share(sure[0], sure[1], truth) == pytest.approx(expected, abs=0.005)
+    # Of several labels each is asked about by itself; a label that no training row has says nothing.
+    assert fit_share(sure[0], sure[1], np.eye(2, dtype=np.uint8)[truth]) == pytest.approx(expected, abs=0.005)
+    assert fit_share(sure[0], sure[1], np.full(400, -1)) == 0.5
+
+
+def test_where_each_knows_what_the_other_does_not_both_count() -> None:
+    truth, half = np.zeros(400, dtype=np.int64), np.arange(400) % 2 == 0
+    first, second = (np.where(knows, 0.95, 0.3) for knows in (half, ~half))
+    both = [np.stack([right, 1 - right], axis=1) for right in (first, second)]
+    assert fit_share(both[0], both[1], truth) == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_later_rounds_learn_from_the_validation_rows_which_only_the_first_has_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned: list[tuple[int, int]] = []
+    fit = encoder_text.fit
+
+    def counting(*given: Any) -> None:
+        learned.append((len(given[2]), len(given[3])))
+        fit(*given)
+
+    monkeypatch.setattr(encoder_text, "fit", counting)
+    job = run_job(TEXT, tmp_path, encoder="tiny", **{**QUICK, "encoder_rounds": 3})
+    assert learned == [(240, 60), (300, 0), (300, 0)]
+    assert any("after its first round" in note for note in job.result["report"]["notes"])
+    assert job.result["metrics"]["validation"]["accuracy"] >= 0.9 and job.result["certificate"]["split"] == "test"
+
+
+def test_where_validation_rows_are_all_that_judges_no_round_learns_from_them(tmp_path: Path) -> None:
+    job = make_job(tmp_path, encoder="tiny", **{**QUICK, "encoder_rounds": 2, "epochs": 1})
+    table = pyarrow.parquet.read_table(job.inputs / "data.parquet")
+    pyarrow.parquet.write_table(
+        table.filter(pyarrow.compute.not_equal(table["split"], "test")), job.inputs / "data.parquet"
+    )
+    engine.main([str(job.root)])
+    assert not any("after its first round" in note for note in job.result["report"]["notes"])
+    assert job.result["certificate"]["passed"] and job.result["certificate"]["split"] == "validation"
+
+
+def test_long_texts_are_trained_on_a_few_at_a_time(tmp_path: Path) -> None:
+    job = make_job(tmp_path)
+    write_texts(job, [("train", "rain " * length, "ab"[length % 2]) for length in range(1, 61)])
+    whole = Run(job, job.spec(), TEMPLATES[TEXT].resolve("fast", {}))
+    tokenizer = train_tokenizer(lambda: iter(["rain"]), 300, True)
+    texts = TextExamples(whole, "train", [TokenReader(tokenizer, 64)], ["a", "b"], 1000)
+    texts.most_tokens = 256
+    feed = Feed(texts, Settings(epochs=1, batch_size=16), 0)
+    batches = [feed.batch(step, 16) for step in range(feed.steps)]
+    assert [batch.rows for batch in batches] == [15] * 4
+    assert all(part.inputs.numel() <= 256 for batch in batches for part in batch.parts)
+    # Short ones all together: parts cost time.
+    assert {len(batch.parts) for batch in batches} == {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("how", ["both", "frozen"])

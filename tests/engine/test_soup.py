@@ -19,7 +19,7 @@ from workers.engine.soup import train_soup
 from workers.task_templates.text_classification import TextParams
 
 ROUNDS: dict[str, Any] = {"encoder": "tiny", "encoder_rounds": 3, "epochs": 2, "encoder_learning_rate": 0.005}
-Train = Callable[[Run], None]
+Train = Callable[[Run, int], None]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def sets(layer: nn.Linear, values: list[float]) -> Train:
     """A training whose rounds end with these weights; each has to begin where the first one began."""
     left = iter(values)
 
-    def train(_run: Run) -> None:
+    def train(_run: Run, _number: int) -> None:
         assert layer.weight.item() == 0.0
         nn.init.constant_(layer.weight, next(left))
 
@@ -132,8 +132,8 @@ def test_no_round_is_begun_that_time_would_not_allow(tmp_path: Path) -> None:
     layer, run = single(), start_run(tmp_path)
     train = sets(layer, [3.0, 5.0])
 
-    def slowly(stage: Run) -> None:
-        train(stage)
+    def slowly(stage: Run, number: int) -> None:
+        train(stage, number)
         run.clock.resume(run.useful_seconds() + 50)
 
     train_soup(run, layer, slowly, None, 5, seconds=140)
@@ -147,7 +147,7 @@ def test_rounds_differ_by_their_order_and_the_same_seed_gives_the_same_soup(tmp_
     def soup(folder: Path, count: int) -> tuple[nn.Module, list[torch.Tensor]]:
         made, ends = network(), list[torch.Tensor]()
 
-        def once(stage: Run) -> None:
+        def once(stage: Run, _number: int) -> None:
             fit(stage, made, train, validation, SETTINGS)
             ends.append(made.state_dict()["0.weight"].clone())
 

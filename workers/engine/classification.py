@@ -3,7 +3,7 @@
 import copy
 import tempfile
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -37,12 +37,24 @@ class TrainedClassifier(Trained):
     # The model's input, as the predictor calls it.
     input_name: ClassVar[str]
 
-    def __init__(self, run: Run, model: nn.Module, labels: list[str], evaluation: dict[str, Examples]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        model: nn.Module,
+        labels: list[str],
+        evaluation: dict[str, Examples],
+        before: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        """`before`: of splits that the model has learned from in the end, the probabilities, float32 [rows, labels],
+        by which it answered them when it had not: they are judged by these."""
         self.run = run
         self.model = model
         self.labels = labels
         self.evaluation = {name: examples for name, examples in evaluation.items() if len(examples)}
-        self._untempered = {name: predict(model, examples, run.device) for name, examples in self.evaluation.items()}
+        self._untempered = {
+            name: before[name] if before and name in before else predict(model, examples, run.device)
+            for name, examples in self.evaluation.items()
+        }
         self.temperature = self._fit_temperature()
         value = self.temperature.value
         # Folded into what is exported: the scores that are judged here are those that will be served.

@@ -125,7 +125,7 @@ def train_on_encoder(run: Run, params: ImageParams) -> TrainedImages:
         settings = _settings(run, params, len(train))
         run.log(f"Fine-tuning {source.name} on {how}, {settings.epochs} epochs in batches of {settings.batch_size}.")
 
-        def once(stage: Run) -> None:
+        def once(stage: Run, _number: int) -> None:
             groups = layer_groups(body, network.head, decay=params.encoder_layer_decay)
             fit(stage, network, train, validation, settings, groups)
 

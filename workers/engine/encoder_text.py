@@ -26,13 +26,13 @@ from workers.engine.encoder import (
     width,
 )
 from workers.engine.encoder_head import Head, train_head
-from workers.engine.examples import Examples
+from workers.engine.examples import Examples, known_rows
 from workers.engine.labels import training_labels
 from workers.engine.links import probabilities, scores_of
-from workers.engine.loop import fit, judged, row_losses
+from workers.engine.loop import fit, judged, predict, row_losses
 from workers.engine.run import Run
 from workers.engine.settings import Settings
-from workers.engine.several_labels import mean_average_precision, several_losses
+from workers.engine.several_labels import said_of
 from workers.engine.soup import train_soup
 from workers.engine.stages import Stage
 from workers.engine.text import TextExamples, TrainedText
@@ -56,6 +56,16 @@ _LEAST_OF_A_CLASS = 20
 _ROUNDS_BUDGET = {"cpu": 1.3e13, "cuda": 1.3e15}
 _TOKENS_PER_STEP = 200
 _MOST_ROUNDS = 4
+# Below it, one of two models is left out: what it would add is not worth its size.
+_LEAST_SHARE = 0.1
+_SHARE_STEPS = 200
+# Tokens, padding included, that a CPU trains on at once: no slower than whole batches, and of long texts an eighth of
+# what has to be kept for the gradients.
+_MOST_TOKENS = 1024
+_LEARNED_ALL = (
+    "The validation rows are judged as the encoder answered them after its first round; in the others it learned from "
+    "them, too."
+)
 # A job of a preset begins no further round that would end later than this, in seconds: ten minutes with what follows.
 _ROUNDS_SECONDS = 420.0
 
@@ -97,28 +107,28 @@ class TextEncoder(nn.Module):
 
 
 class Together(nn.Module):
-    """The mean probability of a network from scratch and an encoder that read the same texts by their own tokenizers.
+    """A mean probability of a network from scratch and an encoder that read the same texts by their own tokenizers;
+    `share` is how much the encoder counts in it.
 
     Token ids, int64 [batch, 2, length]: the first's and the second's → scores, float32 [batch, labels].
     """
 
-    def __init__(self, scratch: nn.Module, encoder: nn.Module, pad_id: int, multi_label: bool = False) -> None:
+    def __init__(
+        self, scratch: nn.Module, encoder: nn.Module, pad_id: int, multi_label: bool = False, share: float = 0.5
+    ) -> None:
         super().__init__()
         self.multi_label = multi_label
+        self.share = share
         self.scratch = scratch
         self.encoder = encoder
         self.pad_id = pad_id
 
     def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
         """Scores of the mean probability."""
-        scratch, encoder = self.both(token_ids)
-        answers = [probabilities(scores, self.multi_label) for scores in (scratch, encoder)]
-        return scores_of(torch.stack(answers).mean(dim=0), self.multi_label)
-
-    def both(self, token_ids: torch.Tensor) -> torch.Tensor:
-        """The scores of each, float32 [2, batch, labels]."""
         scratch = self.scratch(trimmed(token_ids[:, 0], 0))
-        return torch.stack([scratch, self.encoder(trimmed(token_ids[:, 1], self.pad_id))])
+        encoder = self.encoder(trimmed(token_ids[:, 1], self.pad_id))
+        ours, theirs = (probabilities(scores, self.multi_label) for scores in (scratch, encoder))
+        return scores_of((1 - self.share) * ours + self.share * theirs, self.multi_label)
 
 
 def trimmed(token_ids: torch.Tensor, pad_id: int) -> torch.Tensor:
@@ -129,12 +139,18 @@ def trimmed(token_ids: torch.Tensor, pad_id: int) -> torch.Tensor:
 
 @dataclass
 class Learned:
-    """An encoder that has learned, and what it reads with."""
+    """An encoder that has learned, and what it reads with.
+
+    `validation`: the probabilities, float32 [rows, labels], by which it answered the validation rows; where it
+    `learned_all`, from them too in the end, those by which it answered them before.
+    """
 
     network: TextEncoder
     reader: TokenReader
     source: Source
     max_chars: int
+    validation: np.ndarray
+    learned_all: bool
 
 
 def train_on_encoder(run: Run, from_scratch: Callable[[Run], TrainedText]) -> TrainedText:
@@ -148,7 +164,7 @@ def train_on_encoder(run: Run, from_scratch: Callable[[Run], TrainedText]) -> Tr
     if params.encoder != "auto":
         learned = _learn(run, find_encoder(run, params.encoder), labels, within_budget=False)
         note = f"Starts from the pretrained encoder {learned.source.name}."
-        return _trained(run, learned.network, labels, [learned.reader], learned.max_chars, note)
+        return _trained(run, learned, learned.network, labels, [learned.reader], learned.validation, note)
     try:
         source = find_encoder(run, "auto")
     except JobError as error:
@@ -165,71 +181,78 @@ def train_on_encoder(run: Run, from_scratch: Callable[[Run], TrainedText]) -> Tr
 
 
 def _best_of(run: Run, scratch: TrainedText, learned: Learned, labels: list[str]) -> TrainedText:
-    """What the validation rows prefer, by accuracy, then by log loss; both together where there are none."""
-    readers = [*scratch.readers, learned.reader]
-    max_chars = max(scratch.max_chars, learned.max_chars)
-    validation = TextExamples(run, "validation", readers, labels, max_chars)
+    """What the validation rows prefer: the encoder, the network from scratch, or a mean of both. By log loss: which of
+    them is right more often on some hundred rows is a matter of chance."""
     encoder: nn.Module = learned.network
-    winner, note = "both", f"The encoder {learned.source.name} and a network from scratch answer together."
+    share, answers, multi_label = 0.5, learned.validation, run.multi_label
+    note = f"The encoder {learned.source.name} and a network from scratch answer together."
+    ours = scratch.held_out("validation")
     # Folds whose models are to answer together have to be alike.
-    several = validation.multi_label
-    if len(validation) and run.preparation is run:
-        ours, theirs = _both_scores(Together(scratch.model, encoder, learned.reader.pad_id, several), validation, run)
+    if ours and len(answers) and run.preparation is run:
+        truth = scratch.evaluation["validation"].labels
         # Each as sure as it may be: the mean of one that is too sure and one that is not would follow the first.
-        temperature = fit_temperature(validation.labels, theirs).value
-        theirs, encoder = tempered(theirs, temperature, several), Tempered(encoder, temperature)
-        found = {"scratch": ours, "encoder": theirs, "both": (ours + theirs) / 2}
-        measured = {name: _measured(scores, validation.labels) for name, scores in found.items()}
-        winner = max(measured, key=lambda name: measured[name])
-        said = {"scratch": "from scratch", "encoder": learned.source.name, "both": "both together"}
-        accuracies = ", ".join(f"{said[name]} {accuracy:.1%}" for name, (accuracy, _) in measured.items())
-        what = "Mean average precision" if several else "Accuracy"
-        note = f"{what} on the validation rows: {accuracies}. Chosen: {said[winner]}."
-    run.log(note)
+        temperature = fit_temperature(truth, answers).value
+        theirs, encoder = tempered(answers, temperature, multi_label), Tempered(encoder, temperature)
+        share = fit_share(ours.probabilities, theirs, truth)
+        answers = (1 - share) * ours.probabilities + share * theirs
+        alone = f"from scratch {said_of(truth, ours.probabilities)}, {learned.source.name} {said_of(truth, theirs)}"
+        together = f"together {said_of(truth, answers)}, the encoder counting {share:.0%}"
+        note = f"On the validation rows: {alone}; {together}."
+    winner = "scratch" if share < _LEAST_SHARE else "encoder" if share > 1 - _LEAST_SHARE else "both"
     run.choose(encoder="none" if winner == "scratch" else learned.source.name, answers=winner)
+    note += {"scratch": " The encoder is left out.", "encoder": " It answers alone."}.get(winner, "")
     if winner == "scratch":
+        run.log(note)
         scratch.run, scratch.notes = run, [*scratch.notes, note]
         return scratch
     if winner == "encoder":
-        return _trained(run, learned.network, labels, [learned.reader], learned.max_chars, note)
-    together = Together(scratch.model, encoder, learned.reader.pad_id, several)
-    return _trained(run, together, labels, readers, max_chars, note)
+        run.log(note)
+        return _trained(run, learned, learned.network, labels, [learned.reader], learned.validation, note)
+    run.choose(encoder_share=share)
+    run.log(note)
+    network = Together(scratch.model, encoder, learned.reader.pad_id, multi_label, share)
+    return _trained(run, learned, network, labels, [*scratch.readers, learned.reader], answers, note, scratch.max_chars)
+
+
+def fit_share(ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray) -> float:
+    """How much `theirs` counts in a mean of two models' probabilities, each float [rows, labels]: lowest log loss, by
+    expectation maximisation. truth: int64 [rows], -1 for what neither knows, or uint8 [rows, labels] of several.
+
+    Few rows say little: the share is drawn towards a half as if one row more had been answered well by each alone.
+    """
+    if truth.ndim == 2:
+        right = [np.where(truth, scores, 1 - scores).ravel() for scores in (ours, theirs)]
+    else:
+        known = known_rows(truth)
+        right = [scores[known, truth[known]] for scores in (ours, theirs)]
+    first, second = (np.clip(chances.astype(np.float64), 1e-12, 1) for chances in right)
+    share = 0.5
+    for _ in range(_SHARE_STEPS):
+        due = share * second / ((1 - share) * first + share * second)
+        share = float((due.sum() + 1) / (len(due) + 2))
+    return round(share, 4)
 
 
 def _trained(
-    run: Run, network: nn.Module, labels: list[str], readers: list[TokenReader], max_chars: int, note: str
+    run: Run,
+    learned: Learned,
+    network: nn.Module,
+    labels: list[str],
+    readers: list[TokenReader],
+    validation: np.ndarray,
+    note: str,
+    max_chars: int = 0,
 ) -> TrainedText:
+    """`validation`: the probabilities by which the validation rows are judged."""
+    max_chars = max(max_chars, learned.max_chars)
     evaluation: dict[str, Examples] = {}
     for split in ("validation", "test", "train"):
         if split != "train" or not any(map(len, evaluation.values())):
             evaluation[split] = TextExamples(run, split, readers, labels, max_chars)
-    trained = TrainedText(run, network.to(run.device), labels, evaluation, readers, max_chars)
-    trained.notes = [note]
+    before = {"validation": validation} if learned.learned_all else {}
+    trained = TrainedText(run, network.to(run.device), labels, evaluation, readers, max_chars, before)
+    trained.notes = [note, _LEARNED_ALL] if learned.learned_all else [note]
     return trained
-
-
-@torch.no_grad()
-def _both_scores(together: Together, examples: TextExamples, run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of the network from scratch and of the encoder, each float32 [rows, labels]."""
-    together.to(run.device).eval()
-    parts = []
-    for start in range(0, len(examples), 256):
-        rows = np.arange(start, min(start + 256, len(examples)))
-        both = together.both(examples.batch(rows).to(run.device))
-        answers = [probabilities(scores, examples.multi_label) for scores in both]
-        parts.append(torch.stack(answers).cpu().numpy())
-    scores = np.concatenate(parts, axis=1)
-    return scores[0], scores[1]
-
-
-def _measured(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Accuracy, and the mean log probability of the right label where it is one that the model knows; of several labels
-    the mean average precision and the mean log probability of the whole set."""
-    if labels.ndim == 2:
-        return mean_average_precision(labels, scores), -float(several_losses(labels, scores).mean())
-    known = labels >= 0
-    right = scores[known, labels[known]] if known.any() else np.ones(1)
-    return float((scores.argmax(axis=1) == labels).mean()), float(np.log(np.clip(right, 1e-12, 1)).mean())
 
 
 # --- One encoder ---
@@ -256,15 +279,17 @@ def _learn(run: Run, source: Source, labels: list[str], *, within_budget: bool) 
     if train.cut:
         run.log(f"{train.cut:,} of {len(train):,} texts have {reader.max_tokens} tokens or more; the rest is not read.")
     validation = _read(run, "validation", reader, labels)
+    before: np.ndarray | None = None
     if params.encoder_training == "frozen":
         run.log(f"Learning {len(labels)} classes from what {source.name} makes of {len(train):,} texts.")
         train_head(run, network, network.head, train, validation)
     else:
         if course.rows < len(train):
-            train.keep(sample(train.labels, course.rows, run.seed))
-        _fine_tune(run, params, network, train, validation, course, source.name, within_budget=within_budget)
+            train = train.kept(sample(train.labels, course.rows, run.seed))
+        before = _fine_tune(run, params, network, train, validation, course, source.name, within_budget=within_budget)
     prepare_export(body)
-    return Learned(network, reader, source, reader.max_tokens * _CHARS_PER_TOKEN)
+    answers = predict(network, validation, run.device) if before is None else before
+    return Learned(network, reader, source, reader.max_tokens * _CHARS_PER_TOKEN, answers, before is not None)
 
 
 def _read(run: Run, split: str, reader: TokenReader, labels: list[str]) -> TextExamples:
@@ -283,7 +308,8 @@ def _fine_tune(
     name: str,
     *,
     within_budget: bool,
-) -> None:
+) -> np.ndarray | None:
+    """Where it learned from the validation rows, too, the probabilities by which it answered them before; else None."""
     # The preset's batch size is that of the small networks.
     batch_size = run.train.parameters.get("batch_size") or encoder_batch(len(train))
     steps_per_epoch = math.ceil(len(train) / batch_size)
@@ -306,19 +332,37 @@ def _fine_tune(
     )
     freeze_embeddings(network.body)
 
-    def once(stage: Run) -> None:
-        groups = layer_groups(network.body, network.head, decay=params.encoder_layer_decay)
-        fit(stage, network, train, validation, settings, groups)
-
-    def losses(network: nn.Module) -> np.ndarray:
-        return row_losses(judged(network, validation, run.device, settings), validation.labels)
-
     count, seconds = params.encoder_rounds or 1, math.inf
     if within_budget:
         tokens = epochs * int(np.minimum(train.lengths, course.max_tokens).sum())
         count = rounds(run, params, _computed_weights(network.body), tokens, epochs * steps_per_epoch)
         seconds = math.inf if params.encoder_rounds else _ROUNDS_SECONDS
+    if run.device.type == "cpu":
+        train.most_tokens = _MOST_TOKENS
+    learns_all = count > 1 and _may_learn_all(run, params, validation)
+    every, nothing = (train.joined(validation), validation.kept(np.arange(0))) if learns_all else (train, validation)
+    first: list[np.ndarray] = []
+
+    def once(stage: Run, number: int) -> None:
+        groups = layer_groups(network.body, network.head, decay=params.encoder_layer_decay)
+        if number == 0:
+            fit(stage, network, train, validation, settings, groups)
+            first.append(predict(network, validation, run.device))
+        else:
+            fit(stage, network, every, nothing, settings, groups)
+
+    def losses(network: nn.Module) -> np.ndarray:
+        return row_losses(judged(network, validation, run.device, settings), validation.labels)
+
     train_soup(run, network, once, losses if len(validation) else None, count, seconds)
+    return first[0] if learns_all and run.chosen["encoder_rounds"] > 1 else None
+
+
+def _may_learn_all(run: Run, params: TextParams, validation: TextExamples) -> bool:
+    """Whether an encoder may learn from the validation rows once they have judged it: where nothing is compared by them
+    later, and there are test rows to certify by."""
+    is_compared = bool(params.tune or params.folds) or run.preparation is not run
+    return len(validation) > 0 and not is_compared and len(run.places("test")) > 0
 
 
 def _computed_weights(body: nn.Module) -> int:

@@ -39,6 +39,10 @@ class Examples(ABC):
     def batch(self, rows: np.ndarray) -> torch.Tensor:
         """The model's input for some rows, first axis the batch, on the CPU."""
 
+    def at_once(self, rows: np.ndarray) -> int:
+        """How many of these rows may be computed at once: all, but for examples that know how much memory they take."""
+        return len(rows)
+
     def augment(self, inputs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A training variant of a batch. All chance comes from `generator`: this runs in a thread of its own."""
         return inputs
@@ -138,6 +142,7 @@ class Feed:
         rows = self._rows(step)
         rank, ranks = self._share
         mine = np.arange(len(rows)) if ranks == 1 else np.array_split(np.arange(len(rows)), ranks)[rank]
+        size = min(size, self._examples.at_once(rows))
         parts = np.array_split(mine, math.ceil(len(mine) / size)) if len(mine) > size else [mine]
         # Of several labels the weights are those of labels, not of rows.
         several = self._examples.multi_label

@@ -28,19 +28,19 @@ Weights = dict[str, torch.Tensor]
 def train_soup(
     run: Run,
     network: nn.Module,
-    train: Callable[[Run], None],
+    train: Callable[[Run, int], None],
     losses_of: Callable[[nn.Module], np.ndarray] | None,
     count: int,
     seconds: float,
 ) -> None:
-    """Call `train`, which fits `network` in place, `count` times from its weights as they are now, and leave it with
-    the mean of what they come to, but for what makes it worse.
+    """Call `train`, which fits `network` in place, `count` times (it is told which, from 0 on) from its weights as they
+    are now, and leave it with the mean of what they come to, but for what makes it worse.
 
     `losses_of`: of a network, float [validation rows]; without it the mean is of all. After the first, a training is
     begun only where the job has time for it, within its limit and its first `seconds`.
     """
     if count == 1:
-        train(run)
+        train(run, 0)
         return
     fresh, found, longest = copied(network), list[Weights](), 0.0
     stage: Stage | None = None
@@ -56,7 +56,7 @@ def train_soup(
         began = run.useful_seconds()
         network.load_state_dict(fresh)
         run.log(f"{title}, from the same start in another order." if number else f"{title}.")
-        train(stage)
+        train(stage, number)
         found.append(copied(network))
         longest = max(longest, run.useful_seconds() - began)
     chosen = _chosen(network, found, losses_of) if losses_of else list(range(len(found)))

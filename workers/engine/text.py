@@ -1,8 +1,9 @@
 """Training of text classifiers: tokenizer, examples, network, and what the served path needs of them."""
 
+import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,9 @@ class TextExamples(Examples):
     `lengths`: how many tokens of each text the first reader reads; `cut`: how many texts fill all that it can.
     """
 
+    most_tokens: int | None = None
+    """So many of them are computed at once, where that is to be bounded."""
+
     def __init__(self, run: Run, split: str, readers: Sequence[TokenReader], labels: list[str], max_chars: int) -> None:
         self.labels = label_indices(run, split, labels)
         self._readers = readers
@@ -259,10 +263,29 @@ class TextExamples(Examples):
         read = [(reader, _padded(ids, starts[rows], ends[rows], reader.pad_id)) for reader, ids, starts, ends in packed]
         return torch.from_numpy(stack_padded(read))
 
-    def keep(self, rows: np.ndarray) -> None:
-        """Be these rows alone from now on."""
-        self.labels, self.lengths = self.labels[rows], self.lengths[rows]
-        self._starts, self._ends = [s[rows] for s in self._starts], [e[rows] for e in self._ends]
+    def kept(self, rows: np.ndarray) -> "TextExamples":
+        """These rows alone."""
+        some = copy.copy(self)
+        some.labels, some.lengths = self.labels[rows], self.lengths[rows]
+        some._starts, some._ends = [s[rows] for s in self._starts], [e[rows] for e in self._ends]
+        return some
+
+    def joined(self, other: "TextExamples") -> "TextExamples":
+        """These rows, then those of another split whose label is known, read by the same readers."""
+        both, others = copy.copy(self), other.kept(known_rows(other.labels))
+        both.labels = np.concatenate([self.labels, others.labels])
+        both.lengths = np.concatenate([self.lengths, others.lengths])
+        both._ids = [np.concatenate(ids) for ids in zip(self._ids, others._ids, strict=True)]
+        # The others' stretches lie behind all of these.
+        sizes = [len(ids) for ids in self._ids]
+        both._starts = [np.append(ours, s + n) for ours, s, n in zip(self._starts, others._starts, sizes, strict=True)]
+        both._ends = [np.append(ours, e + n) for ours, e, n in zip(self._ends, others._ends, sizes, strict=True)]
+        return both
+
+    def at_once(self, rows: np.ndarray) -> int:
+        """So many that all their tokens, padding included, are `most_tokens`, if that is set."""
+        longest = padded_length(int(self.lengths[rows].max()))
+        return max(1, self.most_tokens // longest) if self.most_tokens else len(rows)
 
     def batches(self, rows: np.ndarray, size: int, order: np.random.Generator) -> list[np.ndarray]:
         """With texts of like length together: within 16 batches' worth of rows they are sorted by length."""
@@ -294,8 +317,9 @@ class TrainedText(TrainedClassifier):
         evaluation: dict[str, Examples],
         readers: Sequence[TokenReader],
         max_chars: int,
+        before: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        super().__init__(run, network, labels, evaluation)
+        super().__init__(run, network, labels, evaluation, before)
         self.readers = readers
         self.max_chars = max_chars
 
