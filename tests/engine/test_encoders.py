@@ -165,7 +165,7 @@ def test_long_texts_are_trained_on_a_few_at_a_time(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     write_texts(job, [("train", "rain " * length, "ab"[length % 2]) for length in range(1, 61)])
     whole = Run(job, job.spec(), TEMPLATES[TEXT].resolve("fast", {}))
-    tokenizer = train_tokenizer(lambda: iter(["rain"]), 300, True)
+    tokenizer = train_tokenizer(lambda: iter(["rain"] * 9), 300, True)
     texts = TextExamples(whole, "train", [TokenReader(tokenizer, 64)], ["a", "b"], 1000)
     texts.most_tokens = 256
     feed = Feed(texts, Settings(epochs=1, batch_size=16), 0)
