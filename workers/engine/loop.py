@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from workers.contracts.errors import JobError
-from workers.engine import heap, threads
+from workers.engine import threads
 from workers.engine.checkpoints import Loaded
 from workers.engine.devices import MICRO_BATCH
 from workers.engine.examples import Examples, Feed
@@ -94,12 +94,10 @@ def fit(
             pause = max(CHECKPOINT_SECONDS, save_seconds / _CHECKPOINT_SHARE) if CHECKPOINT_SECONDS > 0 else 0
             if time.monotonic() - saved_at > pause:
                 save_seconds = save(now)
-                heap.release()
                 saved_at = time.monotonic()
 
         # Evaluation and export may still be interrupted: what is trained stays trained.
         save(now, over=True)
-        heap.release()
         if at.ended == "time":
             run.note(_ended_by_time(at.step, feed.steps))
     model.load_state_dict(now.best)
