@@ -27,7 +27,7 @@ MISSING = {
     "label": _("Choose the column with the answer that the model is to learn. If there is none, add one to your file."),
 }
 NEEDED: dict[str, tuple[str, ...]] = {name: kind.needed for name, kind in KINDS.items()}
-# What may part several labels in a cell.
+# What may separate several labels in a cell.
 SEPARATORS = (("", _("One label each")), ("|", _("Bars |")), (";", _("Semicolons ;")), (",", _("Commas ,")))
 # The order in which the form asks.
 ORDER = ("text", "text_pair", "user", "label", "item", "rating", "timestamp", "split")

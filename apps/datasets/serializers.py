@@ -261,7 +261,7 @@ class PreviewOut(serializers.Serializer[Any]):
     mapping_guess = serializers.DictField(child=serializers.CharField())
     mapping_guesses = serializers.DictField(child=serializers.DictField())
     separator_guesses = serializers.DictField(
-        child=serializers.CharField(), help_text="Column: what seems to part several labels in its cells."
+        child=serializers.CharField(), help_text="Column: what seems to separate several labels in its cells."
     )
     empty_labels = serializers.DictField(
         child=serializers.IntegerField(),

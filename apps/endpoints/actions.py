@@ -55,7 +55,6 @@ def create_endpoint(*, actor: User, project: Project, name: str, model: ModelVer
         return endpoint
 
 
-@transaction.atomic
 def deploy_model(
     *,
     actor: User,
@@ -81,37 +80,38 @@ def deploy_model(
     _check_deployable(endpoint.project, model, variant)
     if reason := endpoint.misfit(model):
         raise UserError("model_mismatch", _("The model does not fit the endpoint: %(reason)s") % {"reason": reason})
-    revisions = locked_revisions(endpoint)
-    revision = next((row for row in revisions if (row.model_id, row.variant) == (model.pk, variant)), None)
-    if revision is None:
-        number = max((row.number for row in revisions), default=0) + 1
-        revision = Revision.objects.create(
-            endpoint=endpoint,
-            number=number,
-            model=model,
-            variant=variant,
-            traffic=0,
-            previous_traffic=0,
-            created_by=actor,
-        )
-        revisions.append(revision)
-    others = [row for row in revisions if row.pk != revision.pk]
-    known = rollouts.running(endpoint)
-    # Of a trial that goes on, the others share as they did before it: at all of the traffic it leaves them none.
-    before = known.before if known and known.candidate_id == revision.pk else shares_of(revisions)
-    weights = [before.get(row.pk, 0) for row in others]
-    if not any(weights):
-        if rule or shadow:
-            message = _("No other model answers here: there is nothing to compare with or to go back to.")
-            raise UserError("invalid", fields=[{"field": "rule" if rule else "shadow", "message": message}])
-        traffic = 100  # nobody is there to take the rest
-    on_trial = traffic < 100 or bool(rule or shadow)
-    _begin_rollout(actor, revision, known, before, {"shadow": shadow, **asdict(rule or Rule())}, on_trial=on_trial)
-    shares = {row.pk: share for row, share in zip(others, scaled(weights, 100 - traffic), strict=True)}
-    set_shares(endpoint, revisions, {**shares, revision.pk: traffic})
-    _record(actor, endpoint, "endpoint.deployed", model=model.pk, variant=variant, traffic=traffic, shadow=shadow)
-    transaction.on_commit(publish.publish_soon)
-    return revision
+    with transaction.atomic():
+        revisions = locked_revisions(endpoint)
+        revision = next((row for row in revisions if (row.model_id, row.variant) == (model.pk, variant)), None)
+        if revision is None:
+            number = max((row.number for row in revisions), default=0) + 1
+            revision = Revision.objects.create(
+                endpoint=endpoint,
+                number=number,
+                model=model,
+                variant=variant,
+                traffic=0,
+                previous_traffic=0,
+                created_by=actor,
+            )
+            revisions.append(revision)
+        others = [row for row in revisions if row.pk != revision.pk]
+        known = rollouts.running(endpoint)
+        # Of a trial that goes on, the others share as they did before it: at all of the traffic it leaves them none.
+        before = known.before if known and known.candidate_id == revision.pk else shares_of(revisions)
+        weights = [before.get(row.pk, 0) for row in others]
+        if not any(weights):
+            if rule or shadow:
+                message = _("No other model answers here: there is nothing to compare with or to go back to.")
+                raise UserError("invalid", fields=[{"field": "rule" if rule else "shadow", "message": message}])
+            traffic = 100  # nobody is there to take the rest
+        on_trial = traffic < 100 or bool(rule or shadow)
+        _begin_rollout(actor, revision, known, before, {"shadow": shadow, **asdict(rule or Rule())}, on_trial=on_trial)
+        shares = {row.pk: share for row, share in zip(others, scaled(weights, 100 - traffic), strict=True)}
+        set_shares(endpoint, revisions, {**shares, revision.pk: traffic})
+        _record(actor, endpoint, "endpoint.deployed", model=model.pk, variant=variant, traffic=traffic, shadow=shadow)
+        transaction.on_commit(publish.publish_soon)
+        return revision
 
 
 def _begin_rollout(

@@ -11,7 +11,7 @@ from workers.contracts.usage import FeedbackRecord
 def apply(entries: Sequence[tuple[str, Mapping[bytes, bytes]]]) -> None:
     """Store feedback on predictions that the ledger knows; the last word on a prediction counts.
 
-    Whoever names a request that this endpoint never answered has nothing to say about it: dropped, not an error.
+    Feedback on a request that this endpoint never answered is dropped; it is not an error.
     Raises ValueError, KeyError or DataError for an entry that is no record.
     """
     records = [FeedbackRecord.model_validate_json(fields[b"r"]) for _, fields in entries]

@@ -68,7 +68,7 @@ class Findings:
 
 def latest(endpoint: Endpoint) -> Rollout | None:
     """The rollout that runs, or the last one."""
-    return endpoint.rollouts.select_related("endpoint", "candidate__model").order_by("-started").first()
+    return endpoint.rollouts.select_related("endpoint", "candidate").order_by("-started").first()
 
 
 def running(endpoint: Endpoint) -> Rollout | None:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 
 import redis
-from pydantic import ValidationError
 
-from apps.core import redis_client
+from apps.core.presence import present
 from apps.endpoints.models import Endpoint, Revision
 from workers.contracts import names
 from workers.contracts.snapshot import ServingStatus
@@ -27,18 +26,9 @@ class RevisionStatus:
 def serving_processes() -> list[ServingStatus]:
     """The serving processes that have spoken within SERVING_TTL_S; none where Redis is away."""
     try:
-        client = redis_client.client()
-        found = list(client.scan_iter(names.SERVING_PATTERN, count=100))
-        values = client.mget(found) if found else []
+        return present(names.SERVERS, names.serving_key, ServingStatus)
     except redis.RedisError:
         return []
-    processes = []
-    for value in values:
-        try:
-            processes.append(ServingStatus.model_validate_json(str(value)))
-        except ValidationError:
-            continue
-    return processes
 
 
 def revisions(endpoint: Endpoint, processes: list[ServingStatus]) -> list[RevisionStatus]:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from apps.core.forms import attempt
-from apps.core.pages import SignedInRequest, go, page
+from apps.core.pages import SignedInRequest, go, is_fragment, page
 from apps.endpoints import actions, examples, explanations, playground, rollouts, snippets, status, traffic
 from apps.endpoints.access import endpoint_for
 from apps.endpoints.forms import DeployForm, EndpointForm, PlaygroundForm, deployable
@@ -71,34 +71,42 @@ def endpoint(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
 
 def _show(request: SignedInRequest, found: Endpoint, deploy_form: DeployForm | None = None) -> HttpResponse:
     """The page of an endpoint; 422 with a form that did not do."""
-    prefetch_related_objects([found], Prefetch("revisions", Revision.objects.select_related("model")))
+    light = Revision.objects.select_related("model").defer("model__report")
+    prefetch_related_objects([found], Prefetch("revisions", light))
     revisions = status.revisions(found, status.serving_processes())
     rollout = rollouts.latest(found)
     trial = rollout and _trial(rollout, revisions)
     # After a trial that was taken back, a rollback would bring the candidate back: nobody means that.
     is_back = bool(trial and trial["is_news"] and rollout and rollout.state == Rollout.State.ROLLED_BACK)
-    example, pairs = examples.example_input(found), examples.takes_pairs(found)
-    return page(
-        request,
-        "endpoints/endpoint.html",
-        project=found.project,
-        fragment="endpoints/_live.html",
-        status=422 if deploy_form else 200,
-        endpoint=found,
-        state=status.worst(revisions),
-        revisions=revisions,
-        split=traffic.measured(found),
-        rollout=trial,
-        can_roll_back=sum(row.revision.previous_traffic for row in revisions) == 100 and not is_back,
-        today=summary.today(found),
-        suggestions=examples.suggestions(found),
-        columns=examples.columns(found),
-        deploy_form=deploy_form or _deploy_form(found, revisions),
-        address=snippets.predict_url(found),
-        pairs=pairs,
-        snippets=snippets.snippets(found, example, pairs=pairs),
-        keys=_keys(found),
-    )
+    context: dict[str, Any] = {
+        "endpoint": found,
+        "state": status.worst(revisions),
+        "revisions": revisions,
+        "split": traffic.measured(found),
+        "rollout": trial,
+        "can_roll_back": sum(row.revision.previous_traffic for row in revisions) == 100 and not is_back,
+        "today": summary.today(found),
+    }
+    # The fragment renews itself every few seconds: what stands around it is not made for it.
+    if not is_fragment(request):
+        context |= _around(found)
+        context["deploy_form"] = deploy_form or _deploy_form(found, revisions)
+    code = 422 if deploy_form else 200
+    page_of, live = "endpoints/endpoint.html", "endpoints/_live.html"
+    return page(request, page_of, project=found.project, fragment=live, status=code, **context)
+
+
+def _around(endpoint: Endpoint) -> dict[str, Any]:
+    """The playground, the snippets and the keys."""
+    pairs = examples.takes_pairs(endpoint)
+    return {
+        "suggestions": examples.suggestions(endpoint),
+        "columns": examples.columns(endpoint),
+        "address": snippets.predict_url(endpoint),
+        "pairs": pairs,
+        "snippets": snippets.snippets(endpoint, examples.example_input(endpoint), pairs=pairs),
+        "keys": _keys(endpoint),
+    }
 
 
 def _deploy_form(endpoint: Endpoint, revisions: list[status.RevisionStatus]) -> DeployForm:

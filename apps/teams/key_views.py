@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from apps.core.forms import attempt
-from apps.core.pages import SignedInRequest, go, page
+from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.endpoints.actions import create_api_key, revoke_api_key
 from apps.teams.access import api_key_for, team_for
 from apps.teams.forms import KeyForm, team_endpoints
@@ -29,12 +29,15 @@ def keys(request: SignedInRequest, team_id: str) -> HttpResponse:
         made = attempt(form, lambda: _create(request, team, form))
         if made:
             secret, form = made[1], KeyForm(team=team)
+    own = team.api_keys.prefetch_related("endpoints").select_related("created_by").order_by("-revoked", "-created")
+    rows = paginate(request, own)  # the playground leaves one an hour and user
     return page(
         request,
         "teams/keys.html",
         fragment="teams/_keys.html",
         team=team,
-        keys=team.api_keys.prefetch_related("endpoints").select_related("created_by").order_by("-revoked", "-created"),
+        rows=rows,
+        keys=rows.object_list,
         now=timezone.now(),
         form=form,
         secret=secret,

@@ -1,24 +1,15 @@
 """Which runners are alive, by what they say of themselves in Redis."""
 
 import redis
-from pydantic import ValidationError
 
-from apps.core import redis_client
+from apps.core.presence import present
 from workers.contracts import names
 from workers.contracts.snapshot import RunnerStatus
 
 
 def live_runners() -> list[RunnerStatus]:
     """Every runner that reported within RUNNER_TTL_S, by name. Raises redis.RedisError."""
-    client = redis_client.client()
-    keys = sorted(client.scan_iter(match=names.RUNNER_PATTERN, count=1000))
-    found = []
-    for value in client.mget(keys) if keys else []:
-        try:
-            found.append(RunnerStatus.model_validate_json(value or ""))
-        except ValidationError:
-            continue  # expired in between, or of another version
-    return found
+    return present(names.RUNNERS, names.runner_key, RunnerStatus)
 
 
 def training_queue(devices: int = 1) -> str:

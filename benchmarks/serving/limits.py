@@ -86,7 +86,7 @@ class Pair:
         version, client = self.control.publish(), self.control.client
 
         def known() -> bool:
-            told = [client.get(key) for key in client.keys(names.SERVING_PATTERN)]
+            told = [client.get(key) for key in client.keys(names.serving_key("*"))]
             found = [ServingStatus.model_validate_json(text) for text in told if text]
             states = {state for one in found for state in one.revisions.values()}
             return [one.version for one in found] == [version] * len(self.processes) and states == {"ready"}

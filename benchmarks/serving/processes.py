@@ -48,7 +48,7 @@ def running(count: int) -> Iterator[tuple[dict[str, Server], Any]]:
         for _ in range(count):
             one = stack.enter_context(serving_quietly(home, redis_url, port, SLIPWAY_SERVERS="2"))
             port = one.port
-        until(lambda: len(control.client.keys(names.SERVING_PATTERN)) == count)
+        until(lambda: len(control.client.keys(names.serving_key("*"))) == count)
         asked = {"texts": (json_of(models.TEXT), "application/json"), "pictures": (models.jpeg(), "image/jpeg")}
         yield (
             {

@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import redis
@@ -235,11 +236,12 @@ def _gpus() -> list[str]:
 
 async def _until_ready(env: Env, redis_url: str, runners: int, since: float) -> None:
     """Wait until web and serving answer and every runner has said that it is there."""
+    known = partial(_known, redis_url, since)
     waits: dict[str, Callable[[], bool]] = {
         "web": lambda: _answers(f"http://127.0.0.1:{env.port}/readyz"),
         "serving": lambda: _answers(f"http://127.0.0.1:{env.predict_port}/v2/health/ready"),
-        "all of serving": lambda: _known(redis_url, names.SERVING_PATTERN, ServingStatus, since) >= env.servers,
-        "runners": lambda: _known(redis_url, names.RUNNER_PATTERN, RunnerStatus, since) >= runners,
+        "all of serving": lambda: known(names.SERVERS, names.serving_key, ServingStatus) >= env.servers,
+        "runners": lambda: known(names.RUNNERS, names.runner_key, RunnerStatus) >= runners,
     }
     missing = await asyncio.gather(*(_poll(name, probe) for name, probe in waits.items()))
     if any(missing):
@@ -268,10 +270,16 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _known(redis_url: str, pattern: str, status: type[RunnerStatus] | type[ServingStatus], since: float) -> int:
+def _known(
+    redis_url: str,
+    since: float,
+    listed: str,
+    key_of: Callable[[str], str],
+    status: type[RunnerStatus] | type[ServingStatus],
+) -> int:
     """How many processes said after `since` (Unix time) that they are there: the word of an earlier run lives on."""
     with contextlib.suppress(redis.RedisError), redis.Redis.from_url(redis_url, socket_timeout=5) as client:
-        found = client.mget(list(client.scan_iter(pattern, count=100)) or ["none"])
+        found = client.mget([key_of(name.decode()) for name in client.smembers(listed)] or ["none"])
         return sum(status.model_validate_json(text).time >= since for text in found if text)
     return 0
 

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 import redis
+from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
 from apps.core.artifacts import storage
 from apps.core.models import AuditEntry
-from apps.endpoints import actions, publish
+from apps.endpoints import actions, publish, status
 from apps.endpoints.models import Endpoint
 from apps.registry.models import ModelVersion
 from apps.teams.models import Team
+from apps.training.runners import live_runners
 from tests.cast import Belongings, Cast, make_job, make_model
 from workers.contracts import keys, names
 from workers.contracts.errors import UserError
@@ -156,6 +158,23 @@ def test_a_bundle_that_is_not_the_certified_one_is_not_deployed(cast: Cast, dama
         actions.deploy_model(actor=cast.bob, endpoint=cast.ours.endpoint, model=model)
     assert (caught.value.code, caught.value.status) == ("bundle_invalid", 422)
     assert shares(cast.ours.endpoint) == {1: 100}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_bundle_is_read_before_a_transaction_begins(
+    transactional_db: None, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    right = type(storage()).open
+
+    def watched(store: Any, key: str) -> Any:
+        seen.append(connection.in_atomic_block)
+        return right(store, key)
+
+    monkeypatch.setattr(type(storage()), "open", watched)
+    made = actions.create_endpoint(actor=cast.bob, project=cast.ours.project, name="e", model=cast.ours.model)
+    actions.deploy_model(actor=cast.bob, endpoint=made, model=another_model(cast.ours))
+    assert seen == [False, False], "a store that is slow would hold locks"
 
 
 def test_a_revoked_key_is_gone_from_what_is_published(
@@ -327,8 +346,9 @@ def test_an_endpoint_is_ready_when_every_serving_process_says_so(
     (revision,) = cast.ours.endpoint.revisions.all()
 
     def say(process: str, state: str) -> None:
-        status = ServingStatus(process=process, version=1, revisions={revision.pk: state}, time=0)
-        redis_client.set(names.serving_key(process), status.model_dump_json())
+        said = ServingStatus(process=process, version=1, revisions={revision.pk: state}, time=0)
+        redis_client.set(names.serving_key(process), said.model_dump_json())
+        redis_client.sadd(names.SERVERS, process)
 
     def shown() -> tuple[str, str]:
         found = api_of(cast.victor).get(f"/api/v1/endpoints/{cast.ours.endpoint.pk}").json()
@@ -342,3 +362,16 @@ def test_an_endpoint_is_ready_when_every_serving_process_says_so(
     say("two", "failed: The bundle is damaged.")
     assert shown() == ("failed", "The bundle is damaged.")
     assert json.loads(redis_client.get(names.serving_key("one")))["version"] == 1
+    # One that is killed says nothing more: its key runs out, and soon nobody waits for it.
+    redis_client.delete(names.serving_key("two"))
+    assert shown() == ("ready", "")
+    assert redis_client.smembers(names.SERVERS) == {b"one"}
+
+
+def test_who_is_alive_is_known_without_a_look_at_every_key(cast: Cast, redis_client: redis.Redis) -> None:
+    redis_client.config_resetstat()
+    status.serving_processes()
+    live_runners()
+    commands = redis_client.info("commandstats")
+    assert "cmdstat_smembers" in commands
+    assert not {"cmdstat_scan", "cmdstat_keys"} & set(commands)

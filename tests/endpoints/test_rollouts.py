@@ -329,6 +329,7 @@ def test_the_page_says_why_a_candidate_does_not_load(
     said = {first.pk: "ready", candidate.pk: "failed: Loading it ends the process."}
     status = ServingStatus(process="one", version=1, revisions=said, time=0)
     redis_client.set(names.serving_key("one"), status.model_dump_json())
+    redis_client.sadd(names.SERVERS, "one")
     shown = bobs_page()
     assert "could not be loaded; the one before goes on answering" in shown
     assert "Loading it ends the process." in shown

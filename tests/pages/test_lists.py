@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from apps.datasets.models import Dataset
 from apps.endpoints import publish
-from apps.teams.models import Invitation
+from apps.teams.models import ApiKey, Invitation
 from apps.training.models import Job
 from tests.cast import Belongings, Cast, make_endpoint, make_job, make_model, make_version
 
@@ -63,6 +63,20 @@ def test_a_longer_list_takes_no_more_queries_and_reads_nothing_large(
     assert not [sql for sql in after if _HEAVY.search(sql)]
 
 
+@pytest.mark.parametrize(
+    ("address", "left_out"), [("/endpoints/{endpoint}", "teams_apikey|report"), ("/teams/{team}", "usage_minuterollup")]
+)
+def test_a_part_that_renews_itself_asks_for_no_more_than_it_shows(
+    cast: Cast, redis_url: str, browser_of: Callable[..., Client], address: str, left_out: str
+) -> None:
+    client, address = browser_of(cast.alice), address.format(endpoint=cast.ours.endpoint.pk, team=cast.ours.team.pk)
+    whole = queries_of(lambda: client.get(address))
+    part = queries_of(lambda: client.get(address, headers={"HX-Request": "true"}))
+    asked = re.compile(f'"(?:{left_out})"')
+    assert [sql for sql in whole if asked.search(sql)]
+    assert not [sql for sql in part if asked.search(sql)]
+
+
 def test_what_is_published_every_few_seconds_reads_no_reports(cast: Cast, redis_url: str) -> None:
     with CaptureQueriesContext(connection) as captured:
         publish.build(1)
@@ -87,3 +101,13 @@ def test_only_open_invitations_are_listed(cast: Cast, browser_of: Callable[..., 
         Invitation.objects.create(email=f"{place}@example.com", **{**fields, **later, **gone})
     page = browser_of(cast.alice).get(f"/teams/{cast.ours.team.pk}/members").content.decode()
     assert [f"{place}@example.com" in page for place in range(4)] == [False, False, False, True]
+
+
+def test_keys_come_in_pages_those_that_hold_first(cast: Cast, browser_of: Callable[..., Client]) -> None:
+    for number in range(30):
+        fields = {"team": cast.ours.team, "prefix": f"swk_{number}", "digest": str(number)}
+        ApiKey.objects.create(name=f"Key {number:02d}", revoked=timezone.now() if number % 2 else None, **fields)
+    client, address = browser_of(cast.alice), f"/teams/{cast.ours.team.pk}/keys"
+    shown = [client.get(address, {"page": number}).context["keys"] for number in (1, 2)]
+    assert [len(keys) for keys in shown] == [25, 6]
+    assert [bool(key.revoked) for keys in shown for key in keys] == [False] * 16 + [True] * 15

@@ -93,7 +93,7 @@ def test_a_bad_bundle_never_answers_and_the_old_model_goes_on(own_stage: Stage, 
     control.publish()
 
     def said() -> dict[str, str]:
-        (key,) = control.client.keys(names.SERVING_PATTERN)
+        (key,) = control.client.keys(names.serving_key("*"))
         found: dict[str, str] = json.loads(control.client.get(key))["revisions"]
         return found
 

@@ -34,7 +34,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory, redis_server: str, bundle_
 
 def states(stage: Stage) -> dict[str, str]:
     """What the process says of each endpoint's model."""
-    (key,) = stage.control.client.keys(names.SERVING_PATTERN)
+    (key,) = stage.control.client.keys(names.serving_key("*"))
     said = ServingStatus.model_validate_json(stage.control.client.get(key)).revisions
     return {route.slug: said.get(route.revisions[0].revision, "") for route in stage.control.routes}
 

@@ -45,7 +45,7 @@ class Rollout:
 
     def state(self) -> str:
         """What the process says of the candidate."""
-        (key,) = self.stage.control.client.keys(names.SERVING_PATTERN)
+        (key,) = self.stage.control.client.keys(names.serving_key("*"))
         said: dict[str, str] = json.loads(self.stage.control.client.get(key))["revisions"]
         return said.get(self.second.revision, "loading")
 

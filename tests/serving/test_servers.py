@@ -22,7 +22,7 @@ RATE = 5.0
 def ready(stage: Stage) -> int:
     """How many processes have loaded all models."""
     client = stage.control.client
-    told = [client.get(key) for key in client.keys(names.SERVING_PATTERN)]
+    told = [client.get(key) for key in client.keys(names.serving_key("*"))]
     found = [ServingStatus.model_validate_json(text) for text in told if text]
     return sum(bool(one.revisions) and set(one.revisions.values()) == {"ready"} for one in found)
 
@@ -45,7 +45,7 @@ def publish(stage: Stage) -> None:
     version, client = stage.control.publish(), stage.control.client
 
     def known() -> bool:
-        told = [client.get(key) for key in client.keys(names.SERVING_PATTERN)]
+        told = [client.get(key) for key in client.keys(names.serving_key("*"))]
         return [ServingStatus.model_validate_json(text).version for text in told if text] == [version] * 2
 
     until(known)

@@ -47,7 +47,7 @@ def test_a_variant_that_has_not_passed_or_is_not_there_never_answers(own_stage: 
     control.publish()
 
     def states() -> tuple[str, str]:
-        (key,) = control.client.keys(names.SERVING_PATTERN)
+        (key,) = control.client.keys(names.serving_key("*"))
         said = ServingStatus.model_validate_json(control.client.get(key)).revisions
         return said.get(failed.revision, ""), said.get(absent.revision, "")
 

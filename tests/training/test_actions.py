@@ -60,8 +60,7 @@ def test_a_training_is_queued_with_all_that_its_runner_needs(
 
 
 def test_a_live_runner_with_a_gpu_gets_the_training(cast: Cast, redis_client: redis.Redis) -> None:
-    status = RunnerStatus(runner="gpu", queues=[names.QUEUE_TRAIN_GPU], device="cuda: NVIDIA H200", time=1)
-    redis_client.set(names.runner_key("gpu"), status.model_dump_json())
+    _is_there(redis_client, "gpu", names.QUEUE_TRAIN_GPU, 1)
     assert _train(cast).queue == names.QUEUE_TRAIN_GPU
 
 
@@ -69,6 +68,7 @@ def _is_there(client: redis.Redis, name: str, queue: str, devices: int) -> None:
     queues = names.training_queues(queue, devices)
     status = RunnerStatus(runner=name, queues=queues, device=name, devices=devices, time=1)
     client.set(names.runner_key(name), status.model_dump_json())
+    client.sadd(names.RUNNERS, name)
 
 
 @pytest.mark.parametrize(

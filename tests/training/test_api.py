@@ -173,6 +173,7 @@ def test_why_a_job_waits_is_told(bobs: APIClient, cast: Cast, redis_client: redi
     def runner(job: str | None) -> None:
         status = RunnerStatus(runner="r", queues=[names.QUEUE_TRAIN_CPU], device="cpu", job=job, time=1)
         redis_client.set(names.runner_key("r"), status.model_dump_json())
+        redis_client.sadd(names.RUNNERS, "r")
 
     first, second = queued(cast.ours.version), queued(cast.ours.version)
     urgent = queued(cast.theirs.version, priority=1)

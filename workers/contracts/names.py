@@ -80,8 +80,10 @@ def call_key(fingerprint: str) -> str:
     return f"slipway:call:{fingerprint}"
 
 
-RUNNER_PATTERN: Final = "slipway:runner:*"
-SERVING_PATTERN: Final = "slipway:serving:*"
+# Sets of the names under which runners and serving processes say how they are (runner_key, serving_key): whoever wants
+# to know reads these, and does not search all keys there are. Of who went without a word the name stays a while.
+RUNNERS: Final = "slipway:runners"
+SERVERS: Final = "slipway:servers"
 
 
 # Storage keys. Users' own names never become part of a key.

@@ -25,7 +25,7 @@ class Interval(_Part):
 
 
 class Slice(_Part):
-    """How well some of a split's rows are answered. `group` says by what the rows were parted, `name` which part."""
+    """How well some of a split's rows are answered. `group` says by what the rows were divided, `name` which part."""
 
     group: str
     name: str

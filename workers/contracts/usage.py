@@ -42,7 +42,7 @@ class UsageRecord(BaseModel):
     latency_us: Annotated[int, Field(ge=0)] = 0
     bytes_in: Annotated[int, Field(ge=0)] = 0
     bytes_out: Annotated[int, Field(ge=0)] = 0
-    # Which serving process made the record, and the how-manieth of the team's it was there in the minute of `time`:
+    # Which serving process made the record, and its number among the team's records there in the minute of `time`:
     # a record that is lost leaves a gap. Empty and 0 from whoever does not number its records.
     process: Annotated[str, Field(max_length=40)] = ""
     number: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -73,7 +73,7 @@ class TrainedClassifier(Trained):
         return SeveralLabels(self.run, self.labels, thresholds)
 
     @property
-    def thresholds(self) -> np.ndarray | None:  # type: ignore[override]  # fitted, not set
+    def thresholds(self) -> np.ndarray | None:
         """See Trained."""
         return self._answering.thresholds
 
@@ -168,7 +168,7 @@ class TrainedClassifier(Trained):
         return report
 
     def slices(self, split: str) -> dict[str, Parts]:
-        """How the rows of a split are parted, by what its columns say."""
+        """The parts of a split that are judged apart, by what its columns say."""
         present = set(pyarrow.parquet.read_schema(self.run.data_path).names)
         found: dict[str, Parts] = {}
         if "text" in present:

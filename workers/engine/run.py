@@ -249,10 +249,13 @@ class Trained(ABC):
 
     labels: list[str]
     """The classes in the order of the scores; [] for recommendation."""
-    thresholds: "np.ndarray | None" = None
-    """float64 [labels]: from which probability on each is answered, where there may be several; else None."""
     notes: Sequence[str] = ()
     """What the reader of the metrics should know, for the model card."""
+
+    @property
+    def thresholds(self) -> "np.ndarray | None":
+        """float64 [labels]: from which probability on each is answered, where there may be several; else None."""
+        return None
 
     @abstractmethod
     def evaluate(self) -> tuple[dict[str, Any], dict[str, Any]]:

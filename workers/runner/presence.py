@@ -41,6 +41,7 @@ class Presence(threading.Thread):
         self.join(5)
         with contextlib.suppress(redis.RedisError):
             self._host.client.delete(names.runner_key(self._host.name))
+            self._host.client.srem(names.RUNNERS, self._host.name)
 
     def run(self) -> None:
         """Tell, and tell again."""
@@ -55,8 +56,10 @@ class Presence(threading.Thread):
                 time=time.time(),
             )
             try:
-                key = names.runner_key(self._host.name)
-                self._host.client.set(key, status.model_dump_json(), ex=names.RUNNER_TTL_S)
+                with self._host.client.pipeline() as pipeline:
+                    pipeline.set(names.runner_key(self._host.name), status.model_dump_json(), ex=names.RUNNER_TTL_S)
+                    pipeline.sadd(names.RUNNERS, self._host.name)
+                    pipeline.execute()
             except redis.RedisError as error:
                 log.warning("runner status not told: %s", type(error).__name__)
             self._changed.wait(_EVERY_S)

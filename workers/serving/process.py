@@ -134,13 +134,17 @@ class Process:
                     counts=self.meter.counts.told(),
                 )
                 with contextlib.suppress(RedisError, OSError, TimeoutError):
-                    await self.redis.set(key, status.model_dump_json(), ex=names.SERVING_TTL_S)
+                    async with self.redis.pipeline() as pipeline:
+                        pipeline.set(key, status.model_dump_json(), ex=names.SERVING_TTL_S)
+                        pipeline.sadd(names.SERVERS, self.name)
+                        await pipeline.execute()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_STATUS_EVERY_S):
                         await self.models.news.wait()
         finally:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 await self.redis.delete(key)
+                await self.redis.srem(names.SERVERS, self.name)
 
     async def _take_over(self) -> None:
         """Deliver what processes that were killed could not."""
