@@ -95,7 +95,7 @@ class App:
     def __call__(self, cycle: Cycle) -> Awaitable[None] | None:
         """Begin to answer one HTTP request; the rest of it, if it has to wait for something."""
         if cycle.head is not None and (known := cycle.head.known) is not None:
-            return self._predict.serve(cycle, known.route.slug, is_oip=known.is_oip)
+            return self._predict.serve(cycle, known.slug, is_oip=known.is_oip)
         headers, path = cycle.headers, cycle.path
         if len(headers) > _MAX_HEADERS or not self._process.knows_host(headers.get(b"host", b"")):
             return self._refuse(cycle, UserError("bad_request", "The Host or the headers are not acceptable."))

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from python_multipart.exceptions import FormParserError
@@ -122,7 +123,8 @@ def media_type(headers: dict[bytes, bytes]) -> tuple[str, dict[bytes, bytes]]:
     return name.decode("latin-1").lower(), parameters
 
 
-class Asked(NamedTuple):
+@dataclass(slots=True)
+class Asked:
     """What a predict request asks: its raw inputs, the bytes of its body, whether the answers are to be explained."""
 
     raws: list[Any]

@@ -15,7 +15,7 @@ Place = tuple[int, str]
 
 def place_of(team: str, time: float) -> Place:
     """Where a record of a team is counted that is made at `time`, in seconds since the epoch."""
-    return int(time // 60), team
+    return int(time) // 60, team
 
 
 class Counts:

@@ -4,7 +4,8 @@ A head is everything before the body. Only heads of plain requests are kept: POS
 connection that stays open.
 """
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Final
 
 from workers.contracts.snapshot import KeyEntry, Route
 
@@ -13,13 +14,17 @@ _MOST: Final = 512
 _MOST_BYTES: Final = 2**11
 
 
-class Known(NamedTuple):
+@dataclass(slots=True)
+class Known:
     """What the application has found out about a head; true as long as the snapshot is of this `version`."""
 
     version: int
     key: KeyEntry
     route: Route
+    slug: str
     is_oip: bool
+    # By revision, the part of a usage record that says whose request it is (workers.serving.exchange).
+    whose: dict[str, bytes] = field(default_factory=dict)
 
 
 class Head:

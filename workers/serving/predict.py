@@ -194,7 +194,7 @@ class Predict:
         else:
             key, route = self._identify(exchange, slug)
             if head is not None:
-                head.known = Known(process.directory.version, key, route, exchange.oip)
+                head.known = Known(process.directory.version, key, route, slug, exchange.oip)
         remaining = process.limits.take(key, route, process.clock())
         exchange.admitted = True
         exchange.quota_left = process.limits.quota_left(key, route)

@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         # What uvicorn's server gives to each of its protocols.
-        self._app: App = config.loaded_app
+        self._app: App = config.loaded_app.__call__  # a bound method: calling an object takes a look-up each time
         self._connections: set[Connection] = server_state.connections
         self._loop: asyncio.AbstractEventLoop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
