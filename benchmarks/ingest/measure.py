@@ -3,6 +3,7 @@
 python benchmarks/ingest/measure.py FILE KIND [MAPPING as JSON]
 """
 
+import compileall
 import json
 import os
 import subprocess
@@ -22,8 +23,9 @@ from workers.contracts.jobdir import JobDir  # noqa: E402
 def measure(source: Path, kind: str, mapping: dict[str, str]) -> dict[str, Any]:
     """Run `python -m workers.ingest` on a link to the file; facts of the result, seconds, peak resident MB.
 
-    Near-duplicates are not looked for.
+    Near-duplicates are not looked for. Modules are compiled beforehand, as the runner does when it starts.
     """
+    compileall.compile_dir(ROOT / "workers", quiet=2)
     with tempfile.TemporaryDirectory() as folder:
         ingest = IngestSpec.model_validate(
             {"kind": kind, "filename": source.name, "mapping": mapping, "limits": {"max_compared": 0}}

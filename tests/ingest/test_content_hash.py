@@ -151,3 +151,11 @@ def test_no_usual_character_is_hashed_as_another_one() -> None:
         assert unicodedata.normalize("NFC", one) == one and not unicodedata.combining(one)
         assert f"{ord(one):04X}" not in seconds
         assert one == " " or not one.isspace()
+
+
+def test_rows_that_are_refused_leave_no_trace_in_the_hash(tmp_path: Path) -> None:
+    last = ("a text that stays", "label of a refused row")
+    plain = import_file(tmp_path, as_csv([*reviews(), last]))
+    refused = import_file(tmp_path, as_csv([("", last[1]), ("", "of no other row"), *reviews(), last]))
+    assert len(refused.rejected) == 2 and refused.rows == plain.rows
+    assert refused.result.content_hash == plain.result.content_hash

@@ -11,13 +11,30 @@ Places = npt.NDArray[np.int32]
 Value = TypeVar("Value")
 
 
-def each(texts: pl.Series, value: Callable[[str], Value]) -> tuple[Places, list[Value]]:
-    """A value per different text, in order of appearance, and for each row the place of its own among them."""
+def coded(texts: pl.Series) -> pl.Series:
+    """Texts as codes, so that `each` need not look at all of them once more."""
     # What is known of a type of its own is forgotten with the last column of it.
-    coding = pl.Categorical(pl.Categories.random())
-    coded = texts.cast(coding)
-    places = coded.to_physical().to_numpy().astype(np.int32)
-    different = pl.Series(np.arange(places.max(initial=-1) + 1, dtype=np.uint32)).cat.to(coding).cast(pl.String)
+    return texts.cast(pl.Categorical(pl.Categories.random()))
+
+
+def each(texts: pl.Series, value: Callable[[str], Value]) -> tuple[Places, list[Value]]:
+    """A value per different text, in order of appearance, and for each row the place of its own among them.
+
+    `texts`: may be `coded` already, and some of those.
+    """
+    is_coded = isinstance(texts.dtype, pl.Categorical)
+    codes = texts if is_coded else coded(texts)
+    places = codes.to_physical().to_numpy().astype(np.int32)
+    order = np.arange(places.max(initial=-1) + 1)
+    if is_coded:
+        # The first of a text may be a row that is not here. Of several values for one place the last one stays.
+        firsts = np.full(len(order), len(places))
+        firsts[places[::-1]] = np.arange(len(places))[::-1]
+        order = np.argsort(firsts)[: np.count_nonzero(firsts < len(places))]
+        ranks = np.zeros(len(firsts), np.int32)
+        ranks[order] = np.arange(len(order))
+        places = ranks[places]
+    different = pl.Series(order.astype(np.uint32)).cat.to(codes.dtype).cast(pl.String)
     return places, [value(text) for text in different.to_list()]
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from workers.contracts.errors import JobError
 from workers.ingest import cells, label_sets
 from workers.ingest.ahead import ahead
-from workers.ingest.coding import Places, each
+from workers.ingest.coding import Places, coded, each
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.label_sets import LabelSet
 from workers.ingest.records import Batch, Problem, Record, Table
@@ -118,10 +118,11 @@ def target(
     """What a classifier is to learn of rows: cells that hold a `label` (see there) and, if the file gives it, the
     `split`."""
     column = mapping["label"]
-    places, found = each(rows[column], lambda cell: label(cell, separator))
+    labels = coded(rows[column])
+    places, found = each(labels, lambda cell: label(cell, separator))
     problems = {place: one._replace(column=column) for place, one in enumerate(found) if isinstance(one, Problem)}
     faults.add(np.isin(places, list(problems)), lambda row: problems[int(places[row])])
-    return {"label": rows[column], **given_split(mapping, rows, faults)}
+    return {"label": labels, **given_split(mapping, rows, faults)}
 
 
 def targets(

@@ -8,7 +8,9 @@ process anyway.
 Messages are acknowledged when they are taken. What is lost then is found by its missing lease.
 """
 
+import compileall
 import os
+import threading
 from typing import Any
 
 from celery import Celery
@@ -18,6 +20,7 @@ from workers.contracts import names
 from workers.runner import fetching
 from workers.runner import host as runner
 from workers.runner.attempt import Host
+from workers.runner.child import ROOT
 from workers.runner.presence import Presence
 
 app = Celery("slipway-runner", broker=os.environ.get("REDIS_URL"))
@@ -50,6 +53,8 @@ class _Process:
 
 @celeryd_after_setup.connect
 def _set_up(sender: str, instance: Any, **_: Any) -> None:
+    # Jobs write nothing beside the code, so that without this each would compile what it imports: 0.15 s of an import.
+    threading.Thread(target=compileall.compile_dir, args=[ROOT / "workers"], kwargs={"quiet": 2}, daemon=True).start()
     _Process.host = runner.open_host(sender, dict(runner.MODULES))
     queues = sorted(instance.app.amqp.queues.consume_from)
     _Process.presence = Presence(_Process.host, queues)
