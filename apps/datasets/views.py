@@ -138,7 +138,7 @@ def sample_of(found: dict[str, Any], options: FileOptions) -> dict[str, Any]:
     facts = [profile.format_name(found["format"]), found.get("encoding"), separators.get(found.get("delimiter") or "")]
     shown = [fact for fact in facts if fact]
     return {
-        "columns": found["columns"],
+        "columns": found["columns"][: max(map(len, found["rows"]), default=0)] if found["rows"] else found["columns"],
         "rows": found["rows"][:10],
         "facts": shown,
         "header": found["header"],

@@ -19,6 +19,8 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}", re.ASCII)
 # 20240131 is a day, not a second of August 1970.
 _COMPACT_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
+# 31.01.2024 10:15:00, as spreadsheets write it wherever a dot stands in dates: the day is first.
+_DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.((?:19|20)\d\d)(?:,?[ T](\d{1,2}):(\d\d)(?::(\d\d))?)?", re.ASCII)
 _FLOAT32_MAX = 3.4e38
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 # The years 1 to 9999, which every datetime library can show.
@@ -72,7 +74,7 @@ def rating(cell: str) -> float | None:
 
 
 def timestamp(cell: str) -> int | None:
-    """Seconds since the epoch, from ISO 8601 (UTC where it names no zone) or a number; else None.
+    """Seconds since the epoch, from ISO 8601 (UTC where it names no zone), 31.01.2024 or a number; else None.
 
     Numbers too large for seconds are taken as milli-, micro- or nanoseconds.
     """
@@ -85,7 +87,11 @@ def timestamp(cell: str) -> int | None:
                 break
         return math.floor(seconds) if _MIN_SECONDS <= seconds <= _MAX_SECONDS else None
     try:
-        moment = dt.datetime.fromisoformat(text.replace("/", "-"))
+        if dotted := _DOTTED.fullmatch(text):
+            day, month, year, hour, minute, second = (int(part or 0) for part in dotted.groups())
+            moment = dt.datetime(year, month, day, hour, minute, second)
+        else:
+            moment = dt.datetime.fromisoformat(text.replace("/", "-"))
     except ValueError:
         return None
     # Python's datetime is used for the calendar only; a time without a zone is UTC.

@@ -161,7 +161,7 @@ def guess(
         _guess_text(mapping, columns, head)
     if kind == "tabular" and "label" not in mapping:
         _guess_label(mapping, columns, head)
-    if kind == "recommendation" and not {"user", "item"} & mapping.keys() and columns[0] == "column_1":
+    if kind == "recommendation" and not {"user", "item"} & mapping.keys() and _are_unnamed(columns):
         # Files without a header (MovieLens): user, item, rating, time is the order that everybody uses.
         for role, column in zip(("user", "item", "rating", "timestamp"), columns, strict=False):
             if role not in mapping and _fits(role, _cells(columns, head, column)):
@@ -186,14 +186,15 @@ def _guess_text(mapping: dict[str, str], columns: list[str], head: list[list[str
     free = [column for column in columns if column not in mapping.values()]
     contents = {column: [cell for cell in _cells(columns, head, column) if cell] for column in free}
     free = [column for column in free if contents[column]]
+    several = {column: len(set(cells)) for column, cells in contents.items() if len(set(cells)) > 1}
     if "text" not in mapping and free:
         longest = max(free, key=lambda column: sum(map(len, contents[column])) / len(contents[column]))
         if not all(is_number(cell) for cell in contents[longest]):
             mapping["text"] = longest
             free.remove(longest)
-    if "label" not in mapping and free:
-        fewest = min(free, key=lambda column: len(set(contents[column])))
-        if 1 < len(set(contents[fewest])) <= max(2, len(contents[fewest]) // 2):
+    if "label" not in mapping and (left := [column for column in free if column in several]):
+        fewest = min(left, key=lambda column: several[column])
+        if several[fewest] <= max(2, len(contents[fewest]) // 2):
             mapping["label"] = fewest
 
 
@@ -235,11 +236,16 @@ def _fits(role: str, values: list[str]) -> bool:
 def kind_of(columns: list[str], head: list[list[str]]) -> DatasetKind:
     """The kind of dataset that a table most likely is."""
     interactions = guess("recommendation", columns, head)
-    if {"user", "item"} <= interactions.keys() and (columns[0] != "column_1" or _are_pairs(columns, head)):
+    if {"user", "item"} <= interactions.keys() and (not _are_unnamed(columns) or _are_pairs(columns, head)):
         return "recommendation"
     # A text is several words in most rows; a table has several columns and no text.
     worded = [column for column in columns if _words(_cells(columns, head, column)) >= _TEXT_WORDS]
     return "tabular" if len(columns) > _TEXT_COLUMNS and not worded and head else "text"
+
+
+def _are_unnamed(columns: list[str]) -> bool:
+    """Whether no column has a name of its own; the first alone has none where rows are numbered."""
+    return all(column == f"column_{place}" for place, column in enumerate(columns, 1))
 
 
 def _are_pairs(columns: list[str], head: list[list[str]]) -> bool:

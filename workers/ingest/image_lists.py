@@ -20,7 +20,7 @@ MAX_BYTES = 64 * 2**20
 _MAX_LISTS = 50
 # What the column of the images is called; compared as columns are (see columns.plain).
 _FILE_NAMES = ("filename", "file", "filepath", "path", "image", "imagepath", "imagename", "img", "name", "id")
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 # What competitions ask for back: its labels are made up.
 _MADE_UP = "sample"
 # Lists count where they name this share of the images; else folders do.
@@ -142,7 +142,7 @@ def _alone(place: Place | Problem) -> Place | Problem:
 
 def _keys(path: str) -> tuple[str, str, str]:
     base = path.rpartition("/")[2]
-    stem = base.rpartition(".")[0] if base.lower().endswith(_IMAGE_ENDINGS) else base
+    stem = base.rpartition(".")[0] if base.lower().endswith(IMAGE_ENDINGS) else base
     return path, base, stem
 
 
@@ -153,7 +153,7 @@ def _split_of(path: str) -> str | None:
 
 def _file_column(table: Table) -> str | None:
     for place, column in enumerate(table.columns):
-        if any(fields[place].lower().strip().endswith(_IMAGE_ENDINGS) for fields in table.head[:20]):
+        if any(fields[place].lower().strip().endswith(IMAGE_ENDINGS) for fields in table.head[:20]):
             return column
     plain = {columns.plain(column): column for column in table.columns}
     return next((plain[name] for name in _FILE_NAMES if name in plain), None)

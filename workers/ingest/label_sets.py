@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from workers.ingest.cells import cell_text, name
+from workers.ingest.cells import cell_text, name, rating
 
 # The labels of a row: each once, sorted. () is a row that is said to have none.
 LabelSet = tuple[str, ...]
@@ -90,6 +90,9 @@ def guess_separator(cells: Mapping[str, int]) -> str | None:
     different cells, and there are no more different parts than different cells.
     """
     counts = {cell: count for cell, count in cells.items() if cell.strip()}
+    if all(rating(cell) is not None for cell in counts):
+        # Numbers with decimal commas.
+        return None
     for separator in SEPARATORS:
         parted = {cell: of(cell.split(separator)) for cell in counts}
         several = sum(count for cell, count in counts.items() if len(parted[cell]) > 1)

@@ -5,8 +5,8 @@ FileOptions as JSON) prints JSON:
 {"format", "encoding", "delimiter", "header" (whether the first row names the columns, null where that is no question),
 "first_line" (the line that this row is), "top": [{"line", "text"}] (the first rows, also those above the table),
 "sheet", "sheets": [names of all that have rows],
-"columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells in the
-columns' order), "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …},
+"columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells of the first 100 columns, in their order),
+"problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …},
 "separator_guesses": {column: what seems to part several labels in its cells},
 "empty_labels": {column of several labels: how many of the first rows have none there}}
 or {"error": {"code", "message", "hint", "evidence"}}.
@@ -24,7 +24,8 @@ from workers.ingest import guard
 
 HEAD_BYTES = 1 << 18
 _ROWS = 20
-_COLUMNS = 100
+# So many columns can be chosen; of so many cells are shown.
+_COLUMNS, _SHOWN_COLUMNS = 1000, 100
 _CELL_CHARS = 500
 _LINE_CHARS = 100
 _PROBLEMS = 5
@@ -119,7 +120,7 @@ def _table(source: Path | bytes, format: Any, filename: str, options: FileOption
     columns = [{"name": name, "type": type} for name, type in zip(names, types, strict=True)]
     kind = kind_of(names, rows)
     answer = _answer(format, table.facts, columns, kind)
-    answer["rows"] = [[printable(cell[:_CELL_CHARS]) for cell in row] for row in rows[:_ROWS]]
+    answer["rows"] = [[printable(cell[:_CELL_CHARS]) for cell in row[:_SHOWN_COLUMNS]] for row in rows[:_ROWS]]
     answer["first_line"], answer["sheets"] = table.first_line, list(table.sheets)
     answer["top"] = [{"line": line, "text": _line(fields)} for line, fields, _ in table.top]
     # What stands above the table is no problem to those who see where it begins.

@@ -11,6 +11,7 @@ from workers.ingest import compression, sniff
 from workers.ingest.archives import open_archive
 from workers.ingest.archives.entries import Archive, Entry, Ledger
 from workers.ingest.context import ProgressMeter
+from workers.ingest.image_lists import IMAGE_ENDINGS
 from workers.ingest.readers import open_table
 from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.records import Problem, Table, printable
@@ -19,6 +20,7 @@ _CHUNK = 1 << 18
 # What an archive's files are read as tables by; others are told and left out.
 _TABLES = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".jsonl", ".ndjson", ".json", ".parquet")
 _SHEETS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _PAPERS = (".md", ".json", ".txt", ".gitattributes", ".yaml", ".yml")
 # An archive of more files than these is not one of tables.
 _MAX_TABLES = 100
@@ -88,8 +90,9 @@ def tables(ctx: Packed, archive: File) -> Iterator[File]:
     Raises JobError where there is none, or where one cannot be unpacked.
     """
     found = 0
+    left_out: list[str] = []
     with open_archive(archive.path, archive.format, ctx.limits) as opened:
-        for entry in _files(ctx, opened):
+        for entry in _files(ctx, opened, left_out):
             if found == _MAX_TABLES:
                 raise JobError("archive_too_large", f"The archive has more than {_MAX_TABLES} tables.")
             target = ctx.staging / f"table-{found}-of-{archive.path.name}"
@@ -103,6 +106,7 @@ def tables(ctx: Packed, archive: File) -> Iterator[File]:
             found += 1
             yield File(target, entry.name, format)
     if not found:
+        refuse_archives(left_out)
         hint = "Upload the table itself: CSV, TSV, Excel, JSON or Parquet, as it is or compressed."
         raise JobError("format_unknown", "The archive has no table in it.", hint=hint)
 
@@ -135,13 +139,25 @@ def holds_parquet(ctx: Packed, archive: File) -> bool:
 
 
 def first_table(head: bytes, format: sniff.Format) -> tuple[str, bytes] | None:
-    """Name and beginning of the first table in the head of an archive; None where it cannot be read from there."""
-    entries = _heads_in_zip(head) if format == "zip" else _heads_in_tar(compression.head(head, sniff.HEAD_BYTES))
-    for name, content in entries:
-        base = name.rpartition("/")[2]
-        if content and name.lower().endswith(_TABLES) and not base.startswith(".") and "__MACOSX" not in name:
-            return name, content
-    return None
+    """Name and beginning of the first table in the head of an archive; None where it cannot be read from there, or
+    where the files are images, beside which tables are lists or notes. Raises JobError where they are archives."""
+    heads = _heads_in_zip(head) if format == "zip" else _heads_in_tar(compression.head(head, sniff.HEAD_BYTES))
+    entries = [one for one in heads if not (_is_junk(one[0]) or one[0].endswith("/"))]
+    refuse_archives([name for name, _ in entries])
+    tables = [(name, content) for name, content in entries if content and name.lower().endswith(_TABLES)]
+    images = sum(name.lower().endswith(IMAGE_ENDINGS) for name, _ in entries)
+    return tables[0] if tables and images <= len(tables) else None
+
+
+def _is_junk(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(".") or "__MACOSX" in name
+
+
+def refuse_archives(names: list[str]) -> None:
+    """An archive of nothing but archives holds no data itself. Raises JobError format_unknown."""
+    if names and all(name.lower().endswith(_ARCHIVES) for name in names):
+        hint = "Unpack them, and zip what was in them once."
+        raise JobError("format_unknown", "There are only archives in the archive.", hint=hint, evidence=names[0][:200])
 
 
 def _heads_in_zip(head: bytes) -> Iterator[tuple[str, bytes]]:
@@ -185,10 +201,11 @@ def begins_with_table(head: bytes) -> bool:
     return name.decode("utf-8", "replace").lower().endswith(_TABLES + _SHEETS)
 
 
-def _files(ctx: Packed, archive: Archive) -> Iterator[Entry]:
+def _files(ctx: Packed, archive: Archive, left_out: list[str]) -> Iterator[Entry]:
     for entry in archive:
         if isinstance(entry.problem, Problem) or not entry.name.lower().endswith(_TABLES + _SHEETS):
             if not entry.is_junk:
+                left_out.append(entry.name)
                 ctx.leave_out(entry.name, entry.number)
         elif not entry.is_junk:
             yield entry

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.contracts.errors import JobError
@@ -23,6 +24,7 @@ from workers.ingest.records import HEAD_RECORDS, Record, Table, text_problem
 _MAX_FOOTER = 64 * 2**20
 _MAX_THRIFT = 16 * 2**20
 _BATCH_ROWS = 2048
+_MAX_DEPTH = 8
 
 
 @contextmanager
@@ -57,8 +59,8 @@ def open_checked(path: Path, max_rows: int) -> pq.ParquetFile:
 
 
 class ParquetTable(Table):
-    """A Parquet file. A record's line is its row, counted from 1. Nested and binary columns take no part,
-    but for lists of labels."""
+    """A Parquet file. A record's line is its row, counted from 1. Fields of structs are columns by their path
+    (`review.body`). Other nested and binary columns take no part, but for lists of labels."""
 
     format = "parquet"
 
@@ -94,7 +96,9 @@ class ParquetTable(Table):
 
     def values(self, batch: pa.RecordBatch, name: str) -> list[Any]:
         """A column's values; of numbers that stand for classes, the names."""
-        values: list[Any] = batch.column(batch.schema.get_field_index(name)).to_pylist()
+        top, *path = [name] if name in batch.schema.names else name.split(".")
+        column = batch.column(batch.schema.get_field_index(top))
+        values: list[Any] = (pc.struct_field(column, path) if path else column).to_pylist()
         return class_of(values, self._classes[name]) if name in self._classes else values
 
     def stored(self, start: int = 0) -> Iterator[pa.RecordBatch]:
@@ -193,14 +197,28 @@ def _plain_columns(schema: pa.Schema) -> list[str]:
             message = f'The column "{field.name[:80]}" has an extension type, which is not read.'
             raise JobError("file_unreadable", message, hint="Write the file with plain types.")
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        if (
-            (_is_plain(kind) or _holds_labels(field))
-            and schema.get_field_index(field.name) >= 0
-            and _is_free(field.name, schema)
-        ):
+        if schema.get_field_index(field.name) < 0 or not _is_free(field.name, schema):
+            continue
+        if _is_plain(kind) or _holds_labels(field):
             names.append(field.name)
+        elif pa.types.is_struct(kind):
+            names += _within(field.name, kind)
     if not names:
         raise JobError("column_missing", "The Parquet file has no column with text or numbers.")
+    return names
+
+
+def _within(path: str, struct: pa.StructType) -> list[str]:
+    """The paths of a struct's plain fields, of structs in it too. A name with a dot, or that stands twice, is none."""
+    names: list[str] = []
+    taken = [field.name for field in struct]
+    for field in struct:
+        if "." in field.name or taken.count(field.name) > 1 or path.count(".") >= _MAX_DEPTH:
+            continue
+        if pa.types.is_struct(field.type):
+            names += _within(f"{path}.{field.name}", field.type)
+        elif _is_plain(field.type) or _holds_labels(field):
+            names.append(f"{path}.{field.name}")
     return names
 
 
