@@ -16,7 +16,7 @@ JUNK = {"__MACOSX/photos/cat/._0.png": b"\0", "photos/.DS_Store": b"\0Bud1", "ph
 
 def test_a_bank_statement_is_read_between_its_titles_and_its_totals(tmp_path: Path) -> None:
     rows = [f"{1 + n % 28:02}.01.2024;{text};{label};-{n},50;EUR" for n, (text, label) in enumerate(reviews(60))]
-    titles = ['"Konto:";"DE12 3456"', '"Von:";"01.01.2024"', "", "Tag;Zweck;Art;Betrag;W\u00e4hrung"]
+    titles = ['"Konto:";"DE12 3456"', '"Von:";"01.01.2024"', "", "Buchungstag;Zweck;Art;Betrag;W\u00e4hrung"]
     content = "\r\n".join([*titles, *rows, ";;;;", "Summe;;;-1.770,00;EUR", "60 Buchungen"]).encode("cp1252")
     seen = preview(content, "umsatz.csv")
     assert (seen["first_line"], seen["mapping_guess"]) == (4, {"text": "Zweck", "label": "Art"})
@@ -54,7 +54,7 @@ def test_a_zip_of_zips_says_what_to_do(tmp_path: Path, inner: dict[str, bytes]) 
         preview(content, "all.zip")
     assert "Unpack them" in caught.value.hint
     assert "only archives" in failure(tmp_path, content, filename="all.zip").message
-    assert "is an archive" in failure(tmp_path, content, kind="image", filename="all.zip").evidence
+    assert "only archives" in failure(tmp_path, content, kind="image", filename="all.zip").message
 
 
 def test_fields_of_structs_are_columns_by_their_path(tmp_path: Path) -> None:
@@ -76,12 +76,12 @@ def test_fields_of_structs_are_columns_by_their_path(tmp_path: Path) -> None:
 
 
 def test_decimal_commas_and_days_with_dots_are_numbers_and_times(tmp_path: Path) -> None:
-    lines = [f"K{n % 9};P{n % 11};{1 + n % 5},{n % 10};{1 + n % 28:02}.03.2024 10:00" for n in range(120)]
+    lines = [f"K{n % 9};P{n % 11};{1 + n % 5},{n % 10};{1 + n % 28:02}.03.2024 10:00" for n in range(99)]
     content = "\n".join(["customer;product;rating;date", *lines]).encode("utf-8-sig")
     seen = preview(content, "ratings.csv")
     assert seen["separator_guesses"] == {} and [one["type"] for one in seen["columns"]][2:] == ["number", "time"]
     done = import_file(tmp_path, content, kind="recommendation", filename="ratings.csv")
-    assert (done.result.rows, done.result.rejected) == (120, 0)
+    assert (done.result.rows, done.result.rejected) == (99, 0)
     assert done.result.mapping["timestamp"] == "date"
     times = {row["timestamp"] for row in done.rows}
     assert min(times) == 1_709_287_200 and max(times) - min(times) == 27 * 86400

@@ -74,8 +74,6 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
     """Decode an image whole (of a GIF the first frame), the number of pixels checked before a single one is made."""
     format = magic(data)
     if format is None:
-        if data.startswith((b"PK\x03\x04", b"\x1f\x8b")):
-            return Problem("image_format", "The file is an archive; archives in an archive are not unpacked.")
         return Problem("image_format", "The file is not a JPEG, PNG, WebP, GIF or BMP image.", value=_named(data))
     opened = format == "WEBP"  # Its decoder works while opening.
     try:

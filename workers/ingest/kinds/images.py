@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import LOOKS, IngestResult
-from workers.ingest import finish, image_doctor, image_lists, items, layout, looks_file, near, reading
+from workers.ingest import finish, image_doctor, image_lists, items, layout, looks_file, near, reading, unpack
 from workers.ingest.archives.entries import Archive
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.image_batches import SCHEMA, Batch, decoded
@@ -52,14 +52,18 @@ class _Kept:
 def run(ctx: Import, archive: Archive, format: str, lists: Lists | None = None) -> IngestResult:
     """Import an archive; `lists` knows labels that do not stand in it. Raises JobError."""
     ctx.open_rejects(["name"])
+    others: list[str] = []
     kept, lists = _Kept(), lists or Lists(ctx.limits, ctx.spec.mapping)
     with ctx.stage(SCHEMA) as staged:
         for batch in decoded(ctx, archive, lists):
             for file, problem in batch.others:
                 _reject(ctx, file.number, file.name, problem)
+                others.append(file.name)
             kept.add(batch)
             staged.add_table(pa.Table.from_batches([batch.rows]))
             ctx.progress.report(READ_SHARE * archive.fraction(), "Reading images")
+    if not kept.names:
+        unpack.refuse_archives(others)
     return _finish(ctx, kept, lists, format)
 
 
