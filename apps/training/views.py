@@ -1,6 +1,6 @@
 """Pages of training: the template gallery, the job form, a job as it runs, the jobs of a project."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
@@ -21,6 +21,9 @@ from apps.training.models import Job
 from workers.contracts.errors import UserError
 from workers.task_templates import TEMPLATES
 from workers.task_templates.base import TaskTemplate
+
+# In so many folds a training looks for labels that are wrong in all rows.
+FOLDS_TO_CHECK: Final = 5
 
 
 @login_required
@@ -151,9 +154,12 @@ def cancel(request: SignedInRequest, job_id: str) -> HttpResponse:
 @login_required
 @require_POST
 def retry(request: SignedInRequest, job_id: str) -> HttpResponse:
-    """Start the same job anew, with the repair of its failure card if `repair` is asked for."""
+    """Start the same job anew, with the repair of its failure card if `repair` is asked for, or in `folds`: then each
+    row is answered by a model that did not learn from it."""
     found = job_for(request.user, job_id, need="write")
     repair = (found.error or {}).get("repair") or {}
     parameters = repair.get("parameters") if "repair" in request.POST else None
+    if "folds" in request.POST:
+        parameters = {"folds": FOLDS_TO_CHECK}
     again = actions.retry_job(actor=request.user, job=found, parameters=parameters)
     return go(request, reverse("training:job", args=[again.pk]))

@@ -93,3 +93,5 @@ def test_the_last_of_many_columns_can_be_the_label() -> None:
     seen = preview(as_csv(rows, header=(*names, "outcome")).encode(), "wide.csv")
     assert (seen["kind_guess"], seen["mapping_guess"]) == ("tabular", {"label": "outcome"})
     assert (len(seen["columns"]), len(seen["rows"][0])) == (300, 100)
+    first = as_csv([(row[-1], *row[:-1]) for row in rows], header=("result", *names)).encode()
+    assert preview(first, "wide.csv")["mapping_guess"] == {"label": "result"}, "few values, before many of them"

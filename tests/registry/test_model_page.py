@@ -8,6 +8,7 @@ from django.test import Client
 
 from apps.registry.models import ModelVersion
 from apps.teams.models import User
+from apps.training.models import Job
 from tests.cast import Cast
 from workers.contracts.report import (
     Baseline,
@@ -84,8 +85,23 @@ def test_labels_that_look_wrong_are_told_and_lead_to_their_rows(browser_of: Brow
     assert "23 labels of the data look wrong." in page and "190 of 200 rows were checked" in page
     rows = f"/datasets/{version.dataset_id}/rows?version={version.number}&amp;suspects=1&amp;sort=suspicion"
     assert f'href="{rows}"' in page and f'href="{rows}&amp;label=%3Cb%3Ebad%3C%2Fb%3E"' in page
+    assert "Of the others nothing can be said" in page and "Check all rows" not in page, "Victor may only look"
+    bobs = browser_of(cast.bob).get(f"/models/{cast.ours.model.pk}").content.decode()
+    assert f'action="/jobs/{cast.ours.model.job_id}/retry"' in bobs and "Check all rows" in bobs
+    report.suspected_labels.rows = 200
+    ModelVersion.objects.update(report=report.model_dump(mode="json"))
+    assert "Check all rows" not in browser_of(cast.bob).get(f"/models/{cast.ours.model.pk}").content.decode()
     report.suspected_labels = None
     assert "suspects=1" not in shown(browser_of, cast, report.model_dump(mode="json"), {"test": {"accuracy": 0.9}})
+
+
+def test_all_labels_are_checked_by_one_click(browser_of: Browser, cast: Cast) -> None:
+    job = cast.ours.model.job
+    Job.objects.filter(pk=job.pk).update(template="text-classification", parameters={"seed": 7})
+    reply = browser_of(cast.bob).post(f"/jobs/{job.pk}/retry", {"folds": "1"})
+    assert reply.status_code == 303
+    again = Job.objects.get(pk=reply["Location"].rpartition("/")[2])
+    assert again.parameters == {"seed": 7, "folds": 5} and again.dataset_version == job.dataset_version
 
 
 def test_a_classifiers_page_tells_what_was_measured(browser_of: Browser, cast: Cast) -> None:

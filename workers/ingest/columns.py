@@ -70,7 +70,7 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 # Texts have at least so many words on average; a table of more columns than these without a text is a table of values.
 _TEXT_WORDS, _TEXT_COLUMNS = 3, 3
 # So few different values are labels rather than items.
-_FEW_ITEMS = 20
+_FEW_ITEMS = _FEW_LABELS = 20
 # A guessed column must read as what it is taken for in this share of the first rows.
 _SHARE = 0.9
 
@@ -199,12 +199,15 @@ def _guess_text(mapping: dict[str, str], columns: list[str], head: list[list[str
 
 
 def _guess_label(mapping: dict[str, str], columns: list[str], head: list[list[str]]) -> None:
-    """The last column whose cells repeat, as tables are usually written."""
+    """The last column of few values, or else whose cells repeat, as tables are usually written."""
+    repeating: dict[str, int] = {}
     for column in reversed(columns):
         present = [cell for cell in _cells(columns, head, column) if cell]
         if column not in mapping.values() and 1 < len(set(present)) <= max(2, len(present) // 2):
-            mapping["label"] = column
-            return
+            repeating[column] = len(set(present))
+    if repeating:
+        few = (column for column, values in repeating.items() if values <= _FEW_LABELS)
+        mapping["label"] = next(few, next(iter(repeating)))
 
 
 def plain(name: str) -> str:
