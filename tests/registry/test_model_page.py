@@ -97,11 +97,11 @@ def test_labels_that_look_wrong_are_told_and_lead_to_their_rows(browser_of: Brow
 
 def test_all_labels_are_checked_by_one_click(browser_of: Browser, cast: Cast) -> None:
     job = cast.ours.model.job
-    Job.objects.filter(pk=job.pk).update(template="text-classification", parameters={"seed": 7})
+    Job.objects.filter(pk=job.pk).update(parameters={"average_folds": False})
     reply = browser_of(cast.bob).post(f"/jobs/{job.pk}/retry", {"folds": "1"})
     assert reply.status_code == 303
     again = Job.objects.get(pk=reply["Location"].rpartition("/")[2])
-    assert again.parameters == {"seed": 7, "folds": 5} and again.dataset_version == job.dataset_version
+    assert again.parameters == {"average_folds": False, "folds": 5} and again.dataset_version == job.dataset_version
 
 
 def test_a_classifiers_page_tells_what_was_measured(browser_of: Browser, cast: Cast) -> None:
