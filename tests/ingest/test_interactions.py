@@ -21,6 +21,7 @@ _NUMBERS = st.one_of(st.integers(-3, 3), st.integers(-(2**40), 2**40), st.intege
 def test_rows_are_in_the_stable_order_of_their_keys(rows: list[tuple[int, int, int]]) -> None:
     keys = [np.array(column, np.int64) for column in zip(*rows, strict=True)]
     assert sorting.order(*keys).tolist() == sorted(range(len(rows)), key=lambda row: rows[row])
+    assert sorting.repeated(*keys).tolist() == [row for row, one in enumerate(rows) if rows.count(one) > 1]
 
 
 # Many that are looked for in the same slot, the last one among them.

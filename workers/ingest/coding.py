@@ -49,13 +49,16 @@ class LineNumbers:
 
     def extend(self, lines: npt.NDArray[Any]) -> None:
         """The lines of the next rows."""
-        rows = np.arange(self._count, self._count + len(lines))
-        ahead = lines - rows
-        changed = np.flatnonzero(np.diff(ahead, prepend=self._last))
-        self._rows.append(rows[changed])
-        self._ahead.append(ahead[changed])
+        if not len(lines):
+            return
+        changed = np.flatnonzero(lines[1:] - lines[:-1] != 1) + 1
+        if int(lines[0]) - self._count != self._last:
+            changed = np.append(0, changed)
+        if len(changed):
+            self._rows.append(changed + self._count)
+            self._ahead.append(lines[changed] - self._rows[-1])
+            self._last = int(self._ahead[-1][-1])
         self._count += len(lines)
-        self._last = int(ahead[-1]) if len(lines) else self._last
 
     def __getitem__(self, rows: Any) -> Any:
         """The line of a row, or of each of several rows, by their numbers."""

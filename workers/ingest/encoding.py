@@ -91,7 +91,8 @@ def _is_valid(source: Path | bytes) -> bool:
 
     with suppress(pl.exceptions.PolarsError):
         for piece in _pieces(source):
-            pl.Series([piece], dtype=pl.Binary).cast(pl.String)
+            if not piece.isascii():
+                pl.Series([piece], dtype=pl.Binary).cast(pl.String)
         return True
     return False
 

@@ -28,15 +28,27 @@ class Seen(NamedTuple):
 
 def count(pairs: Pairs, keep: Mask) -> Seen:
     """Count the rows that stay."""
-    users, items = np.zeros(len(pairs.users), np.int64), np.zeros(len(pairs.items), np.int64)
+    users, items = (
+        _counted(pairs.user_codes, len(pairs.users), keep),
+        _counted(pairs.item_codes, len(pairs.items), keep),
+    )
     lows, highs = [], []
-    for block in pairs.blocks(keep, _COUNTED, ("timestamp",)):
-        for counts, codes in ((users, block.users), (items, block.items)):
-            counts += np.bincount(codes, minlength=len(counts))
-        if "timestamp" in block.values and len(block.rows):
-            lows.append(int(block.values["timestamp"].min()))
-            highs.append(int(block.values["timestamp"].max()))
+    if pairs.times is not None:
+        for start in range(0, len(pairs), _COUNTED):
+            times = pairs.times.read(start, start + _COUNTED)
+            times = times if (stay := keep[start : start + _COUNTED]).all() else times[stay]
+            if len(times):
+                lows.append(int(times.min()))
+                highs.append(int(times.max()))
     return Seen(users, items, (min(lows), max(highs)) if lows else None)
+
+
+def _counted(codes: Ints, names: int, keep: Mask) -> Ints:
+    """How many of the rows that stay each number has."""
+    counts = np.zeros(names, np.int64)
+    for start in range(0, len(codes), _COUNTED):
+        counts += np.bincount(codes[start : start + _COUNTED], minlength=names)
+    return counts - np.bincount(codes[np.flatnonzero(~keep)], minlength=names)
 
 
 def look(ctx: Import, pairs: Pairs, keep: Mask, seen: Seen, now: float) -> None:

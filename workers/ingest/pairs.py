@@ -108,13 +108,10 @@ class Pairs:
         """Which rows stay: of each user and item the last by time, then by line; one that trains before all others."""
         keep = np.ones(len(self), np.bool_)
         for rows, times in self._parts:
-            users, items = self.user_codes[rows], self.item_codes[rows]
-            order = sorting.order(users, items)
-            same = _same(users[order], items[order])
             # All of each pair that comes again, which are few as a rule.
-            repeated = np.sort(order[np.append(same, False) | np.append(False, same)])
-            if len(repeated):
-                self._keep_last(rows[repeated], times[repeated], keep)
+            found = sorting.repeated(self.user_codes[rows], self.item_codes[rows])
+            if len(found):
+                self._keep_last(rows[found], times[found], keep)
         return keep
 
     def _keep_last(self, rows: Ints, times: Ints, keep: Mask) -> None:

@@ -46,12 +46,12 @@ def parse(block: bytes, dialect: Dialect, width: int, max_field_chars: int) -> P
         quote, block, inside = found
     if not block or (cells := _read(block, dialect.delimiter, quote, width)) is None:
         return None
-    starts = _starts(block, inside)
-    if len(starts) != cells.height or np.diff(starts).max(initial=1) > MAX_RECORD_LINES:
+    starts, lines = _starts(block, inside)
+    if len(starts) != cells.height or not _is_full(block, dialect.delimiter, cells):
         return None
-    if not _is_full(block, dialect.delimiter, cells) or not _is_short(cells, max_field_chars):
+    if not ((inside is None and _has_short_lines(block, max_field_chars)) or _is_short(cells, max_field_chars)):
         return None
-    return Plain(cells, starts, block.count(b"\n"), min(size, len(block)))
+    return Plain(cells, starts, lines, min(size, len(block)))
 
 
 def _is_ordinary(block: bytes, dialect: Dialect) -> bool:
@@ -116,13 +116,16 @@ def _read(block: bytes, delimiter: str, quote: str | None, width: int) -> pl.Dat
         return None
 
 
-def _starts(block: bytes, quotes: Places | None) -> Places:
-    """The line that each record begins on."""
+def _starts(block: bytes, quotes: Places | None) -> tuple[Places, int]:
+    """The line that each record begins on, and how many lines there are; no starts where a record has too many."""
+    is_end = np.frombuffer(block, np.uint8) == _NEWLINE
     if quotes is None:
-        return np.arange(block.count(b"\n"))
-    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
+        lines = int(np.count_nonzero(is_end))
+        return np.arange(lines), lines
+    ends = np.flatnonzero(is_end)
     outside = np.flatnonzero(np.searchsorted(quotes, ends) % 2 == 0) + 1
-    return np.concatenate([[0], outside[:-1]])
+    starts = np.concatenate([[0], outside[:-1]])
+    return starts[:0] if np.diff(starts).max(initial=1) > MAX_RECORD_LINES else starts, len(ends)
 
 
 def _is_full(block: bytes, delimiter: str, cells: pl.DataFrame) -> bool:
@@ -132,6 +135,12 @@ def _is_full(block: bytes, delimiter: str, cells: pl.DataFrame) -> bool:
         return True
     within = sum(int(column.str.count_matches(delimiter, literal=True).sum()) for column in cells)
     return block.count(delimiter.encode()) == (cells.width - 1) * cells.height + within
+
+
+def _has_short_lines(block: bytes, size: int) -> bool:
+    """Whether no line has more bytes than that, seen by an end in every stretch of half as many."""
+    half = max(1, size // 2)
+    return all(block.find(b"\n", start, start + half) >= 0 for start in range(0, len(block), half))
 
 
 def _is_short(cells: pl.DataFrame, max_field_chars: int) -> bool:
