@@ -11,7 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,25 @@ class Doer:
     def __init__(self, process: "subprocess.Popen[bytes]", steps: Steps) -> None:
         self._process, self._steps = process, steps
 
-    def do(self, what: str, *, last: int | None = None, **arguments: Any) -> Done:
-        """Do it, and be killed right after step `last`."""
+    def do(
+        self, what: str, *, last: int | None = None, meanwhile: Callable[[], object] | None = None, **arguments: Any
+    ) -> Done:
+        """Do it, and be killed right after step `last`; or only be stopped, until `meanwhile` has been done."""
         self._tell(json.dumps({"what": what, **arguments}))
-        pid = self._hear()["pid"]
-        self._steps.arm(last, lambda: os.kill(pid, signal.SIGKILL))
+        pid, reached = self._hear()["pid"], threading.Event()
+
+        def stop() -> None:
+            os.kill(pid, signal.SIGSTOP if meanwhile else signal.SIGKILL)
+            reached.set()
+
+        self._steps.arm(last, stop, ends=meanwhile is None)
         self._tell("go")
+        if meanwhile:
+            reached.wait(3)
+            self._steps.last = None  # it may do without that step: then nobody is to stop it any more
+            if reached.wait(0.1):
+                meanwhile()
+                os.kill(pid, signal.SIGCONT)
         heard = self._hear()
         answer = heard.get("answer")
         status = heard["status"] if "status" in heard else self._hear()["status"]

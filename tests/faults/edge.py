@@ -15,18 +15,19 @@ Mode = Literal["open", "refused", "silent"]
 
 
 class Steps:
-    """Requests counted over several edges. `on_last` is called once, when `last` of them have been answered."""
+    """Requests counted over several edges. `on_last` is called once, when `last` of them have been answered; where it
+    `ends` whoever asks, nothing passes any more."""
 
     def __init__(self) -> None:
         self.arm(None, lambda: None)
 
-    def arm(self, last: int | None, on_last: Callable[[], object]) -> None:
+    def arm(self, last: int | None, on_last: Callable[[], object], *, ends: bool = True) -> None:
         """Begin to count at nought."""
-        self.count, self.last, self.on_last = 0, last, on_last
+        self.count, self.last, self.on_last, self.ends = 0, last, on_last, ends
 
     def is_over(self) -> bool:
         """Whether nothing passes any more."""
-        return self.last is not None and self.count >= self.last
+        return self.ends and self.last is not None and self.count >= self.last
 
     def answered(self) -> None:
         """One more answer has come from a server, and has not been passed on."""

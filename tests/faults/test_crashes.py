@@ -196,8 +196,9 @@ def test_a_lost_job_is_queued_again_once(scene: Scene) -> None:
     everywhere(prepare, lambda job, last: scene.doer.do("task", name="training.reap", last=last), check)
 
 
-def test_what_runners_and_predictions_said_is_applied_once(scene: Scene) -> None:
-    """J2, J4, U1 to U3."""
+@pytest.mark.parametrize("fault", ["killed", "stopped"])
+def test_what_runners_and_predictions_said_is_applied_once(scene: Scene, fault: str) -> None:
+    """J2, J4, U1 to U3. While one recorder is stopped, in the midst of a transaction even, another comes along."""
     ours = scene.cast.ours
     received: list[tuple[str, int]] = []
 
@@ -222,7 +223,14 @@ def test_what_runners_and_predictions_said_is_applied_once(scene: Scene) -> None
         checkers.check_sums()
         assert not DeadLetter.objects.exists()
 
-    everywhere(prepare, lambda job, last: scene.doer.do("record", last=last), check)
+    def apply(job: Job, last: int | None) -> Done:
+        return scene.doer.do("record", last=last, meanwhile=another if fault == "stopped" and last else None)
+
+    def another() -> None:
+        for _ in range(3):
+            checkers.recorder_did(scene.client)
+
+    everywhere(prepare, apply, check)
 
 
 def test_an_upload_goes_on_from_what_was_acknowledged(scene: Scene) -> None:
@@ -281,6 +289,7 @@ def test_a_runner_is_killed_and_another_finishes(scene: Scene) -> None:
         checkers.check_job(job)
         job.dataset_version.refresh_from_db()
         assert job.dataset_version.state == DatasetVersion.State.READY and job.dataset_version.rows == 3
+        checkers.check_versions()
         checkers.check_nothing_left(scene.home, scene.client)
 
     everywhere(prepare, lambda job, last: scene.doer.do("job", job=job.pk, attempt=1, last=last), check)
