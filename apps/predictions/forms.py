@@ -10,6 +10,8 @@ from apps.predictions.models import Prediction
 from apps.registry.models import ModelVersion
 
 _ROLE = "role-"
+# Roles without which a row asks nothing; items may stand for the user.
+_NEEDED = ("text", "text_pair", "user")
 TITLES = {"text": _("Text"), "text_pair": _("Second text"), "user": _("User"), "items": _("Items")}
 
 
@@ -30,9 +32,12 @@ class PredictionForm(forms.Form):
     def __init__(self, data: Any, *, model: ModelVersion, found: dict[str, Any], choose_variant: bool = True) -> None:
         names = [column["name"] for column in found["columns"]] if found["rows"] else []
         self._known = roles(model)
+        self._needed = [role for role in self._known if role in _NEEDED] if names else []
         guessed = found["mapping_guesses"].get(model.kind, {}) if model.kind != "tabular" else {}
         alike = {_plain(name): name for name in reversed(names)}
         initial = {_ROLE + role: guessed.get(role) or alike.get(_plain(role), "") for role in self._known}
+        if len(names) == len(self._needed) == 1 and not any(initial.values()):
+            initial[_ROLE + self._needed[0]] = names[0]
         super().__init__(data, initial=initial)
         self.kind, self.columns = model.kind, names
         variants = model.deployable_variants if choose_variant else []
@@ -42,9 +47,11 @@ class PredictionForm(forms.Form):
         del self.fields["k" if model.kind != "recommendation" else "scores"]
         if model.kind == "image":
             self.fields["format"].choices = Prediction.Format.choices  # type: ignore[attr-defined]
-        blank = _("Not in the file") if model.kind == "tabular" else _("Let Slipway choose")
         for role in self._known if names else []:
             title = TITLES.get(role, role) if model.kind != "tabular" else role
+            blank = _("Let Slipway choose") if initial[_ROLE + role] else _("Not in the file")
+            if role in self._needed and not initial[_ROLE + role]:
+                blank = _("Choose a column")
             choices = [("", blank), *((name, name) for name in names)]
             self.fields[_ROLE + role] = forms.ChoiceField(label=title, choices=choices, required=False)
 
@@ -64,7 +71,17 @@ class PredictionForm(forms.Form):
         values["mapping"] = {role: column for role, column in mapping.items() if column}
         if {"user", "items"} <= set(values["mapping"]):
             self.add_error(f"{_ROLE}items", _("Choose either a user or items."))
+        self._require_columns(values["mapping"])
         return values
+
+    def _require_columns(self, mapping: dict[str, str]) -> None:
+        """What is left open has to be something that can be told from the file."""
+        told = {role for role in self._known if self.initial.get(_ROLE + role)} | set(mapping)
+        for role in self._needed:
+            if role not in told and not (role == "user" and "items" in told):
+                self.add_error(_ROLE + role, _("Slipway cannot tell which column this is: choose it."))
+        if self.kind == "tabular" and self.columns and not told:
+            self.add_error(None, _("The file has none of the columns that the model learned from."))
 
 
 def _plain(name: str) -> str:

@@ -24,6 +24,7 @@ from apps.projects.access import project_for
 from apps.registry.access import model_for
 from apps.registry.models import ModelVersion
 from apps.training import live
+from workers.contracts.error_codes import CATALOGUE
 from workers.contracts.errors import UserError
 
 _SHOWN_LABELS = 12
@@ -91,6 +92,8 @@ def choose(
     }
     try:
         found = browse.preview(upload)
+        if found["columns"] and not found["rows"]:
+            raise UserError("no_rows", "The file holds no rows.", hint="There is nothing below its header.")
     except UserError as error:
         context["problem"] = error.card().model_dump()
         return page(request, "predictions/choose.html", project=model.project, status=422, **context)
@@ -140,4 +143,11 @@ def prediction(request: SignedInRequest, prediction_id: str) -> HttpResponse:
         rate=round(found.rows / found.seconds) if found.seconds else None,
         added=set(found.columns),
         expires=expires(found),
+        file_at_fault=_is_of_the_file(found.job.error),
     )
+
+
+def _is_of_the_file(error: dict[str, Any] | None) -> bool:
+    """Whether the same file would meet an error of a job again."""
+    known = CATALOGUE.get(error["code"]) if error else None
+    return known is not None and known.status == 422

@@ -40,7 +40,7 @@ def test_bad_rows_of_a_csv_keep_their_place_and_say_why(made: Made, tmp_path: Pa
     assert [row["label"] for row in rows] == ["positive", "", "negative", "", "", "", "negative"]
     assert rows[2]["text"] == 'bad; "really"' and rows[3]["text"] == "good;too;much"
     assert [bool(row["error"]) for row in rows] == [not row["label"] for row in rows]
-    assert "empty" in rows[1]["error"] and "4 fields" in rows[3]["error"]
+    assert "empty" in rows[1]["error"] and "4 fields" in rows[3]["error"] and "1 field;" in rows[4]["error"]
     assert (result.rows, result.failed, result.labels) == (7, 4, {"negative": 2, "positive": 1})
     assert result.columns == ["label", "score", "error"] and result.preview.columns == ["id", "text", *result.columns]
 

@@ -119,7 +119,8 @@ def _chosen(spec: BatchSpec, role: str, columns: list[str]) -> str | None:
 
 
 def _missing(message: str, columns: list[str]) -> JobError:
-    return JobError("column_missing", message, evidence="Columns in the file: " + ", ".join(columns[:50]))
+    listed = "Columns in the file: " + ", ".join(columns[:50])
+    return JobError("column_missing", message, hint="Send the file again and choose its columns.", evidence=listed)
 
 
 def _user(value: Any) -> str:

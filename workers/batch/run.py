@@ -111,7 +111,7 @@ class _Run:
         course.end_part()
         course.tell_usage()
         if not course.state.rows:
-            raise JobError("no_rows", "The file holds no rows.")
+            raise JobError("no_rows", "The file holds no rows.", hint="Export it again and look at its size.")
         self._progress.report(1 - _JOIN_SHARE, "Writing the file", always=True)
         course.join(self._job_dir.output / f"predictions.{self._format}")
         self._progress.report(1.0, "Done", always=True)

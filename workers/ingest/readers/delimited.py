@@ -105,7 +105,7 @@ class DelimitedTable(Table):
             elif count != width and problem is None:
                 problem = Problem(
                     "row_malformed",
-                    f"The row has {count} fields; the header has {width}.",
+                    f"The row has {count} field{'' if count == 1 else 's'}; the header has {width}.",
                     value=self._dialect.shown.join(fields),
                 )
             yield Record(line, fields, problem)
