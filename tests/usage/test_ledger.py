@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -154,3 +155,8 @@ def test_files_are_for_owners_and_admins(cast: Cast, redis_client: Client, api_o
 def test_a_span_that_the_ledger_cannot_answer_is_422(cast: Cast, api_of: Api, span: dict[str, str]) -> None:
     query = {"team": cast.ours.team.pk, **span}
     assert api_of(cast.victor).get("/api/v1/usage/reconciliation", query).status_code == 422
+
+
+def test_every_column_of_the_hourly_files_is_documented() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "running.md").read_text(encoding="utf-8")
+    assert [name for name in export.SCHEMA.names if f"`{name}`" not in told] == []
