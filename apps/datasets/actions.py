@@ -28,7 +28,7 @@ __all__ = [
     "append_files",
     "begin_upload",
     "cancel_upload",
-    "check_mapping",
+    "check_new",
     "correct_rows",
     "create_dataset",
     "fail_import",
@@ -68,9 +68,7 @@ def create_dataset(
     """
     require(actor, project.team_id, "write")
     roles = dict(mapping or {})
-    check_mapping(kind, roles)
-    if project.archived:
-        raise UserError("conflict", "The project is archived.")
+    check_new(project, kind, roles)
     with transaction.atomic():
         # What comes from an address is not counted before it is here.
         check_room(project.team, int(any(one.url for one in sources)))
@@ -95,8 +93,15 @@ def create_dataset(
     return version
 
 
-def check_mapping(kind: str, mapping: dict[str, str]) -> None:
-    """What columns may be mapped to. Raises UserError `invalid`."""
+def check_new(project: Project, kind: str, mapping: dict[str, str]) -> None:
+    """Whether a project may have such a dataset. Raises UserError `invalid`, `conflict` (archived project)."""
+    _check_mapping(kind, mapping)
+    if project.archived:
+        raise UserError("conflict", "The project is archived.")
+
+
+def _check_mapping(kind: str, mapping: dict[str, str]) -> None:
+    """What columns may be mapped to."""
     if kind not in ROLES:
         raise UserError("invalid", fields=[{"field": "kind", "message": "one of " + ", ".join(ROLES)}])
     unknown = sorted(set(mapping) - ROLES[kind])

@@ -71,8 +71,9 @@ def _create(request: Request) -> Response:
     fields = api.read(s.DatasetIn, request)
     project = project_for(actor, fields.pop("project"), need="write")
     # What is wrong with the rest is said before a large file is stored.
-    actions.check_mapping(fields["kind"], fields.get("mapping", {}))
-    found, options = _sources(request, project, fields), _options(fields)
+    actions.check_new(project, fields["kind"], fields.get("mapping", {}))
+    options = _options(fields)
+    found = _sources(request, project, fields)
     return _accepted(actions.create_dataset(actor=actor, project=project, sources=found, options=options, **fields))
 
 
@@ -196,7 +197,9 @@ def append(request: Request, dataset_id: str) -> Response:
     api.refuse_oversize(request)
     found = dataset_for(actor_of(request), dataset_id, need="write")
     fields = api.read(s.AppendIn, request)
-    files, options = _sources(request, found.project, fields), _options(fields)
+    browse.check_ready(found.latest)
+    options = _options(fields)
+    files = _sources(request, found.project, fields)
     return _accepted(actions.append_files(actor=actor_of(request), dataset=found, sources=files, options=options))
 
 

@@ -62,15 +62,8 @@ def create_prediction(
     """
     project = model.project
     require(actor, project.team_id, "write")
-    check_mapping(model, mapping or {})
-    if project.archived:
-        raise UserError("conflict", "The project is archived.")
-    if not model.is_deployable:
-        raise UserError("certificate_missing")
     variant = revision.variant if revision else variant
-    model.require_variant(variant)
-    if requests_left(project.team) == 0:
-        raise UserError("quota_exceeded")
+    check_asked(model, variant, mapping or {})
     if upload.team_id != project.team_id or upload.created_by_id != actor.pk:
         raise UserError("not_found")
     ensure_stored(upload)
@@ -100,8 +93,20 @@ def create_prediction(
     return prediction
 
 
-def check_mapping(model: ModelVersion, mapping: dict[str, str]) -> None:
-    """What columns can be mapped to. Raises UserError `invalid`."""
+def check_asked(model: ModelVersion, variant: str, mapping: dict[str, str]) -> None:
+    """Whether a model may be asked about a file now. Raises UserError as `create_prediction`."""
+    _check_mapping(model, mapping)
+    if model.project.archived:
+        raise UserError("conflict", "The project is archived.")
+    if not model.is_deployable:
+        raise UserError("certificate_missing")
+    model.require_variant(variant)
+    if requests_left(model.project.team) == 0:
+        raise UserError("quota_exceeded")
+
+
+def _check_mapping(model: ModelVersion, mapping: dict[str, str]) -> None:
+    """What columns can be mapped to."""
     known = roles(model)
     unknown = sorted(set(mapping) - set(known))
     if unknown:

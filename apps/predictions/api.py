@@ -70,7 +70,8 @@ def _create(request: Request) -> Response:
     revision = actions.answering(endpoint_for(actor, endpoint_id, need="write")) if endpoint_id is not None else None
     model = revision.model if revision else model_for(actor, model_id, need="write")
     # What is wrong with the rest is said before a large file is stored.
-    actions.check_mapping(model, fields.get("mapping", {}))
+    variant = revision.variant if revision else fields.get("variant", "")
+    actions.check_asked(model, variant, fields.get("mapping", {}))
     file, upload_id = fields.pop("file", None), fields.pop("upload", "")
     if file is None:
         upload = upload_for(actor, upload_id)

@@ -5,14 +5,17 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
 
 from apps.core.artifacts import storage
 from apps.datasets import actions, sources, trash
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.datasets.sources import Source
 from apps.predictions.models import Prediction
+from apps.projects.models import Project
 from tests.cast import Cast, make_job, make_version
 from tests.teams.test_races import at_once
 from workers.contracts.errors import UserError
@@ -102,3 +105,22 @@ def test_the_same_file_takes_room_once_and_a_removed_one_none(cast: Cast, redis_
     Dataset.every.filter(pk=cast.ours.dataset.pk).update(trashed=long_ago)
     assert trash.remove_trashed() == 1
     assert store(cast, 0).finished
+
+
+@pytest.mark.django_db
+def test_a_file_that_is_refused_whatever_is_in_it_is_not_kept(
+    cast: Cast, api_of: Callable[..., APIClient], redis_url: str
+) -> None:
+    ours, client = cast.ours, api_of(cast.bob)
+
+    def send(address: str, **fields: str) -> str:
+        file = SimpleUploadedFile("a.csv", b"text,label\ngood,yes\n")
+        reply = client.post(f"/api/v1/{address}", {"file": file, **fields}, format="multipart")
+        return str(reply.json()["error"]["code"])
+
+    DatasetVersion.objects.filter(pk=ours.version.pk).update(state="processing")
+    Project.objects.filter(pk=ours.project.pk).update(archived=timezone.now())
+    assert send("datasets", project=ours.project.pk, name="a", kind="text") == "conflict"
+    assert send(f"datasets/{ours.dataset.pk}/append") == "dataset_not_ready"
+    assert send("predictions", model=ours.model.pk) == "conflict"
+    assert not Upload.objects.exists()
