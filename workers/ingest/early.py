@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.ingest import parquet_out
+from workers.ingest import guard, parquet_out
 from workers.ingest.hashing import ColumnsHash
 from workers.ingest.parquet_join import add_columns
 from workers.ingest.parquet_out import GroupWriter
@@ -41,6 +41,7 @@ class EarlyColumns:
                     self.content.add_texts(name, texts)
                 writer.add_group(group)
                 self._ends.append(self._ends[-1] + group.num_rows)
+        guard.give_back_memory()
 
     def __len__(self) -> int:
         return self._ends[-1]

@@ -68,7 +68,7 @@ def write(
                 writer.add_group(group)
                 ctx.progress.report(READ_SHARE + (1 - READ_SHARE) * fraction, f"Writing {what}")
     content.add("split", codes)
-    content.add("label", labels.codes.astype(np.int32))
+    content.add("label", labels.codes.astype(np.int32, copy=False))
     content.add_names("label", pl.Series(labels.names, dtype=pl.String))
     return Written(len(codes), per_split(codes), content.hexdigest())
 

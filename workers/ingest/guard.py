@@ -43,3 +43,10 @@ def reuse_memory() -> None:
     if mallopt:
         for option, value in _MALLOPT.items():
             mallopt(option, value)
+
+
+def give_back_memory() -> None:
+    """Hand to the kernel what `reuse_memory` has kept, where work of another kind begins."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)

@@ -138,13 +138,21 @@ def short(hexadecimal: Iterable[str]) -> Hashes:
 def uniform(hashes: Hashes, seed: int) -> npt.NDArray[np.float64]:
     """A number in [0, 1) per hash, independent of the hashes' order and different for each seed (splitmix64)."""
     mixed = _mixed(hashes + np.uint64((seed * _GOLDEN + _GOLDEN) & _MASK))
-    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    mixed >>= np.uint64(11)
+    shares = mixed.astype(np.float64)
+    shares *= 2.0**-53
+    return shares
 
 
 def _mixed(hashes: Hashes) -> Hashes:
-    mixed = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    # In place: of many rows each copy counts.
+    mixed = hashes >> np.uint64(30)
+    mixed ^= hashes
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 class ColumnsHash:
