@@ -158,8 +158,9 @@ def retry_prediction(*, actor: User, job: Job) -> Job:
         raise UserError("conflict", "The file is no longer kept: upload it again.")
     again = queue_batch(actor=actor, version=prediction.model.dataset_version, name=job.name)
     Job.objects.filter(pk=again.pk).update(checkpoint=job.checkpoint)
+    prediction.earlier_jobs.append(job.pk)
     prediction.job = again
-    prediction.save(update_fields=["job"])
+    prediction.save(update_fields=["job", "earlier_jobs"])
     _record(prediction, actor, "prediction.retried")
     return again
 
@@ -182,8 +183,7 @@ def forget_old() -> int:
 def _delete_files(prediction: Prediction) -> None:
     """The file, and all that its jobs have left: answers and checkpoints."""
     storage().delete(prediction.source_key)
-    checkpoint = prediction.job.checkpoint or {}
-    for job in {prediction.job_id, checkpoint.get("job", prediction.job_id)}:
+    for job in (prediction.job_id, *prediction.earlier_jobs):
         for key in storage().list(names.job_prefix(job)):
             storage().delete(key)
 

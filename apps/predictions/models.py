@@ -29,6 +29,8 @@ class Prediction(models.Model):
     id = IdField("prd")
     project = models.ForeignKey("projects.Project", on_delete=models.CASCADE, related_name="predictions")
     job = models.OneToOneField("training.Job", on_delete=models.PROTECT, related_name="prediction")
+    # Ids of the jobs that a retry followed: what they left is kept, and deleted, with the prediction.
+    earlier_jobs = models.JSONField(default=list)
     model = models.ForeignKey("registry.ModelVersion", on_delete=models.PROTECT, related_name="predictions")
     # Whose usage it is, where it was asked of an endpoint: its model at that time answers, whatever comes later.
     endpoint = models.ForeignKey("endpoints.Endpoint", on_delete=models.SET_NULL, null=True, related_name="predictions")

@@ -70,11 +70,16 @@ def _create(request: SignedInRequest, project: Project, template: TaskTemplate, 
     ready = DatasetVersion.objects.filter(
         dataset=asked["dataset"], dataset__project=project, state=DatasetVersion.State.READY
     )
+    version = ready.order_by("-number").first()
+    if version is None:
+        # It was there when the form was checked.
+        form.add_problems([{"field": "dataset", "message": _("This dataset was just removed.")}])
+        return None
     try:
         return actions.create_training(
             actor=request.user,
             project=project,
-            version=ready.latest("number"),
+            version=version,
             template=template.key,
             preset=asked["preset"],
             parameters=form.parameters(),

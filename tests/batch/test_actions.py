@@ -120,3 +120,19 @@ def test_files_and_answers_are_forgotten_a_month_after_the_end(cast: Cast) -> No
     assert not storage().exists(key) and not storage().exists(made.source_key)
     made.refresh_from_db()
     assert made.forgotten and not made.has_result and actions.forget_old() == 0
+
+
+def test_what_every_try_has_left_is_forgotten(cast: Cast) -> None:
+    made = create(cast)
+    tries = [made.job_id]
+    for _ in range(2):
+        checkpoint = {"job": tries[-1], "attempt": 1, "step": 256, "files": []}
+        Job.objects.filter(pk=tries[-1]).update(state=Job.State.FAILED, checkpoint=checkpoint, ended=timezone.now())
+        tries.append(actions.retry_prediction(actor=cast.bob, job=Job.objects.get(pk=tries[-1])).pk)
+    keys = [f"{names.attempt_prefix(job, 1)}/checkpoints/rows" for job in tries]
+    for key in keys:
+        storage().put_bytes(b"rows", key)
+    ended = timezone.now() - actions.KEPT - timedelta(minutes=1)
+    Job.objects.filter(pk=tries[-1]).update(state=Job.State.FAILED, ended=ended)
+    assert actions.forget_old() == 1
+    assert not any(storage().exists(key) for key in keys)

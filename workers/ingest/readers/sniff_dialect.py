@@ -56,10 +56,11 @@ def _best_quoting(sample: str, delimiter: str, below: bool = False) -> tuple[Dia
 
 
 def _fit(sample: str, dialect: Dialect, below: bool = False) -> tuple[int, int]:
-    found = itertools.islice(parse(sample.splitlines(keepends=True), dialect, 131_072), _RECORDS)
-    widths = [0 if record.problem else len(record.fields) for record in found]
-    if below and widths:
+    records = list(itertools.islice(parse(sample.splitlines(keepends=True), dialect, 131_072), _RECORDS))
+    if below and (widths := [len(record.fields) for record in records if not record.problem]):
         usual = mode(widths)
-        widths = list(itertools.dropwhile(lambda width: width != usual, widths))
-    width = widths[0] if widths else 0
-    return (round(20 * widths.count(width) / len(widths)), width) if width > 1 else (0, width)
+        records = list(itertools.dropwhile(lambda record: record.problem or len(record.fields) != usual, records))
+    # The first line counts even if it is broken: how wide it is tells what its quotes were to hold together.
+    width = len(records[0].fields) if records else 0
+    fitting = sum(not record.problem and len(record.fields) == width for record in records)
+    return (round(20 * fitting / len(records)), width) if width > 1 else (0, width)
