@@ -82,7 +82,7 @@ def test_told_to_stop_it_stops_with_143_and_leaves_no_staging(tmp_path: Path) ->
         stream.write("text,label\n")
         stream.writelines(f"this is text number {n},{n % 2}\n" for n in range(3_000_000))
     child = start(job_dir)
-    while not list(job_dir.root.glob(".staging-*/early.parquet")):
+    while not list(job_dir.root.glob(".staging-*/staged.arrow")):
         assert child.poll() is None
         time.sleep(0.01)
     # As the runner does: to the whole group.

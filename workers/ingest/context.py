@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,6 @@ from workers.ingest.rejects import RejectFile
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from workers.ingest.early import EarlyColumns
     from workers.ingest.stage import Stage
 
 _SECONDS_BETWEEN_EVENTS = 0.5
@@ -45,7 +44,7 @@ class Import:
         self.progress = ProgressMeter(job_dir)
         self._rejects: RejectFile | None = None
         self._staging: Path | None = None
-        self._staged: Stage | EarlyColumns | None = None
+        self._staged: Stage | None = None
 
     def __enter__(self) -> "Import":
         self._staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=self.job_dir.root))
@@ -68,17 +67,11 @@ class Import:
         # A look at an upload gets along without it.
         from workers.ingest.stage import Stage
 
-        self._staged = stage = Stage(self.staging / "staged.arrow", schema)
-        return stage
-
-    def write_early(self, schema: "pa.Schema", tables: "Iterable[pa.Table]") -> None:
-        """Put rows where they are to stay, all but what is known of them only at the end."""
-        from workers.ingest.early import EarlyColumns
-
-        self._staged = EarlyColumns(self.staging / "early.parquet", schema, tables)
+        self._staged = Stage(self.staging / "staged.arrow", schema)
+        return self._staged
 
     @property
-    def staged(self) -> "Stage | EarlyColumns":
+    def staged(self) -> "Stage":
         """The rows that were read."""
         if self._staged is None:
             raise RuntimeError("rows must be staged before they are used")

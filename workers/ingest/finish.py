@@ -1,7 +1,6 @@
 """The last pass: staged rows, now with their row number, split and label, become data.parquet."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,6 @@ from workers.contracts.manifest import IngestResult
 from workers.ingest import findings, parquet_out
 from workers.ingest.ahead import ahead
 from workers.ingest.context import READ_SHARE, Import
-from workers.ingest.early import EarlyColumns, Late
 from workers.ingest.hashing import ColumnsHash
 from workers.ingest.label_sets import LabelSet
 from workers.ingest.parquet_out import GROUP, GroupWriter
@@ -53,23 +51,18 @@ def write(
     """Write the staged rows that are kept, in order, and tell how far it is.
 
     `codes`, `labels` and `groups` (of rows that are nearly the same, where there are any) are those of the kept rows.
-    One row group is in memory at a time. Of columns that were written early all rows are kept.
+    One row group is in memory at a time.
     """
     if groups is not None:
         schema = schema.append(GROUP)
-    late = partial(_late, codes, labels, groups)
-    if isinstance(ctx.staged, EarlyColumns):
-        content = ctx.staged.content
-        ctx.staged.complete(ctx.data, schema, late)
-    else:
-        content = ColumnsHash()
-        with GroupWriter(ctx.data, schema) as writer:
-            for group, fraction in ahead(_complete(ctx.staged, late, keep, content)):
-                writer.add_group(group)
-                ctx.progress.report(READ_SHARE + (1 - READ_SHARE) * fraction, f"Writing {what}")
+    content = ColumnsHash()
     content.add("split", codes)
     content.add("label", labels.codes.astype(np.int32, copy=False))
     content.add_names("label", pl.Series(labels.names, dtype=pl.String))
+    with GroupWriter(ctx.data, schema) as writer:
+        for group, fraction in ahead(_complete(ctx.staged, codes, labels, keep, groups, content)):
+            writer.add_group(group)
+            ctx.progress.report(READ_SHARE + (1 - READ_SHARE) * fraction, f"Writing {what}")
     return Written(len(codes), per_split(codes), content.hexdigest())
 
 
@@ -78,36 +71,37 @@ def per_split(codes: Codes) -> dict[str, int]:
     return {name: int(np.count_nonzero(codes == code)) for code, name in enumerate(SPLITS)}
 
 
-def _complete(staged: Stage, late: Late, keep: Mask | None, content: ColumnsHash) -> Iterator[tuple[pa.Table, float]]:
+def _complete(
+    staged: Stage,
+    codes: Codes,
+    labels: Labels,
+    keep: Mask | None,
+    groups: pa.Array | None,
+    content: ColumnsHash,
+) -> Iterator[tuple[pa.Table, float]]:
     """The kept rows, group by group, with all their columns, and which share of all rows that makes so far. All is
     hashed on the way."""
+    names, splits = pa.array(labels.names, pa.string()), pa.array(SPLITS)
+    sets = None if labels.sets is None else pa.array(labels.sets, pa.list_(pa.string()))
     read = row = 0
     for group in staged.groups():
         here = slice(read, read + group.num_rows)
         read += group.num_rows
         if keep is not None and not keep[here].all():
             group = group.filter(pa.array(keep[here]))
-        for name, values in late(slice(row, row + group.num_rows)).items():
-            group = group.append_column(name, values)
+        until = row + group.num_rows
+        group = _set(group, "row", pa.array(np.arange(row, until)))
+        group = _set(group, "split", splits.take(pa.array(codes[row:until])))
+        places = pa.array(labels.codes[row:until])
+        group = _set(group, "label", names.take(places))
+        if sets is not None:
+            group = _set(group, "labels", sets.take(places))
+        if groups is not None:
+            group = _set(group, GROUP.name, groups[row:until].cast(pa.string()))
         for name, cells in parquet_out.contents(group):
             content.add_texts(name, cells)
-        row += group.num_rows
+        row = until
         yield group, read / len(staged)
-
-
-def _late(codes: Codes, labels: Labels, groups: pa.Array | None, rows: slice) -> dict[str, pa.Array]:
-    """The columns of some rows that are known when all are read."""
-    places = pa.array(labels.codes[rows])
-    columns = {
-        "row": pa.array(np.arange(rows.start, rows.stop)),
-        "split": pa.array(SPLITS).take(pa.array(codes[rows])),
-        "label": pa.array(labels.names, pa.string()).take(places),
-    }
-    if labels.sets is not None:
-        columns["labels"] = pa.array(labels.sets, pa.list_(pa.string())).take(places)
-    if groups is not None:
-        columns[GROUP.name] = groups[rows].cast(pa.string())
-    return columns
 
 
 def result(
@@ -132,3 +126,8 @@ def result(
         profile=profile,
         issues=ctx.issues.as_list(),
     )
+
+
+def _set(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    place = table.schema.get_field_index(name)
+    return table.append_column(name, values) if place < 0 else table.set_column(place, name, values)

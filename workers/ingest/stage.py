@@ -1,7 +1,7 @@
 """Rows that wait on disk until it is known what becomes of them, in an Arrow file: written and read as they lie in
 memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,19 @@ class Stage:
     def groups(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The groups, one after the other; only these columns are read."""
         with self._open(columns or self._schema.names) as file:
-            yield from regrouped(file.get_batch(index) for index in range(file.num_record_batches))
+            waiting: list[pa.RecordBatch] = []
+            rows = size = 0
+            for index in range(file.num_record_batches):
+                waiting.append(file.get_batch(index))
+                rows += waiting[-1].num_rows
+                size += waiting[-1].nbytes
+                while rows >= GROUP_ROWS or size >= _GROUP_BYTES:
+                    group = pa.Table.from_batches(waiting)
+                    yield group.slice(0, GROUP_ROWS)
+                    waiting = group.slice(GROUP_ROWS).to_batches()
+                    rows, size = sum(one.num_rows for one in waiting), sum(one.nbytes for one in waiting)
+            if rows:
+                yield pa.Table.from_batches(waiting)
 
     def cells(self, column: str, rows: set[int]) -> dict[int, str]:
         """The text of some rows, by their place; only their batches are read."""
@@ -62,23 +74,6 @@ class Stage:
     def _open(self, columns: list[str]) -> ipc.RecordBatchFileReader:
         options = ipc.IpcReadOptions(included_fields=[self._schema.get_field_index(name) for name in columns])
         return ipc.open_file(pa.OSFile(str(self._path)), options=options)
-
-
-def regrouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The rows of batches of any size in groups of at most 65,536 rows and about 16 MB."""
-    waiting: list[pa.RecordBatch] = []
-    rows = size = 0
-    for batch in batches:
-        waiting.append(batch)
-        rows += batch.num_rows
-        size += batch.nbytes
-        while rows >= GROUP_ROWS or size >= _GROUP_BYTES:
-            group = pa.Table.from_batches(waiting)
-            yield group.slice(0, GROUP_ROWS)
-            waiting = group.slice(GROUP_ROWS).to_batches()
-            rows, size = sum(one.num_rows for one in waiting), sum(one.nbytes for one in waiting)
-    if rows:
-        yield pa.Table.from_batches(waiting)
 
 
 def _as_text(cell: Any) -> str:

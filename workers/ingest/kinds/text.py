@@ -1,7 +1,6 @@
 """Text classification: rows of text and label, or of two texts and label."""
 
 from array import array
-from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -10,8 +9,7 @@ import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import IngestResult
-from workers.ingest import columns, hashing, items, label_sets, near, reading, text_lengths
-from workers.ingest.ahead import ahead
+from workers.ingest import columns, guard, hashing, items, label_sets, near, reading, text_lengths
 from workers.ingest.context import Import
 from workers.ingest.parquet_out import column_types, text_schema
 from workers.ingest.records import Problem, Table
@@ -36,9 +34,8 @@ def run(ctx: Import, table: Table) -> IngestResult:
     lengths = {role: array("I") for role in texts}
     doctor = TextDoctor(ctx.issues, ctx.findings)
     separator = _separator(ctx, table, mapping)
-    rows = reading.accepted(ctx, table, partial(_parse, ctx, read, separator))
-    early = pa.schema([("hash", pa.uint64()), *((role, pa.string()) for role in texts)])
-    ctx.write_early(early, ahead(_read(ctx, rows, read, separator, kept, lengths, doctor)))
+    _read(ctx, table, read, separator, kept, lengths, doctor)
+    guard.give_back_memory()
     if ctx.several is None and not mapping.get(label_sets.OPTION):
         kept.check_lists(separator is not None, ctx.issues.count("label_list"))
     concluded = doctor.conclude()
@@ -64,28 +61,30 @@ def _separator(ctx: Import, table: Table, mapping: dict[str, str]) -> str | None
 
 def _read(
     ctx: Import,
-    rows: Iterator[pl.DataFrame],
+    table: Table,
     mapping: dict[str, str],
     separator: str | None,
     kept: items.Items,
     lengths: "dict[str, array[int]]",
     doctor: TextDoctor,
-) -> Iterator[pa.Table]:
-    """Look at accepted rows and remember what is decided by; what is written of them at once."""
+) -> None:
     unpacked = 0
-    for some in rows:
-        remarkable = {role: some[f"{role} remarkable"].arg_true().to_numpy() for role in lengths}
-        of_each = [hashing.of_texts(some[role], among, role) for role, among in remarkable.items()]
-        hashes = of_each[0] if len(of_each) == 1 else hashing.of_pairs(*of_each)
-        found = {mapping[role]: (some[role], among) for role, among in remarkable.items()}
-        doctor.look(found, len(kept), some[reading.LINE].to_numpy())
-        kept.extend(hashes, *reading.targets(some, separator))
-        for role, column in lengths.items():
-            column.frombytes(some[f"{role} length"].to_numpy().tobytes())
-            unpacked += int(some[f"{role} length"].sum())
-        yield pa.table({"hash": hashes, **{role: some[role].to_arrow() for role in lengths}})
-        if unpacked > ctx.limits.max_unpacked_bytes:
-            raise JobError("archive_too_large", "The file's text unpacks to more than is allowed.")
+    schema = pa.schema([("hash", pa.uint64()), *((role, pa.string()) for role in lengths)])
+    with ctx.stage(schema) as staged:
+        for rows in reading.accepted(ctx, table, partial(_parse, ctx, mapping, separator)):
+            remarkable = {role: rows[f"{role} remarkable"].arg_true().to_numpy() for role in lengths}
+            of_each = [hashing.of_texts(rows[role], among, role) for role, among in remarkable.items()]
+            hashes = of_each[0] if len(of_each) == 1 else hashing.of_pairs(*of_each)
+            found = {mapping[role]: (rows[role], among) for role, among in remarkable.items()}
+            doctor.look(found, len(kept), rows[reading.LINE].to_numpy())
+            kept.extend(hashes, *reading.targets(rows, separator))
+            for role, column in lengths.items():
+                column.frombytes(rows[f"{role} length"].to_numpy().tobytes())
+                unpacked += int(rows[f"{role} length"].sum())
+            texts = {role: rows[role].to_arrow() for role in lengths}
+            staged.add_table(pa.table({"hash": hashes, **texts}))
+            if unpacked > ctx.limits.max_unpacked_bytes:
+                raise JobError("archive_too_large", "The file's text unpacks to more than is allowed.")
 
 
 def _parse(
