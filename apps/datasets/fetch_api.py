@@ -32,7 +32,12 @@ class FetchOut(serializers.Serializer[Any]):
     error = serializers.DictField(allow_null=True)
 
 
-@extend_schema(request=FetchIn, responses={202: FetchOut}, summary="Fetch a file from an address, to look at it first")
+@extend_schema(
+    operation_id="uploads_fetch_begin",
+    request=FetchIn,
+    responses={202: FetchOut},
+    summary="Fetch a file from an address, to look at it first",
+)
 @api_view(["POST"])
 def begin(request: Request) -> Response:
     fields = api.read(FetchIn, request)

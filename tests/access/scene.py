@@ -22,6 +22,9 @@ from apps.usage.models import LedgerFile
 from tests.cast import CANARY, Belongings, Cast, make_endpoint, make_job, make_model, make_version
 from workers.contracts import names
 
+SENT = b"text,label\n" + b"good film,good\nbad film,bad\n" * 20
+"""The bytes of each upload."""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -132,9 +135,8 @@ def _card(word: str) -> dict[str, object]:
 
 
 def _upload(owner: User, belongings: Belongings, filename: str = "rows.csv") -> Upload:
-    data = b"text,label\n" + b"good film,good\nbad film,bad\n" * 20
     return dataset_actions.store_upload(
-        actor=owner, team=belongings.team, filename=filename, stream=io.BytesIO(data), size=len(data)
+        actor=owner, team=belongings.team, filename=filename, stream=io.BytesIO(SENT), size=len(SENT)
     )
 
 

@@ -106,7 +106,7 @@ def test_an_endpoint_answers_a_file_and_its_usage_says_so(files: Files) -> None:
 
 
 def test_a_killed_prediction_goes_on_and_counts_every_row_once(files: Files, stack: Stack) -> None:
-    count = 200_000
+    count = 1_000_000
     prediction = files.predict(lines(count))
     job = files.look(prediction)["job"]
     stored = stack.home / "storage" / "jobs" / job / "attempts" / "1" / "checkpoints"

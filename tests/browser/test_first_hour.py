@@ -20,7 +20,7 @@ def test_a_new_user_goes_from_sign_up_to_imported_data(stack: Stack, page: Page)
     expect(page.get_by_text("Sort messages before people read them.").first).to_be_visible()
 
     driving.upload(page, real("sms.csv"))
-    expect(page.get_by_label("Name")).to_have_value("sms")
+    expect(page.get_by_label("Name", exact=True)).to_have_value("sms")
     expect(page.get_by_label("Text", exact=True).locator("visible=true").last).to_have_value("text")
     expect(page.locator("select[name=text-label]")).to_have_value("label")
     expect(page.locator("th[data-column=label] [data-role-tag]")).to_have_text("Label")

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from typing import Any
 
 import httpx
 import psutil
@@ -18,7 +19,7 @@ from tests.faults.history import History, Users
 from tests.journey.client import Client, wait_for
 from tests.stack import Stack, command_of
 
-SEED, FAULTS = (int(number) for number in os.environ.get("SLIPWAY_TEST_HISTORY", "7:12").split(":"))
+SEED, FAULTS = (int(number) for number in os.environ.get("SLIPWAY_TEST_HISTORY", "7:8").split(":"))
 PARTS = {
     "web": "slipway.web",
     "worker": "-A slipway worker",
@@ -92,14 +93,17 @@ def is_well(stack: Stack) -> bool:
     return ready == [200, 200] and all(process_of(stack, part) for part in PARTS)
 
 
-def check_imports(client: Client, said: History) -> None:
+def check_imports(client: Client, users: Users, said: History) -> None:
     """D2 and J1: every import that was taken on has ended, and its version is whole."""
     for dataset, rows in said.datasets.items():
         found = client.imported(dataset)
         assert found["rows"] + found["rejected"] == rows, found
-    jobs = client.get("/jobs")["results"]
-    wait_for(lambda: not [job for job in client.get("/jobs")["results"] if job["state"] in ("queued", "running")], "J1")
-    assert not [job for job in jobs if job["state"] == "failed"]
+
+    def in_state(*states: str) -> list[Any]:
+        return [job for job in client.get("/jobs", project=users.project)["results"] if job["state"] in states]
+
+    wait_for(lambda: not in_state("queued", "running"), "J1")
+    assert not in_state("failed")
 
 
 def check_usage(client: Client, users: Users, said: History) -> None:
@@ -129,7 +133,7 @@ def test_a_history(stack: Stack, client: Client, users: Users) -> None:
     wait_for(lambda: is_well(stack), "all to be well", 60)
     assert said.wrong == []
     assert all(len(labels) == 1 for labels in said.labels.values()), said.labels
-    check_imports(client, said)
+    check_imports(client, users, said)
     check_usage(client, users, said)
 
 

@@ -48,7 +48,8 @@ def delivered(stage: Stage) -> bool:
 
 def said_of(stage: Stage, revision: str) -> str:
     """What the serving process says of a revision."""
-    found = [stage.control.client.get(key) for key in stage.control.client.scan_iter(names.SERVING_PATTERN)]
+    client = stage.control.client
+    found = [client.get(names.serving_key(name)) for name in map(bytes.decode, client.smembers(names.SERVERS))]
     told = [ServingStatus.model_validate_json(text).revisions.get(revision, "") for text in found if text]
     return next(iter(told), "")
 

@@ -88,7 +88,9 @@ def test_a_request_that_can_be_read_two_ways_ends_the_connection(
 def test_other_hosts_are_not_ours_whatever_the_path(stack: Stack, port: str) -> None:
     for path in ("/", "/healthz", "/api/v1/me", "/v2/health/live", "/static/css/base.css", "/nothing"):
         for host in ("evil.test", "127.0.0.1.evil.test", "localhost.evil.test"):
-            answer = exchange(getattr(stack, port), f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            answer = exchange(
+                getattr(stack, port), f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+            )
             assert status_of(answer) == 400, (path, host)
 
 
