@@ -61,10 +61,19 @@ def bounded(application: Application) -> Application:
                     body.drop()
             except OperationalError:
                 scope[REFUSED] = SlipwayError("unavailable", retry_after=5)
+        began = False
+
+        async def sent(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
         try:
-            await application(scope, body.receive, send)
+            await application(scope, body.receive, sent)
         except OSError as error:
-            # Django writes the body to disk before its own handlers begin: nothing has been answered.
+            if began:
+                raise
+            # Django writes the body to disk before its own handlers begin.
             log.error("body_not_kept", path=scope["path"], reason=str(error)[:200])
             scope[REFUSED] = InfraError("disk_full")
             await application(scope, body.receive, send)

@@ -148,7 +148,8 @@ def finish_import(*, job: Job, result: IngestResult) -> DatasetVersion:
     )
     version.refresh_from_db()
     if changed:
-        count_fetched(version)
+        # What was imported is not lost because the store cannot be asked about it.
+        transaction.on_commit(lambda: count_fetched(version), robust=True)
         _record_import(job, "dataset.imported", rows=result.rows, rejected=result.rejected)
     return version
 
@@ -161,7 +162,7 @@ def fail_import(*, job: Job, error: ErrorCard) -> DatasetVersion:
     changed = processing.update(state=State.FAILED, error=error.model_dump())
     version.refresh_from_db()
     if changed:
-        count_fetched(version)
+        transaction.on_commit(lambda: count_fetched(version), robust=True)
         _record_import(job, "dataset.import_failed", code=error.code)
     return version
 

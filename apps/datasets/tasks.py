@@ -10,9 +10,10 @@ from apps.datasets import fetching, trash, uploads
 def forget_uploads() -> None:
     """Delete uploads that nobody finished or used in time, and what killed processes left of others.
 
-    Those that were fetched are finished before.
+    Those that were fetched are finished and counted before.
     """
     fetching.look_at_all()
+    uploads.count_left_out()
     uploads.forget_expired()
     uploads.forget_leftovers()
 

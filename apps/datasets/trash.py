@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import Final
 
-import structlog
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -11,12 +10,11 @@ from django.utils import timezone
 from apps.core import audit
 from apps.core.artifacts import storage
 from apps.core.local_cache import local_cache
+from apps.core.sweeping import sweep
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.teams.access import require
 from apps.teams.models import User
-from workers.contracts.errors import JobError, SlipwayError, UserError
-
-log = structlog.get_logger(__name__)
+from workers.contracts.errors import JobError, UserError
 
 KEPT: Final = timedelta(days=30)
 _FILES: Final = ("data_key", "errors_key", "findings_key", "looks_key", "suspects_key", "lineage_key")
@@ -73,14 +71,7 @@ def remove_trashed() -> int:
     due = Dataset.every.filter(trashed__lt=timezone.now() - KEPT, removed=None)
     for dataset in due.select_related("project__team"):
         _mark(dataset)
-    done = 0
-    for dataset in Dataset.every.filter(_still_there()).distinct():
-        try:
-            _remove(dataset)
-            done += 1
-        except SlipwayError as error:
-            log.warning("dataset_not_removed", dataset_id=dataset.pk, reason=error.code)
-    return done
+    return sweep(Dataset.every.filter(_still_there()).distinct(), _remove, "dataset_not_removed")
 
 
 @transaction.atomic

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
 import redis
-import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, Sum
@@ -28,13 +27,12 @@ from django.utils import timezone
 from apps.core import audit, redis_client
 from apps.core.artifacts import storage
 from apps.core.ids import new_id
+from apps.core.sweeping import sweep
 from apps.datasets.models import DatasetVersion, Upload
 from apps.teams.access import require
 from apps.teams.models import Team, User
 from workers.contracts import names
-from workers.contracts.errors import InfraError, SlipwayError, UserError
-
-log = structlog.get_logger(__name__)
+from workers.contracts.errors import InfraError, UserError
 
 # An unfinished upload is kept this long after the last piece; a whole one that no dataset is made of, that long.
 EXPIRES_AFTER = timedelta(days=2)
@@ -194,14 +192,7 @@ def forget_expired() -> int:
     # Most are the one source of a dataset: the database leaves those out at once.
     first = DatasetVersion.objects.filter(source_key=OuterRef("key"))
     expired = [upload for upload in Upload.objects.filter(~Exists(first), late) if not _is_used(upload)]
-    forgotten = 0
-    for upload in expired:
-        try:
-            _forget(upload)
-            forgotten += 1
-        except SlipwayError as error:
-            log.warning("upload_not_forgotten", upload_id=upload.pk, reason=error.code)
-    return forgotten
+    return sweep(expired, _forget, "upload_not_forgotten")
 
 
 def forget_leftovers(*, older_than: timedelta = timedelta(hours=1)) -> int:
@@ -275,7 +266,8 @@ def room_of(team: Team) -> Room:
 
 
 def count_fetched(version: DatasetVersion) -> None:
-    """What the import of a version has fetched by itself is kept, and takes room like what was sent."""
+    """What the import of a version has fetched by itself is kept, and takes room like what was sent. Raises InfraError;
+    `count_left_out` comes again."""
     owner, team = version.created_by, version.dataset.project.team
     for source in version.sources:
         if source["url"] and owner and storage().exists(source["key"]):
@@ -284,6 +276,12 @@ def count_fetched(version: DatasetVersion) -> None:
             upload.offset, upload.finished = upload.size, timezone.now()
             if not Upload.objects.filter(key=upload.key).exists():
                 upload.save(force_insert=True)
+
+
+def count_left_out() -> int:
+    """Count what imports have fetched and the store could not tell at their end; of how many versions."""
+    ended = DatasetVersion.objects.filter(created__gt=timezone.now() - EXPIRES_AFTER).exclude(sources=[])
+    return sweep(ended.exclude(state=DatasetVersion.State.PROCESSING), count_fetched, "fetched_not_counted")
 
 
 def used_by(team: Team) -> int:

@@ -137,14 +137,16 @@ def sample_of(found: dict[str, Any], options: FileOptions) -> dict[str, Any]:
     separators = {"\t": _("tab-separated"), ";": _("separated by semicolons"), "|": _("separated by bars")}
     facts = [profile.format_name(found["format"]), found.get("encoding"), separators.get(found.get("delimiter") or "")]
     shown = [fact for fact in facts if fact]
+    # Rows are shown without the last columns where none of them has that many cells; a file without rows has its head.
+    width = max(map(len, found["rows"]), default=len(found["columns"]))
     return {
-        "columns": found["columns"][: max(map(len, found["rows"]), default=0)] if found["rows"] else found["columns"],
+        "columns": found["columns"][:width],
         "rows": found["rows"][:10],
         "facts": shown,
         "header": found["header"],
         "problems": found["problems"],
         "choices": choices(found, options),
-        "without_label": sum(found["empty_labels"].get(one.get("label"), 0) for one in [found["mapping_guess"]]),
+        "without_label": found["empty_labels"].get(found["mapping_guess"].get("label"), 0),
     }
 
 

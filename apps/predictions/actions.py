@@ -3,12 +3,12 @@
 from datetime import timedelta
 from typing import Any, Final
 
-import structlog
 from django.db import transaction
 from django.utils import timezone
 
 from apps.core import audit
 from apps.core.artifacts import storage
+from apps.core.sweeping import sweep
 from apps.core.throttle import throttled
 from apps.datasets.models import Upload
 from apps.datasets.uploads import ensure_stored
@@ -22,11 +22,9 @@ from apps.training.actions import queue_batch
 from apps.training.models import Job
 from apps.training.states import OVER
 from workers.contracts import names
-from workers.contracts.errors import JobError, SlipwayError, UserError
+from workers.contracts.errors import JobError, UserError
 from workers.contracts.kinds import KINDS, DatasetKind
 from workers.contracts.manifest import BatchResult
-
-log = structlog.get_logger(__name__)
 
 KEPT: Final = timedelta(days=30)
 """How long files and answers are kept after the end of a job."""
@@ -168,24 +166,16 @@ def retry_prediction(*, actor: User, job: Job) -> Job:
 def forget_old() -> int:
     """Delete the files and answers of predictions that ended KEPT ago; how many those were."""
     ended = Prediction.objects.filter(forgotten=None, job__state__in=OVER, job__ended__lt=timezone.now() - KEPT)
-    forgotten = 0
-    for prediction in ended.order_by("job__ended")[:_MOST_AT_ONCE]:
-        try:
-            _delete_files(prediction)
-        except SlipwayError:
-            log.warning("prediction_not_forgotten", prediction_id=prediction.pk)
-            continue
-        Prediction.objects.filter(pk=prediction.pk).update(forgotten=timezone.now(), preview={})
-        forgotten += 1
-    return forgotten
+    return sweep(ended.order_by("job__ended")[:_MOST_AT_ONCE], _forget, "prediction_not_forgotten")
 
 
-def _delete_files(prediction: Prediction) -> None:
-    """The file, and all that its jobs have left: answers and checkpoints."""
+def _forget(prediction: Prediction) -> None:
+    """Delete its file, and all that its jobs have left: answers and checkpoints."""
     storage().delete(prediction.source_key)
     for job in (prediction.job_id, *prediction.earlier_jobs):
         for key in storage().list(names.job_prefix(job)):
             storage().delete(key)
+    Prediction.objects.filter(pk=prediction.pk).update(forgotten=timezone.now(), preview={})
 
 
 def _record(prediction: Prediction, actor: User | None, event: str, **data: Any) -> None:

@@ -1,5 +1,6 @@
 """Bodies are refused before they are read, whatever they say of their length."""
 
+import asyncio
 import json
 import re
 import socket
@@ -11,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from apps.core.body_limit import Message, Receive, Scope, Send, bounded
 from apps.datasets.uploads import begin_upload
 from tests.cast import Cast, make_token
 
@@ -127,3 +129,22 @@ def test_a_session_is_known_before_its_body_is_read(wire: Wire, cast: Cast) -> N
     wire.socket.sendall(b"--b--")
     status, body = wire.answer()
     assert (status, body["error"]["code"]) == (403, "csrf_failed")  # type: ignore[index]
+
+
+def test_an_answer_that_breaks_off_is_not_begun_again() -> None:
+    sent: list[Message] = []
+
+    async def breaks(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise OSError("the file cannot be read on")
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/api/v1/projects", "headers": []}
+    with pytest.raises(OSError, match="cannot be read on"):
+        asyncio.run(bounded(breaks)(scope, receive, send))
+    assert len(sent) == 1

@@ -23,6 +23,7 @@ from tests.cast import Cast
 from tests.datasets.conftest import REVIEWS, created
 from tests.fetch.far import INSIDE, FarEnd, far_end, ok, policy, unsized
 from workers.contracts import names
+from workers.contracts.errors import InfraError
 from workers.contracts.fetching import FetchState
 from workers.runner.attempt import Host
 from workers.runner.fetching import fetch_upload
@@ -239,17 +240,42 @@ def test_what_was_fetched_and_never_looked_at_takes_room(
 
 
 def test_what_an_import_fetches_by_itself_takes_room_too(
-    cast: Cast, far: FarEnd, imported: Imported, settings: Settings
+    cast: Cast, far: FarEnd, imported: Imported, settings: Settings, django_capture_on_commit_callbacks: Captured
 ) -> None:
     used = uploads.used_by(cast.ours.project.team)
     found = sources.of_url(cast.ours.project.team, f"{far.url}/films.csv")
     version = actions.create_dataset(
         actor=cast.bob, project=cast.ours.project, name="Films", kind="text", sources=found
     )
-    version = imported(version)
+    with django_capture_on_commit_callbacks(execute=True):
+        version = imported(version)
     assert uploads.used_by(cast.ours.project.team) == used + len(REVIEWS) + version.data_bytes
     settings.SLIPWAY_TEAM_BYTES = uploads.used_by(cast.ours.project.team) + 1
     assert build_spec(version.jobs.get()).inputs[0].max_bytes == 1
+
+
+def test_an_import_is_not_lost_because_the_store_cannot_tell_what_it_fetched(
+    cast: Cast,
+    far: FarEnd,
+    imported: Imported,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: Captured,
+) -> None:
+    used = uploads.used_by(cast.ours.project.team)
+    found = sources.of_url(cast.ours.project.team, f"{far.url}/films.csv")
+    version = actions.create_dataset(
+        actor=cast.bob, project=cast.ours.project, name="Films", kind="text", sources=found
+    )
+
+    def away() -> None:
+        raise InfraError("storage_unavailable")
+
+    with monkeypatch.context() as patched, django_capture_on_commit_callbacks(execute=True):
+        patched.setattr(uploads, "storage", away)
+        version = imported(version)
+    assert version.state == DatasetVersion.State.READY
+    tasks.forget_uploads()
+    assert uploads.used_by(cast.ours.project.team) == used + len(REVIEWS) + version.data_bytes
 
 
 def test_the_control_api_has_a_look_before_the_import_too(
