@@ -3,6 +3,7 @@
 State-driven: a missed sweep, a second sweep at the same time or one that is killed half way does no harm.
 """
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 MOST_PER_SWEEP: Final = 50
 # A message that is neither waiting nor taken after this long is lost.
 MESSAGE_PATIENCE: Final = timedelta(seconds=20)
+# So long a sweep waits for the recorder, in seconds; with the next sweep it begins again.
+RECORDER_PATIENCE_S: Final = 2.0
 # A restarted Redis has forgotten leases of runners that are well: they need a moment to take them again.
 _SETTLED_S: Final = names.LEASE_TTL_S
 _LOST: Final = "The runner stopped responding."
@@ -62,8 +65,8 @@ def _reap_running(client: redis_client.Client, done: Sweep) -> None:
             dispatch.tell_cancelled(job.pk)
     leases = _leases(client, jobs)
     lost = [job for job, lease in zip(jobs, leases, strict=True) if lease is None]
-    # A runner speaks its last word before it lets the lease go: once the recorder has caught up, it was heard.
-    if not lost or not _recorder_is_up_to_date(client):
+    # A runner speaks its last word before it lets the lease go: once that is applied, it was heard.
+    if not lost or not _all_is_applied(client):
         return
     for job in lost[:MOST_PER_SWEEP]:
         try:
@@ -80,17 +83,24 @@ def _seconds_up(client: redis_client.Client) -> int:
     return int(client.info("server")["uptime_in_seconds"])
 
 
-def _recorder_is_up_to_date(client: redis_client.Client) -> bool:
-    last = client.xrevrange(names.STREAM_EVENTS, count=1)
-    if not last:
+def _all_is_applied(client: redis_client.Client) -> bool:
+    """Whether the recorder has applied, or applies within moments, all that was said until now. What is said meanwhile
+    does not count: where many jobs run there is always more."""
+    newest = client.xrevrange(names.STREAM_EVENTS, count=1)
+    if not newest:
         return True
+    wanted, end = names.stream_order(str(newest[0][0])), time.monotonic() + RECORDER_PATIENCE_S
+    while _applied() < wanted:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _applied() -> tuple[int, int]:
+    """How far the recorder is with what runners say."""
     position = StreamPosition.objects.filter(stream=names.STREAM_EVENTS).values_list("position", flat=True).first()
-    return _parts(position or "0-0") >= _parts(str(last[0][0]))
-
-
-def _parts(position: str) -> tuple[int, int]:
-    time, _, number = position.partition("-")
-    return int(time), int(number or 0)
+    return names.stream_order(position or "0-0")
 
 
 def _settle(job: Job, done: Sweep) -> None:

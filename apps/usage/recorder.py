@@ -119,7 +119,7 @@ class Recorder:
             except redis.ResponseError:
                 continue  # no such stream yet
             newest = facts["last-generated-id"].decode()
-            if _order(newest) < _order(position):
+            if names.stream_order(newest) < names.stream_order(position):
                 log.warning("stream began anew", stream=stream, position=position, newest=newest)
                 StreamPosition.objects.filter(stream=stream, position=position).update(position=_BEGINNING)
                 positions = {**positions, stream: _BEGINNING}
@@ -166,11 +166,6 @@ class Recorder:
 
     def _move(self, source: Source, entries: Entries) -> None:
         StreamPosition.objects.filter(stream=source.stream).update(position=entries[-1][0])
-
-
-def _order(position: str) -> tuple[int, int]:
-    milliseconds, _, sequence = position.partition("-")
-    return int(milliseconds), int(sequence or 0)
 
 
 def _reason(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Jobs that nobody works on any more are found and started again: once, from where they were."""
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -101,11 +102,28 @@ def test_a_result_that_was_stored_before_the_runner_died_counts(
 
 
 def test_while_the_recorder_is_behind_nothing_is_concluded(
-    running: Job, sweep: Callable[[], reaper.Sweep], redis_client: redis.Redis
+    running: Job, sweep: Callable[[], reaper.Sweep], redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reaper, "RECORDER_PATIENCE_S", 0.0)
     last = redis_client.xadd(names.STREAM_EVENTS, {"job": running.pk})
     assert sweep() == reaper.Sweep()
     StreamPosition.objects.create(stream=names.STREAM_EVENTS, position=last.decode())
+    assert sweep().interrupted == 1
+
+
+def test_lost_jobs_are_found_while_others_never_stop_talking(
+    running: Job, sweep: Callable[[], reaper.Sweep], redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorder is always a little behind, as where hundreds of jobs run."""
+    said = redis_client.xadd(names.STREAM_EVENTS, {"job": "another"})
+    StreamPosition.objects.create(stream=names.STREAM_EVENTS)
+
+    def go_on(seconds: float) -> None:
+        nonlocal said
+        StreamPosition.objects.filter(stream=names.STREAM_EVENTS).update(position=said.decode())
+        said = redis_client.xadd(names.STREAM_EVENTS, {"job": "another"})
+
+    monkeypatch.setattr(time, "sleep", go_on)
     assert sweep().interrupted == 1
 
 

@@ -36,6 +36,13 @@ STREAM_USAGE: Final = "slipway:usage"
 STREAM_FEEDBACK: Final = "slipway:feedback"
 STREAM_SHADOW: Final = "slipway:shadow"
 
+
+def stream_order(position: str) -> tuple[int, int]:
+    """An entry's id in a stream ("1700000000000-3"), to be compared with another's."""
+    milliseconds, _, number = position.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
 # What the hosted prediction API knows (workers.contracts.snapshot.Snapshot as JSON), its version counter, and the
 # channel that tells of a change.
 SNAPSHOT: Final = "slipway:snapshot"
