@@ -8,6 +8,7 @@ from django.conf import settings
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
+from workers.contracts import nul
 from workers.contracts.errors import UserError
 
 
@@ -28,22 +29,6 @@ class JsonParser(BaseParser):
             found = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
             raise ParseError(str(error)) from None
-        # Postgres stores any character but this one.
-        if b"\\u0000" in raw and "\x00" in _texts(found):
+        if nul.is_in(raw):
             raise ParseError("NUL characters are not accepted")
         return found
-
-
-def _texts(found: Any) -> str:
-    """All strings of a JSON value, joined."""
-    waiting, texts = [found], []
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            texts.append(value)
-        elif isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, dict):
-            waiting.extend(value)
-            waiting.extend(value.values())
-    return "\n".join(texts)

@@ -5,7 +5,7 @@ from itertools import takewhile
 from typing import Any, Final
 
 import structlog
-from django.db import transaction
+from django.db import DataError, transaction
 from django.utils import timezone
 from pydantic import ValidationError
 
@@ -34,8 +34,8 @@ def succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
     try:
         with transaction.atomic():
             return _succeed(job, result, at)
-    except ValidationError as error:
-        log.error("result_invalid", job_id=job.pk, problems=error.error_count())
+    except (ValidationError, DataError) as error:
+        log.error("result_invalid", job_id=job.pk, error=type(error).__name__)
         job.refresh_from_db()
         return fail(job, JobError("job_crashed", "The job's result is not valid.").card(), at)
     except SlipwayError as error:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from apps.training import outcomes
 from apps.training.models import Attempt, Job, JobEvent, MetricPoint, Trial
 from apps.training.states import transition
-from workers.contracts import events
+from workers.contracts import events, nul
 from workers.contracts.events import EVENT, Event
 
 log = structlog.get_logger(__name__)
@@ -51,8 +51,7 @@ def _parse(fields: Mapping[Any, Any]) -> tuple[str, int, int, Event]:
         raise PoisonEntry(f"no field {', '.join(sorted(missing))}")
     if not (_NUMBER.match(texts["attempt"]) and _NUMBER.match(texts["seq"])):
         raise PoisonEntry("attempt and seq are not whole numbers")
-    # Postgres stores no NUL, neither in text nor in JSON.
-    if "\x00" in texts["job"] or "\\u0000" in texts["event"]:
+    if "\x00" in texts["job"] or nul.is_in(texts["event"].encode()):
         raise PoisonEntry("the entry holds a NUL character")
     return texts["job"], int(texts["attempt"]), int(texts["seq"]), EVENT.validate_json(texts["event"])
 

@@ -201,6 +201,16 @@ def test_a_name_that_is_no_text_is_shown_as_far_as_it_is_one(made: Made, tmp_pat
     assert rows_of(output(job_dir))[0]["file"] == "caf\ufffd.png"
 
 
+def test_columns_of_parquet_keep_their_names_and_are_shown_as_far_as_they_are_text(made: Made, tmp_path: Path) -> None:
+    table = pa.table({"te\0xt": ["good film"], "n": [1]})
+    pq.write_table(table, stream := io.BytesIO())
+    job_dir = job(
+        tmp_path, made["text"], stream.getvalue(), "text", filename="a.parquet", mapping={"text": "te\ufffdxt"}
+    )
+    assert finish(job_dir).preview.columns[:2] == ["te\ufffdxt", "n"]
+    assert pq.read_schema(io.BytesIO(output(job_dir))).names[:2] == ["te\0xt", "n"]
+
+
 def test_recommendations_are_lists(made: Made, tmp_path: Path) -> None:
     content = b'who\nu1\nnobody\n" "\n'
     job_dir = job(tmp_path / "users", made["recommendation"], content, "recommendation", k=2, format="jsonl")

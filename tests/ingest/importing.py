@@ -14,6 +14,7 @@ import openpyxl
 import pyarrow.parquet as pq
 from PIL import Image
 
+from workers.contracts import nul
 from workers.contracts.errors import JobError
 from workers.contracts.job import DatasetKind, IngestSpec, JobSpec
 from workers.contracts.jobdir import JobDir
@@ -84,7 +85,8 @@ def import_file(
 
 def outcome(job_dir: JobDir, result: IngestResult) -> Outcome:
     """The files of a finished import, checked against its result."""
-    json.dumps(result.model_dump(), allow_nan=False)
+    content = json.dumps(result.model_dump(), allow_nan=False)
+    assert not nul.is_in(content.encode())
     rows = pq.read_table(job_dir.output / "data.parquet").to_pylist()
     with open(job_dir.output / "errors.csv", newline="", encoding="utf-8") as stream:
         rejected = list(csv.DictReader(stream))

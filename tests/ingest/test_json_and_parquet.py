@@ -138,3 +138,11 @@ def test_numbers_of_classes_that_parquet_names_become_their_names(tmp_path: Path
     table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     done = import_file(tmp_path, as_parquet(table), filename="data.parquet")
     assert [(row["text"], row["label"]) for row in done.rows] == reviews()
+
+
+@pytest.mark.parametrize("kind", ["text", "tabular"])
+def test_a_column_of_parquet_may_be_called_anything(tmp_path: Path, kind: str) -> None:
+    texts, labels = zip(*reviews(), strict=True)
+    table = pa.table({"te\0xt": texts, "n\0": [n % 7 for n in range(len(texts))], "label": labels})
+    done = import_file(tmp_path, as_parquet(table), kind, "data.parquet", mapping={"label": "label"})
+    assert done.result.rows == len(texts)

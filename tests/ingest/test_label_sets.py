@@ -69,6 +69,12 @@ def test_a_column_of_lists_gives_each_row_its_labels(tmp_path: Path, name: str) 
     assert {"name": "labels", "type": "labels"} in done.result.columns
 
 
+def test_characters_of_json_that_no_text_has_are_replaced_in_labels(tmp_path: Path) -> None:
+    lists = [["war\0"], ["comedy"]] * 10
+    source = "\n".join(json.dumps({"text": f"film {n}", "label": labels}) for n, labels in enumerate(lists))
+    assert import_file(tmp_path, source, filename="a.jsonl").result.classes == {"comedy": 10, "war\ufffd": 10}
+
+
 def test_a_sign_between_labels_counts_where_it_is_asked_for_and_is_only_offered_else(tmp_path: Path) -> None:
     source = as_csv([(text, " | ".join(labels)) for text, labels in TEXTS])
     assert preview(source.encode(), "films.csv")["separator_guesses"] == {"label": "|"}

@@ -146,6 +146,11 @@ def _bad_result(job: JobDir) -> None:
     job.result_path.write_text('{"rows": "many"}')
 
 
+def _nul_result(job: JobDir) -> None:
+    (job.output / "data.parquet").write_bytes(b"rows")
+    job.write_result({**RESULT, "mapping": {"text": "te\0xt"}})
+
+
 def _pipe(job: JobDir) -> None:
     """A pipe instead of events.jsonl: whoever opens it carelessly waits for ever."""
     os.mkfifo(job.events_path)

@@ -109,7 +109,7 @@ def test_a_pipe_in_place_of_the_events_holds_nobody_up(bench: Bench) -> None:
     assert bench.run("pipe")[-1]["type"] == "succeeded"
 
 
-@pytest.mark.parametrize("behaviour", ["link", "other_bytes", "bad_result"])
+@pytest.mark.parametrize("behaviour", ["link", "other_bytes", "bad_result", "nul_result"])
 def test_a_result_that_is_not_what_it_says_is_refused(bench: Bench, behaviour: str) -> None:
     error = bench.run(behaviour)[-1]["error"]
     assert error["code"] == "job_crashed"

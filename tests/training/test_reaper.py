@@ -101,6 +101,17 @@ def test_a_result_that_was_stored_before_the_runner_died_counts(
     assert ModelVersion.objects.get(job=running).bundle_sha256 == "b" * 64
 
 
+def test_a_stored_result_that_the_database_cannot_hold_fails_the_job(
+    running: Job, version: DatasetVersion, sweep: Callable[[], reaper.Sweep]
+) -> None:
+    result = train_result(version, running)
+    content = json.dumps({**result, "metrics": {"test": {"accuracy\0": 1.0}}}).encode()
+    storage().put_bytes(content, f"{names.attempt_prefix(running.pk, 1)}/result.json")
+    assert sweep().finished == 1
+    running.refresh_from_db()
+    assert (running.state, running.error["code"]) == ("failed", "job_crashed")
+
+
 def test_while_the_recorder_is_behind_nothing_is_concluded(
     running: Job, sweep: Callable[[], reaper.Sweep], redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

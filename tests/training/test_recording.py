@@ -331,6 +331,11 @@ def test_an_event_beyond_the_contract_is_poison(job: Job, event: dict[str, Any])
     assert not JobEvent.objects.filter(job=job).exists()
 
 
+def test_letters_that_only_look_like_a_nul_are_letters(job: Job) -> None:
+    Teller(job).say("log", message="Write \\u0000, not a NUL.")
+    assert JobEvent.objects.get(job=job).data["message"] == "Write \\u0000, not a NUL."
+
+
 def test_an_attempt_that_was_never_queued_is_poison(job: Job) -> None:
     with pytest.raises(PoisonEntry):
         Teller(job, attempt=2).start()

@@ -153,7 +153,7 @@ class _Run:
 
     def _shown(self, rows: Rows, answered: Answered) -> BatchPreview:
         """The first rows with their answers, as text."""
-        columns = self._source.columns[:_SHOWN_COLUMNS]
+        columns = map(printable, self._source.columns[:_SHOWN_COLUMNS])
         own = rows.slice(0, _SHOWN_ROWS).cells()[:, :_SHOWN_COLUMNS].rows()
         pairs = zip(own, answered.frame.head(_SHOWN_ROWS).rows(), strict=True)
         shown = [[_cell(value) for value in (*row, *_ends(answer))] for row, answer in pairs]

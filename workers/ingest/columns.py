@@ -7,6 +7,7 @@ from workers.contracts.errors import JobError
 from workers.contracts.kinds import KINDS, DatasetKind
 from workers.ingest import cells
 from workers.ingest.normal_forms import normal
+from workers.ingest.records import printable
 
 # Usual names of a role, best first; compared without case, spaces, "_", "-" and a closing "id".
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -76,11 +77,11 @@ _SHARE = 0.9
 
 
 def clean_header(names: Sequence[str]) -> list[str]:
-    """Names trimmed, in NFC, never empty, each once: an empty one becomes column_3, a second `text` text_2."""
+    """Names trimmed, printable, in NFC, each once: an empty one becomes column_3, a second `text` text_2."""
     cleaned: list[str] = []
     taken: set[str] = set()
     for place, raw in enumerate(names, 1):
-        base = cells.name(raw.replace("\ufeff", "")) or f"column_{place}"
+        base = cells.name(printable(raw).replace("\ufeff", "")) or f"column_{place}"
         unique, number = base, 2
         while unique in taken:
             unique, number = f"{base}_{number}", number + 1

@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from workers.ingest.cells import cell_text, name, rating
+from workers.ingest.records import printable
 
 # The labels of a row: each once, sorted. () is a row that is said to have none.
 LabelSet = tuple[str, ...]
@@ -18,7 +19,6 @@ EMPTY: Final = "empty_label"
 """The option by which a blank cell is what [] is, if it is NONE: a row that has none of several labels."""
 NONE: Final = "none"
 NO_LABELS: Final = "[]"
-MAX_SEPARATOR: Final = 10
 # Longer cells are no lists that Python wrote.
 _LONGEST_LITERAL: Final = 20_000
 # A column is offered to be split where this share of its cells, and so many, hold the sign; lists that are fewer are
@@ -54,8 +54,8 @@ def read(cell: str, separator: str = "") -> LabelSet | None:
 
 
 def of(labels: Iterable[str]) -> LabelSet:
-    """Some labels as they are kept."""
-    return tuple(sorted({kept for label in labels if (kept := name(label))}))
+    """Some labels as they are kept. JSON can hold characters that a file's text cannot."""
+    return tuple(sorted({kept for label in labels if (kept := name(printable(label)))}))
 
 
 def text(labels: Sequence[str]) -> str:

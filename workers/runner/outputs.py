@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from workers.contracts import nul
 from workers.contracts.errors import JobError, SlipwayError
 from workers.contracts.events import Checkpoint, FileRef
 from workers.contracts.job import JobSpec
@@ -40,6 +41,8 @@ def read_result(job_dir: JobDir, spec: JobSpec) -> dict[str, Any] | None:
             content = stream.read(_LARGEST_RESULT + 1)
         if len(content) > _LARGEST_RESULT:
             raise ValueError("it is too large")
+        if nul.is_in(content):
+            raise ValueError("it holds a NUL character")
         result: dict[str, Any] = json.loads(content)
         _RESULTS[spec.kind].model_validate(result)
         _files(result)

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
+from workers.contracts import nul
 from workers.contracts.events import EVENT, FROM_CHILD, Event
 from workers.runner.folders import open_plain
 
@@ -68,7 +69,7 @@ class Tail:
 
 
 def _event(line: bytes) -> Event | None:
-    if len(line) > LONGEST_LINE or b"\\u0000" in line:
+    if len(line) > LONGEST_LINE or nul.is_in(line):
         return None
     try:
         event = EVENT.validate_json(line)
