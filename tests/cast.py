@@ -7,6 +7,7 @@ A pytest plugin: `pytest_plugins = ["tests.cast"]` in conftest.py.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from apps.projects.models import Project
 from apps.registry.models import ModelVersion
 from apps.teams.models import ApiKey, Membership, PersonalToken, Role, Team, User
 from apps.training.models import Job
+from apps.usage.histogram import BUCKETS
+from apps.usage.models import MinuteRollup
 from workers.contracts import keys, names
 
 CANARY = "canary-of-charlie"
@@ -271,3 +274,18 @@ def make_endpoint(model: ModelVersion, *, name: str) -> Endpoint:
     )
     Revision.objects.create(endpoint=endpoint, number=1, model=model, traffic=100)
     return endpoint
+
+
+def make_rollup(endpoint: Endpoint, requests: int, *, minute: datetime | None = None) -> MinuteRollup:
+    """So many answered requests in one minute."""
+    return MinuteRollup.objects.create(
+        minute=minute or timezone.now(),
+        team_id=endpoint.project.team_id,
+        project_id=endpoint.project_id,
+        endpoint_id=endpoint.pk,
+        status=200,
+        requests=requests,
+        items=requests,
+        compute_us=1,
+        latency_histogram=[0] * BUCKETS,
+    )

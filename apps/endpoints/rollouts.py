@@ -78,9 +78,8 @@ def running(endpoint: Endpoint) -> Rollout | None:
 
 def findings(rollout: Rollout) -> Findings:
     """What the ledger says of the candidate since the rollout began."""
-    rows = LedgerEntry.objects.filter(
-        endpoint_id=rollout.endpoint_id, revision_id=rollout.candidate_id, time__gte=rollout.started
-    ).exclude(key_id__startswith=BATCH)  # nobody waited for the blocks of a file
+    rows = LedgerEntry.objects.filter(revision_id=rollout.candidate_id, time__gte=rollout.started)
+    rows = rows.exclude(key_id__startswith=BATCH)  # nobody waited for the blocks of a file
     last = list(rows.order_by("-time").values_list("status", "latency_us")[: rollout.requests])
     p99 = percentile_ms(histogram(latency for _status, latency in last), 0.99)
     return Findings(len(last), sum(status >= _ERROR for status, _latency in last), p99)

@@ -16,6 +16,7 @@ from apps.registry.report import headline
 from apps.training.models import Job
 from apps.training.states import LIVE
 from apps.usage.models import MinuteRollup
+from apps.usage.quota import month_start
 
 State = Literal["done", "active", "next", "failed", "later"]
 
@@ -125,10 +126,13 @@ def _deploy(project: Project, step: Step) -> None:
 
 
 def _usage(project: Project, step: Step) -> None:
-    requests = MinuteRollup.objects.filter(project_id=project.pk).aggregate(n=Sum("requests"))["n"]
-    if requests:
+    rollups = MinuteRollup.objects.filter(project_id=project.pk)
+    # Those of all time become ever more, and the page of a project is renewed every few seconds.
+    requests = rollups.filter(minute__gte=month_start()).aggregate(n=Sum("requests", default=0))["n"]
+    if requests or rollups.exists():
         step.state = "done"
-        step.text = ngettext("%(n)s request", "%(n)s requests", requests) % {"n": short_number(requests)}
+        words = ngettext("%(n)s request this month", "%(n)s requests this month", requests)
+        step.text = words % {"n": short_number(requests)}
         return
     endpoint = project.endpoints.filter(deleted=None).first()
     if endpoint is not None:

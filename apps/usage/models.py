@@ -70,6 +70,8 @@ class LedgerEntry(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["team_id", "time"]),
             models.Index(fields=["endpoint_id", "time"]),
+            # A candidate's last answers, which are judged every two seconds, may be few among many.
+            models.Index(fields=["revision_id", "time"], name="ledger_by_revision"),
             # Entries lie nearly in the order of their time: what is to be forgotten is found by a few kilobytes.
             BrinIndex(fields=["time"], name="ledger_by_time"),
         ]

@@ -17,9 +17,7 @@ from apps.projects.models import Project
 from apps.registry.models import ModelVersion
 from apps.teams.models import Team
 from apps.training.models import Job
-from apps.usage.histogram import BUCKETS
-from apps.usage.models import MinuteRollup
-from tests.cast import Cast
+from tests.cast import Cast, make_rollup
 from workers.contracts import names
 from workers.contracts.errors import UserError
 from workers.contracts.manifest import BatchResult
@@ -42,17 +40,7 @@ def create(cast: Cast, **options: Any) -> Prediction:
 
 def spend(cast: Cast, requests: int, of: int) -> None:
     Team.objects.filter(pk=cast.ours.team.pk).update(monthly_requests=of)
-    MinuteRollup.objects.create(
-        minute=timezone.now(),
-        team_id=cast.ours.team.pk,
-        project_id=cast.ours.project.pk,
-        endpoint_id=cast.ours.endpoint.pk,
-        status=200,
-        requests=requests,
-        items=requests,
-        compute_us=1,
-        latency_histogram=[0] * BUCKETS,
-    )
+    make_rollup(cast.ours.endpoint, requests)
 
 
 def test_the_upload_becomes_the_prediction_and_is_used_once(cast: Cast) -> None:

@@ -1,13 +1,16 @@
 """What a project's page says is next."""
 
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 
 from apps.datasets.models import Dataset, DatasetVersion
 from apps.projects import pipeline
 from apps.projects.models import Project
 from apps.teams.models import User
 from apps.training.models import Job
-from tests.cast import Cast, make_endpoint, make_job, make_model, make_version
+from tests.cast import Cast, make_endpoint, make_job, make_model, make_rollup, make_version
 
 
 @pytest.fixture
@@ -61,6 +64,14 @@ def test_an_endpoint_without_requests_is_tried(empty: Project, alice: User) -> N
     model = make_model(make_job(dataset_of(empty, alice), name="Sorter", state=Job.State.SUCCEEDED))
     endpoint = make_endpoint(model, name="Inbox")
     assert next_step(empty) == ("usage", "next", f"/endpoints/{endpoint.pk}")
+
+
+@pytest.mark.parametrize(("ago", "text"), [(0, "7 requests this month"), (32, "0 requests this month")])
+def test_an_endpoint_that_was_called_is_in_use(empty: Project, alice: User, ago: int, text: str) -> None:
+    model = make_model(make_job(dataset_of(empty, alice), name="Sorter", state=Job.State.SUCCEEDED))
+    make_rollup(make_endpoint(model, name="Inbox"), 7, minute=timezone.now() - timedelta(days=ago))
+    last = pipeline.steps(empty)[-1]
+    assert (last.state, last.text) == ("done", text)
 
 
 def test_a_second_training_does_not_hide_the_model_of_the_first(empty: Project, alice: User) -> None:
