@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from apps.core import audit, redis_client
 from apps.core.artifacts import storage
+from apps.core.sweeping import sweep
 from apps.datasets import uploads
 from apps.datasets.models import Upload
 from apps.teams.access import require
@@ -81,8 +82,8 @@ def look(upload: Upload) -> FetchState | None:
 
 def look_at_all() -> None:
     """What came and nobody has looked at since takes room, or is let go, like what somebody looked at."""
-    for upload in Upload.objects.filter(finished=None, expires__gt=timezone.now()).exclude(url=""):
-        look(upload)
+    waiting = Upload.objects.filter(finished=None, expires__gt=timezone.now()).exclude(url="")
+    sweep(waiting, look, "fetch_not_looked_at")
 
 
 def is_overdue(state: FetchState) -> bool:

@@ -207,8 +207,8 @@ def forget_leftovers(*, older_than: timedelta = timedelta(hours=1)) -> int:
     return len(leftovers)
 
 
-def _new(actor: User, team: Team, filename: str, size: int) -> Upload:
-    identifier = new_id("upl")
+def _new(actor: User, team: Team, filename: str, size: int, identifier: str = "") -> Upload:
+    identifier = identifier or new_id("upl")
     return Upload(
         id=identifier,
         team=team,
@@ -270,12 +270,14 @@ def count_fetched(version: DatasetVersion) -> None:
     `count_left_out` comes again."""
     owner, team = version.created_by, version.dataset.project.team
     for source in version.sources:
-        if source["url"] and owner and storage().exists(source["key"]):
-            upload = _new(owner, team, source["name"], storage().size(source["key"]))
-            upload.url, upload.key = source["url"], source["key"]
-            upload.offset, upload.finished = upload.size, timezone.now()
-            if not Upload.objects.filter(key=upload.key).exists():
-                upload.save(force_insert=True)
+        # The id that its key was made with: whoever counts it, it is counted once.
+        identifier = source["key"].rpartition("/")[2]
+        if not source["url"] or owner is None or Upload.objects.filter(pk=identifier).exists():
+            continue
+        if storage().exists(source["key"]):
+            upload = _new(owner, team, source["name"], storage().size(source["key"]), identifier)
+            upload.url, upload.offset, upload.finished = source["url"], upload.size, timezone.now()
+            Upload.objects.bulk_create([upload], ignore_conflicts=True)
 
 
 def count_left_out() -> int:

@@ -28,6 +28,7 @@ from workers.contracts.fetching import FetchState
 from workers.runner.attempt import Host
 from workers.runner.fetching import fetch_upload
 from workers.runner.host import connect
+from workers.storage import FolderStorage
 
 Imported = Callable[[DatasetVersion], DatasetVersion]
 Captured = Callable[..., AbstractContextManager[Any]]
@@ -252,6 +253,46 @@ def test_what_an_import_fetches_by_itself_takes_room_too(
     assert uploads.used_by(cast.ours.project.team) == used + len(REVIEWS) + version.data_bytes
     settings.SLIPWAY_TEAM_BYTES = uploads.used_by(cast.ours.project.team) + 1
     assert build_spec(version.jobs.get()).inputs[0].max_bytes == 1
+
+
+def test_what_an_import_fetches_takes_room_once_whoever_counts_it(
+    cast: Cast, far: FarEnd, imported: Imported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = sources.of_url(cast.ours.project.team, f"{far.url}/films.csv")
+    version = imported(
+        actions.create_dataset(actor=cast.bob, project=cast.ours.project, name="Films", kind="text", sources=found)
+    )
+    assert not Upload.objects.exists()
+    ask = FolderStorage.size
+
+    def meanwhile(store: FolderStorage, key: str) -> int:
+        monkeypatch.setattr(FolderStorage, "size", ask)
+        uploads.count_fetched(version)  # by another process
+        return ask(store, key)
+
+    monkeypatch.setattr(FolderStorage, "size", meanwhile)
+    uploads.count_fetched(version)
+    assert Upload.objects.get().size == len(REVIEWS)
+
+
+def test_a_fetch_that_cannot_be_looked_at_holds_up_no_other(
+    cast: Cast, far: FarEnd, host: Host, ask: Callable[[str], Upload], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = ask(f"{far.url}/a.csv")
+    fetch_upload(host, sent())
+    other = ask(f"{far.url}/b.csv")
+    fetch_upload(host, sent())
+    finish = uploads.finish_fetched
+
+    def finish_or_fail(upload: Upload, size: int) -> None:
+        if upload.pk == stuck.pk:
+            raise InfraError("storage_unavailable")
+        finish(upload, size)
+
+    monkeypatch.setattr(uploads, "finish_fetched", finish_or_fail)
+    tasks.forget_uploads()
+    other.refresh_from_db()
+    assert other.finished
 
 
 def test_an_import_is_not_lost_because_the_store_cannot_tell_what_it_fetched(
