@@ -9,6 +9,7 @@ from redis.retry import Retry
 
 from slipway import env as environment
 from slipway import logs
+from slipway.database import Connection
 from workers.contracts import names
 
 ENV = environment.read()
@@ -102,9 +103,12 @@ def _database(url: str) -> dict[str, Any]:
     # A server that vanished with its machine says nothing: what was sent and not received ends the connection.
     silence = {"connect_timeout": "5", "tcp_user_timeout": "10000", "keepalives_idle": "10", "keepalives_interval": "5"}
     # Under ASGI each request has its own thread, so persistent connections would be opened anew: a pool instead. Who
-    # gets none for as long as a restart takes is told so.
-    parts_and_pool: dict[str, Any] = {**silence, **parts, "pool": {"min_size": 0, "max_size": 20, "timeout": 5}}
-    return {"ENGINE": "django.db.backends.postgresql", "OPTIONS": parts_and_pool, **settings}
+    # gets none for as long as a restart takes is told so. By itself the pool would try ever more rarely, for minutes
+    # after Postgres is back.
+    pool: dict[str, Any] = {"min_size": 0, "max_size": 20, "timeout": 5, "reconnect_timeout": 5}
+    if ENV.statement_timeout_s:
+        pool["connection_class"] = Connection
+    return {"ENGINE": "django.db.backends.postgresql", "OPTIONS": {**silence, **parts, "pool": pool}, **settings}
 
 
 # Where nothing is known of a database (slipway.W001), connecting fails and says so; commands without one still work.

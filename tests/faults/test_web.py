@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -98,6 +99,26 @@ def test_without_postgres_all_is_refused_in_words_and_uploads_stay(running: Web)
     running.database.become("open")
     until(lambda: running.client.get("/api/v1/me").status_code == 200)
     assert offset_of(running, address) == 1_000_000
+    check_upload(running, address)
+
+
+def test_a_postgres_that_falls_silent_hangs_nobody_who_was_being_served(running: Web) -> None:
+    """It takes what is sent, and answers nothing: also to those who hold a connection already."""
+    address = begin(running)
+    headers = running.client.headers
+
+    def ask(_: int) -> httpx.Response:
+        return httpx.get(f"{running.client.base_url}/api/v1/me", headers=headers, timeout=60, trust_env=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert {reply.status_code for reply in pool.map(ask, range(8))} == {200}
+        running.database.become("silent")
+        replies = [*pool.map(ask, range(4)), patch(running, address, 0)]
+    running.database.become("open")
+    for reply in replies:
+        check_unavailable(reply)
+        assert reply.elapsed.total_seconds() < HANGING_S
+    until(lambda: running.client.get("/api/v1/me").status_code == 200)
     check_upload(running, address)
 
 
