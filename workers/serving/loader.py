@@ -22,7 +22,7 @@ import structlog
 
 from workers.contracts.errors import InfraError, JobError, SlipwayError, UserError
 from workers.contracts.snapshot import Route, RouteRevision, Snapshot
-from workers.serving import bundles, memory
+from workers.serving import bundles, leftovers, memory
 from workers.serving.batcher import Batcher
 from workers.serving.bundles import Loaded, Speed
 from workers.serving.config import DEADLINE_S, MAX_WAITING
@@ -264,11 +264,12 @@ class Models:
 
     def _open(self, revision: RouteRevision, speed: Speed | None) -> tuple[Loaded, int]:
         """The model, and by how many bytes the process has grown for it."""
-        path = bundles.fetch(self._storage, revision, self._cache)
-        self._trial.check(path, revision.variant)
-        before = memory.resident()
-        loaded = bundles.open_bundle(path, revision.variant, speed, self._cores)
-        return loaded, memory.resident() - before
+        with leftovers.working(self._cache):
+            path = bundles.fetch(self._storage, revision, self._cache)
+            self._trial.check(path, revision.variant)
+            before = memory.resident()
+            loaded = bundles.open_bundle(path, revision.variant, speed, self._cores)
+            return loaded, memory.resident() - before
 
     def _install(self, entry: Entry, loaded: Loaded, grown: int) -> None:
         """Let a loaded model answer, and others go where it takes more than there is. Raises JobError."""
@@ -317,7 +318,9 @@ class Models:
         log.warning("bundle not loaded", bundle=entry.revision.bundle_sha256[:12], reason=entry.failed, again=passing)
 
     def _evict(self) -> None:
-        """Remove cached bundles that no route names."""
+        """Remove cached bundles that no route names, and what killed processes have left."""
+        with contextlib.suppress(OSError):
+            leftovers.remove(self._cache)
         wanted = {sha256 for sha256, _ in self._entries}
         for path in self._cache.iterdir():
             if path.suffix in (".zip", ".tried") and path.name.split(".")[0] not in wanted:
