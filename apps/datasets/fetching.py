@@ -75,7 +75,7 @@ def look(upload: Upload) -> FetchState | None:
             return found
         uploads.stop_fetching(upload.pk)
         return None
-    if found.state == "running" and time.time() - found.time > _SILENT_S:
+    if found.state == "running" and _silent_s(upload) > _SILENT_S:
         return _lost()
     return found
 
@@ -89,6 +89,15 @@ def look_at_all() -> None:
 def is_overdue(state: FetchState) -> bool:
     """Whether it waits for so long that the message may be lost: asking twice does no harm."""
     return state.state == "waiting" and time.time() - state.time > _SILENT_S
+
+
+def _silent_s(upload: Upload) -> float:
+    """How long ago its state was told, by Redis' clock: a runner's own may be wrong."""
+    try:
+        left_ms = int(redis_client.client().pttl(names.fetch_key(upload.pk)))
+    except redis.RedisError:
+        return 0.0
+    return STATE_TTL_S - left_ms / 1000
 
 
 def _tell(upload: Upload, state: FetchState) -> None:

@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from apps.core.artifacts import storage
+from apps.core.steady import seen_twice
 from apps.datasets import fetching, trash, uploads
 
 
@@ -19,6 +20,7 @@ def forget_uploads() -> None:
 
 
 @shared_task(name="datasets.remove_trashed")
+@seen_twice
 def remove_trashed() -> None:
     """Remove what has been in the trash for 30 days."""
     trash.remove_trashed()

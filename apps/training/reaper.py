@@ -141,10 +141,11 @@ def _last_sign(job: Job, now: datetime) -> datetime:
 
 
 def _resend_queued(client: redis_client.Client, done: Sweep) -> None:
-    long_ago = timezone.now() - MESSAGE_PATIENCE
-    unsent = models.Q(sent=None) & models.Q(queued__lt=timezone.now() - timedelta(seconds=2))
-    quiet = Job.objects.filter(unsent | models.Q(sent__lt=long_ago), state=Job.State.QUEUED).order_by("queued")
-    jobs = list(quiet[:1000])
+    now = timezone.now()
+    # In the future: the clock has been set back since.
+    unsent = models.Q(sent=None) & ~models.Q(queued__range=(now - timedelta(seconds=2), now + MESSAGE_PATIENCE))
+    long_sent = models.Q(sent__isnull=False) & ~models.Q(sent__range=(now - MESSAGE_PATIENCE, now + MESSAGE_PATIENCE))
+    jobs = list(Job.objects.filter(unsent | long_sent, state=Job.State.QUEUED).order_by("queued")[:1000])
     if not jobs:
         return
     leases = _leases(client, jobs)

@@ -6,6 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
+from apps.core.steady import seen_twice
 from apps.endpoints.status import serving_processes
 from apps.usage import export, gateway, quota
 from apps.usage.models import DeadLetter, GatewayCount, LedgerEntry, LedgerHour
@@ -32,6 +33,7 @@ def warn() -> int:
 
 
 @shared_task(name="usage.retention")
+@seen_twice
 def retention() -> int:
     """Forget ledger entries, and what belongs to them, older than SLIPWAY_LEDGER_DAYS; the number of entries.
 

@@ -263,6 +263,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 3, "socket_connect_timeout"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TASK_TIME_LIMIT = 600
+CELERY_BEAT_SCHEDULER = "slipway.beat:Scheduler"
 CELERY_BEAT_SCHEDULE_FILENAME = str(ENV.home / "beat" / "schedule")
 CELERY_BEAT_SCHEDULE = {
     "reap lost jobs": {"task": "training.reap", "schedule": 5.0},

@@ -14,6 +14,8 @@ from workers.contracts.snapshot import KeyEntry, Route, Snapshot
 
 # Requests of this many seconds may not have reached the ledger when the control plane makes a snapshot.
 LAG_S = 2.0
+# The control plane publishes more often than that.
+_OLDEST_S = 15.0
 _MONTH = "month:"
 
 
@@ -70,8 +72,10 @@ class Limits:
         teams = snapshot.teams.items()
         self._left = {team: quota.requests_left for team, quota in teams if quota.requests_left is not None}
         self._left |= snapshot.requests_left
-        # What was let in before the snapshot was made is in its numbers, but for the recorder's lag.
-        counted_until = now - max(0.0, time.time() - snapshot.published) - LAG_S
+        # What was let in before the snapshot was made is in its numbers, but for the recorder's lag. Where the clocks of
+        # two machines differ, it must not look as if it were from long ago: nothing would be in its numbers.
+        age = min(max(0.0, time.time() - snapshot.published), _OLDEST_S)
+        counted_until = now - age - LAG_S
         self._own = {name: self._own.get(name, deque()) for name in self._left}
         for seconds in self._own.values():
             while seconds and seconds[0].at < counted_until:
