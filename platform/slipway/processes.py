@@ -13,11 +13,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import redis
@@ -27,9 +25,10 @@ from slipway.children import adopt_orphans, dies_with_parent
 from slipway.env import ROOT, Env, EnvError, read
 from slipway.supervisor import Child, Supervisor, TooManyCrashes, line_writer
 from workers.contracts import names
-from workers.contracts.snapshot import RunnerStatus, ServingStatus
 
 READY_PATIENCE_S = 120
+# How the processes of other machines, and of this one, say that they are there.
+_KINDS = {names.SERVERS: names.serving_key, names.RUNNERS: names.runner_key}
 _PYTHON = sys.executable
 # What a runner and the prediction API may know: no database, no secret key, no mail password.
 _WORKER_VARIABLES = {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "SLIPWAY_HOME", "SLIPWAY_STORAGE", "REDIS_URL"}
@@ -98,7 +97,7 @@ async def _start(env: Env, supervisor: Supervisor, started: list[Child]) -> None
     environ |= await _databases(env, supervisor)
     (env.home / "beat").mkdir(mode=0o700, exist_ok=True)
     # The workers need no database: they come up while it is being prepared.
-    since = time.time()
+    before = await asyncio.to_thread(_said, environ["REDIS_URL"])
     runners = runner_processes(env, environ)
     for child in [*serving_processes(env, environ), *runners]:
         started.append(child)
@@ -107,7 +106,7 @@ async def _start(env: Env, supervisor: Supervisor, started: list[Child]) -> None
     for child in control_processes(env, environ):
         started.append(child)
         await supervisor.start(child)
-    await _until_ready(env, environ["REDIS_URL"], len(runners), since)
+    await _until_ready(env, environ["REDIS_URL"], len(runners), before)
     supervisor.patient = True
     print(f"Slipway is ready: {env.url}", flush=True)
 
@@ -234,14 +233,18 @@ def _gpus() -> list[str]:
 # --- Readiness ---
 
 
-async def _until_ready(env: Env, redis_url: str, runners: int, since: float) -> None:
-    """Wait until web and serving answer and every runner has said that it is there."""
-    known = partial(_known, redis_url, since)
+async def _until_ready(env: Env, redis_url: str, runners: int, before: set[tuple[str, str]]) -> None:
+    """Wait until web and serving answer and every runner has said that it is there. `before` is what was said before
+    they were started: the word of an earlier run lives on, and a clock may be set meanwhile."""
+
+    def said(listed: str) -> int:
+        return sum(kind == listed for kind, _ in _said(redis_url) - before)
+
     waits: dict[str, Callable[[], bool]] = {
         "web": lambda: _answers(f"http://127.0.0.1:{env.port}/readyz"),
         "serving": lambda: _answers(f"http://127.0.0.1:{env.predict_port}/v2/health/ready"),
-        "all of serving": lambda: known(names.SERVERS, names.serving_key, ServingStatus) >= env.servers,
-        "runners": lambda: known(names.RUNNERS, names.runner_key, RunnerStatus) >= runners,
+        "all of serving": lambda: said(names.SERVERS) >= env.servers,
+        "runners": lambda: said(names.RUNNERS) >= runners,
     }
     missing = await asyncio.gather(*(_poll(name, probe) for name, probe in waits.items()))
     if any(missing):
@@ -270,18 +273,13 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _known(
-    redis_url: str,
-    since: float,
-    listed: str,
-    key_of: Callable[[str], str],
-    status: type[RunnerStatus] | type[ServingStatus],
-) -> int:
-    """How many processes said after `since` (Unix time) that they are there: the word of an earlier run lives on."""
+def _said(redis_url: str) -> set[tuple[str, str]]:
+    """(names.SERVERS or names.RUNNERS, what it last said) of each process that has spoken lately."""
     with contextlib.suppress(redis.RedisError), redis.Redis.from_url(redis_url, socket_timeout=5) as client:
-        found = client.mget([key_of(name.decode()) for name in client.smembers(listed)] or ["none"])
-        return sum(status.model_validate_json(text).time >= since for text in found if text)
-    return 0
+        keys = {key_of(name.decode()): kind for kind, key_of in _KINDS.items() for name in client.smembers(kind)}
+        texts = client.mget(list(keys) or ["none"])
+        return {(kind, text.decode()) for kind, text in zip(keys.values(), texts, strict=False) if text}
+    return set()
 
 
 if __name__ == "__main__":

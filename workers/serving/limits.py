@@ -72,8 +72,8 @@ class Limits:
         teams = snapshot.teams.items()
         self._left = {team: quota.requests_left for team, quota in teams if quota.requests_left is not None}
         self._left |= snapshot.requests_left
-        # What was let in before the snapshot was made is in its numbers, but for the recorder's lag. Where the clocks of
-        # two machines differ, it must not look as if it were from long ago: nothing would be in its numbers.
+        # What was let in before the snapshot was made is in its numbers, but for the recorder's lag. To a clock that is
+        # ahead it looks as if it were from long ago, and nothing were in its numbers.
         age = min(max(0.0, time.time() - snapshot.published), _OLDEST_S)
         counted_until = now - age - LAG_S
         self._own = {name: self._own.get(name, deque()) for name in self._left}
