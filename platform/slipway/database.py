@@ -52,9 +52,10 @@ class Connection(psycopg.Connection[TupleRow]):
 
     def _is_deaf(self) -> bool:
         """Whether the server does not even say a word to somebody new."""
-        known = {**self.info.get_parameters(), "password": self.info.password}
+        known: dict[str, str | int] = {**self.info.get_parameters(), "password": self.info.password}
+        known["connect_timeout"] = self.probe_timeout_s
         try:
-            psycopg.connect(**{**known, "connect_timeout": self.probe_timeout_s}).close()
+            psycopg.connect("", **known).close()  # type: ignore[arg-type]  # libpq's, not psycopg's own
         except errors.ConnectionTimeout:
             return True
         except psycopg.Error:
