@@ -55,6 +55,7 @@ def test_parts_make_the_same_version(
     whole = import_file(tmp_path, as_csv(rows, header=tuple(header)), "recommendation")
     monkeypatch.setattr(pairs, "BLOCK", 64)
     monkeypatch.setattr(parts, "ROWS", 100)
+    monkeypatch.setattr(parts, "STRETCH", 150)
     parted = import_file(tmp_path, as_csv(rows, header=tuple(header)), "recommendation")
     assert parted.rows == whole.rows and parted.result.content_hash == whole.result.content_hash
     assert parted.findings == whole.findings and parted.result.profile == whole.result.profile

@@ -1,8 +1,9 @@
 """What is kept of the rows of a recommendation dataset: 8 bytes each in memory, the rest on disk."""
 
 from array import array
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,13 +14,15 @@ import polars as pl
 from workers.ingest import hashing, reading, sorting, splits
 from workers.ingest.coding import LineNumbers
 from workers.ingest.names import Names
-from workers.ingest.parts import Parts
+from workers.ingest.parts import Part, Parts
 from workers.ingest.spill import Spill
 from workers.ingest.splits import Codes, Ints
 
 Mask = npt.NDArray[np.bool_]
 # Rows that are read in one go.
 BLOCK: Final = 65_536
+# Parts that are sorted at a time.
+_THREADS: Final = 2
 # The dtypes of what is on disk.
 _VALUES: Final[dict[str, type[np.number[Any]]]] = {"rating": np.float32, "timestamp": np.int64}
 
@@ -35,6 +38,15 @@ class Block(NamedTuple):
     users: Ints
     items: Ints
     values: dict[str, npt.NDArray[Any]]
+
+
+class Decided(NamedTuple):
+    """`keep`: which rows stay. Of those: `codes`, their splits, and `by` what they were decided: "file", "time" or
+    "hash"."""
+
+    keep: Mask
+    codes: Codes
+    by: str
 
 
 class Pairs:
@@ -100,43 +112,48 @@ class Pairs:
             settled = splits.added_interactions(self.user_codes, self.hashes()(rows), times, given, seed)
             self._given = array("b", settled.tobytes())
 
-    @cached_property
-    def _parts(self) -> Parts:
-        return Parts(self.user_codes, self.times, self._folder)
-
-    def last(self) -> Mask:
-        """Which rows stay: of each user and item the last by time, then by line; one that trains before all others."""
+    def decide(self, seed: int) -> Decided:
+        """Which rows stay, and their splits. Raises JobError where nothing trains."""
+        given = self.given
+        by = "file" if given is not None else "hash" if self.times is None else "time"
+        chances = self._chances(seed) if by == "hash" else None
         keep = np.ones(len(self), np.bool_)
-        for rows, times in self._parts:
-            # All of each pair that comes again, which are few as a rule.
-            found = sorting.repeated(self.user_codes[rows], self.item_codes[rows])
-            if len(found):
-                self._keep_last(rows[found], times[found], keep)
-        return keep
+        codes = np.zeros(len(self), np.int8) if given is None else given.copy()
+        held_out: tuple[int, ...] = splits.HELD_OUT
 
-    def _keep_last(self, rows: Ints, times: Ints, keep: Mask) -> None:
-        users, items = self.user_codes[rows], self.item_codes[rows]
+        def settle(place: int) -> None:
+            part = parts[place]
+            self._keep_last(part, keep)
+            if given is None:
+                split(part, keep[part.rows])
+
+        def split(part: Part, stay: Mask) -> None:
+            rows, users, _, times = part if stay.all() else (column[stay] for column in part)
+            codes[rows] = splits.by_user(users, chances(rows) if chances else times, held_out)
+
+        def carve(place: int) -> None:
+            part = parts[place]
+            split(part, keep[part.rows] & (codes[part.rows] == splits.TRAIN))
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            parts = Parts(self.user_codes, self.item_codes, self.times, self._folder, pool)
+            deque(pool.map(settle, range(len(parts))), 0)
+            if given is not None and (held_out := tuple(reversed(splits.missing(given[keep])))):
+                chances = self._chances(seed)
+                deque(pool.map(carve, range(len(parts))), 0)
+        return Decided(keep, codes[keep], by)
+
+    def _keep_last(self, part: Part, keep: Mask) -> None:
+        """Of each user and item the last by time, then by line, stays; one that trains before all others."""
+        # All of each pair that comes again, which are few as a rule.
+        found = sorting.repeated(part.users, part.items)
+        rows, users, items, times = (column[found] for column in part)
         keys = [users, items]
         if self.given is not None:
             # Train comes last.
             keys.append(-self.given[rows])
         order = sorting.order(*keys, times)
         keep[rows[order[:-1]]] = ~_same(users[order], items[order])
-
-    def decide(self, keep: Mask, seed: int) -> tuple[Codes, str]:
-        """int8, of the rows that stay: their splits; and by what they were decided: "file", "time" or "hash"."""
-        given = self.given
-        parts = splits.held_out(None if given is None else given[keep])
-        by = "file" if given is not None else "hash" if self.times is None else "time"
-        chances = None if by == "time" else self._chances(seed)
-        codes = np.zeros(len(self), np.int8)
-        for rows, times in self._parts:
-            stay = keep[rows]
-            rows = rows[stay]
-            order = chances(rows) if chances else times[stay]
-            mine = None if given is None else given[rows]
-            codes[rows] = splits.interactions(self.user_codes[rows], order, mine, parts)
-        return codes[keep], by
 
     def blocks(self, keep: Mask, size: int | None = None, values: Collection[str] = tuple(_VALUES)) -> Iterator[Block]:
         """The rows that stay, of so many rows at a time; of their values those that are named and that there are."""

@@ -22,6 +22,8 @@ from workers.ingest.hashing import Hashes, uniform
 TRAIN: Final = 0
 VALIDATION: Final = 1
 TEST: Final = 2
+# What is carved out of each user's interactions, the last first.
+HELD_OUT: Final = (TEST, VALIDATION)
 # The split of a row that is added to others which have theirs.
 UNDECIDED: Final = -1
 CODES: Final = {name: code for code, name in enumerate(SPLITS)}
@@ -158,20 +160,5 @@ def added_interactions(users: Ints, hashes: Hashes, times: Ints | None, given: C
     """The splits of interactions of which some are undecided: those of equal pairs, else per user among the new."""
     codes, rows = inherited(hashes, given)
     order = times[rows] if times is not None else uniform(hashes[rows], seed)
-    codes[rows] = by_user(users[rows], order, (TEST, VALIDATION))
-    return codes
-
-
-def held_out(given: Codes | None) -> tuple[int, ...]:
-    """The splits that are carved out of interactions, the last of each user first. Raises JobError."""
-    return (TEST, VALIDATION) if given is None else tuple(reversed(missing(given)))
-
-
-def interactions(users: Ints, order: Ints | Floats, given: Codes | None, parts: tuple[int, ...]) -> Codes:
-    """The splits of all interactions of some users: `parts` (see `held_out`) are carved out of what trains."""
-    if given is None:
-        return by_user(users, order, parts)
-    codes = given.copy()
-    train = given == TRAIN
-    codes[train] = by_user(users[train], order[train], parts)
+    codes[rows] = by_user(users[rows], order, HELD_OUT)
     return codes

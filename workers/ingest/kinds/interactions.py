@@ -46,7 +46,7 @@ def run(ctx: Import, table: Table) -> IngestResult:
     if not len(pairs):
         raise no_rows(ctx)
     pairs.settle(ctx.spec.seed)
-    keep = pairs.last()
+    keep, codes, by = pairs.decide(ctx.spec.seed)
     _tell_merged(ctx, pairs, keep)
     seen = interaction_doctor.count(pairs, keep)
     users, items = (int((counts > 0).sum()) for counts in (seen.users, seen.items))
@@ -54,7 +54,6 @@ def run(ctx: Import, table: Table) -> IngestResult:
         evidence = f"{int(keep.sum())} interactions of {users} users with {items} items."
         raise JobError("too_few_rows", "There are too few interactions, users or items.", evidence=evidence)
     interaction_doctor.look(ctx, pairs, keep, seen, clock.time())
-    codes, by = pairs.decide(keep, ctx.spec.seed)
     written = _write(ctx, schema, pairs, keep, codes)
     given = pairs.given
     carved = [] if given is None else [SPLITS[code] for code in splits.missing(given[keep])]
