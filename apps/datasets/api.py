@@ -62,7 +62,7 @@ def datasets(request: Request) -> Response:
     rows = chosen.visible_to(actor).with_versions()
     if "project" in query:
         rows = rows.filter(project=project_for(actor, query["project"]))
-    return api.page(request, rows, _row)
+    return api.page(request, rows, lambda row: _row(max(row.versions.all(), key=lambda version: version.number)))
 
 
 def _create(request: Request) -> Response:
@@ -316,8 +316,8 @@ def _new_version(version: DatasetVersion) -> dict[str, Any]:
     return {"id": version.dataset_id, "version": version.number, "state": version.state}
 
 
-def _row(dataset: Dataset) -> dict[str, Any]:
-    version = max(dataset.versions.all(), key=lambda version: version.number)
+def _row(version: DatasetVersion) -> dict[str, Any]:
+    dataset = version.dataset
     return {
         "id": dataset.pk,
         "name": dataset.name,
@@ -335,13 +335,10 @@ def _detail(version: DatasetVersion) -> dict[str, Any]:
     job = version.jobs.filter(kind="ingest").order_by("-created").first()
     issues, repairs = edits.issues(version), edits.repairs_for(version)
     return {
-        **_row(version.dataset),
-        "version": version.number,
-        "state": version.state,
+        **_row(version),
         "origin": version.origin,
         "source": version.source_name,
         "mapping": version.mapping,
-        "rows": version.rows,
         "rejected": version.rejected,
         "schema": version.columns,
         "classes": version.classes,

@@ -1,9 +1,9 @@
 """A dataset version's numbers, arranged for reading. Nothing is computed here that the import has not counted."""
 
-from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, Final
 
+from django.db.models import F
 from django.template.defaultfilters import filesizeformat
 from django.utils.dateparse import parse_datetime
 from django.utils.formats import date_format
@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from apps.core.templatetags.slipway import number, percent
 from apps.datasets import browse, edits
 from apps.datasets.kinds import WORDS
-from apps.datasets.models import DatasetVersion, Kind
+from apps.datasets.models import Dataset, DatasetVersion, Kind
 from workers.ingest.repairs import by_name
 
 SHOWN_CLASSES = 12
@@ -162,9 +162,11 @@ def issue_cards(version: DatasetVersion) -> dict[str, list[dict[str, Any]]]:
     return {"look": [card for card in cards if card["severity"] != "info"], "know": know}
 
 
-def lineage(versions: Iterable[DatasetVersion]) -> list[dict[str, Any]]:
+def lineage(dataset: Dataset) -> list[dict[str, Any]]:
     """How each version came about, the newest first: what was done, and how many rows it changed."""
-    return [{"version": version, "what": _done(version), "changed": _changed(version)} for version in versions]
+    light = dataset.versions.select_related("parent").defer(*DatasetVersion.heavy(), *DatasetVersion.heavy("parent__"))
+    versions = light.annotate(edit=F("profile__edit"))
+    return [{"version": one, "what": _done(one), "changed": _changed(one.origin, one.edit or {})} for one in versions]
 
 
 def _done(version: DatasetVersion) -> str:
@@ -174,8 +176,9 @@ def _done(version: DatasetVersion) -> str:
     return version.source_name if version.origin in named else ""
 
 
-def _changed(version: DatasetVersion) -> str:
-    edit = version.profile.get("edit", {}) if version.origin != DatasetVersion.Origin.RESTORED else {}
+def _changed(origin: str, edit: dict[str, int]) -> str:
+    if origin == DatasetVersion.Origin.RESTORED:
+        return ""
     words = {
         "dropped": ngettext("%(n)s row removed", "%(n)s rows removed", edit.get("dropped", 0)),
         "relabelled": ngettext("%(n)s label changed", "%(n)s labels changed", edit.get("relabelled", 0)),

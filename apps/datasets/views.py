@@ -157,13 +157,13 @@ def dataset(request: SignedInRequest, dataset_id: str) -> HttpResponse:
     version = version_for(request.user, dataset_id, request.GET.get("version"))
     found = version.dataset
     job = version.jobs.filter(kind="ingest").order_by("-created").first()
-    versions = list(found.versions.select_related("created_by", "parent"))
+    lineage = profile.lineage(found)
     context: dict[str, Any] = {
         "dataset": found,
         "version": version,
-        "versions": versions,
+        "versions": [one["version"] for one in lineage],
         "latest": found.latest,
-        "lineage": profile.lineage(versions),
+        "lineage": lineage,
         "job": job,
         "situation": live.situation(job) if job and not job.is_over else None,
     }
