@@ -28,7 +28,9 @@ def bound_preview(cpu_seconds: int) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep numpy and Arrow from reserving address space for threads and pools; to be called before their import."""
+    """Keep libraries from reserving address space for threads and pools; to be called before their import."""
+    # An import's steps are threads themselves: to share out what each does with a block costs more than it brings.
+    os.environ["POLARS_MAX_THREADS"] = "1"
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     os.environ.setdefault("ARROW_NUM_THREADS", "1")

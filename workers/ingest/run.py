@@ -4,29 +4,26 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestSpec
 from workers.contracts.jobdir import JobDir
 from workers.contracts.kinds import KINDS
 from workers.contracts.manifest import LOOKS, SUSPECTS, IngestResult
-from workers.ingest import correct, findings, looks_file, repairs, sniff, unpack
-from workers.ingest.append import AppendedTable
-from workers.ingest.archives import open_archive
-from workers.ingest.archives.parquet_images import ParquetImages
-from workers.ingest.carried import carry_suspects
+from workers.ingest import findings, sniff, unpack
 from workers.ingest.context import Import
-from workers.ingest.edits import Edit, Edited, EditedImages, EditedTable, write_lineage
-from workers.ingest.image_lists import Lists
-from workers.ingest.image_look import Looks
-from workers.ingest.joined_images import JoinedImages, added_folders, named_folders, opened, parquet_in
-from workers.ingest.kinds import images, interactions, table, text
+from workers.ingest.kinds import interactions, table, text
 from workers.ingest.label_sets import OtherwiseError
 from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.reading import UNDECIDED_CELL
 from workers.ingest.records import Table
 from workers.ingest.unpack import File
-from workers.ingest.version import Version
+
+# A table's first import gets along without what images, edits and appends need.
+if TYPE_CHECKING:
+    from workers.ingest.image_look import Looks
+    from workers.ingest.version import Version
 
 # Who imports a table, by the kind of data in it. A new kind is a module and a line here.
 _TABLES: dict[str, Callable[[Import, Table], IngestResult]] = {
@@ -61,6 +58,13 @@ def _run(job_dir: JobDir, spec: IngestSpec, several: bool | None = None) -> Inge
 
 def _edit(ctx: Import, spec: IngestSpec) -> IngestResult:
     """An earlier version, edited. Raises JobError edit_empty where it would stay as it is."""
+    from workers.ingest import correct, repairs
+    from workers.ingest.carried import carry_suspects
+    from workers.ingest.edits import Edited, EditedImages, EditedTable, write_lineage
+    from workers.ingest.image_lists import Lists
+    from workers.ingest.kinds import images
+    from workers.ingest.version import Version
+
     with Version(ctx.source, _beside(ctx, findings.NAME), _beside(ctx, SUSPECTS)) as version:
         ctx.several = version.is_multi_label
         if spec.repair:
@@ -90,8 +94,10 @@ def _beside(ctx: Import, name: str) -> Path | None:
     return path if path.exists() else None
 
 
-def _looks(ctx: Import, version: Version) -> Looks | None:
+def _looks(ctx: Import, version: "Version") -> "Looks | None":
     """What was seen of the earlier version's images."""
+    from workers.ingest import looks_file
+
     return looks_file.read(ctx.job_dir.inputs / LOOKS, version.rows)
 
 
@@ -106,6 +112,8 @@ def _import(ctx: Import, spec: IngestSpec) -> IngestResult:
 
 def _append(ctx: Import, spec: IngestSpec) -> IngestResult:
     """An earlier version, and after its rows those of the files. Raises JobError."""
+    from workers.ingest.version import Version
+
     with Version(ctx.job_dir.inputs / "parent") as version:
         ctx.several = version.is_multi_label
         added = _append_images if KINDS[spec.kind].archive else _append_table
@@ -114,7 +122,12 @@ def _append(ctx: Import, spec: IngestSpec) -> IngestResult:
     return result.model_copy(update={"mapping": spec.mapping, "profile": profile})
 
 
-def _append_images(ctx: Import, spec: IngestSpec, version: Version) -> IngestResult:
+def _append_images(ctx: Import, spec: IngestSpec, version: "Version") -> IngestResult:
+    from workers.ingest.edits import Edit, Edited, EditedImages
+    from workers.ingest.image_lists import Lists
+    from workers.ingest.joined_images import JoinedImages, added_folders, opened
+    from workers.ingest.kinds import images
+
     files = _image_files(ctx)
     names = {name for group in version.groups(["name"]) for name in group["name"].to_pylist()}
     lists = Lists(ctx.limits, spec.mapping)
@@ -124,7 +137,10 @@ def _append_images(ctx: Import, spec: IngestSpec, version: Version) -> IngestRes
         return images.run(ctx, archive, files[0].format, lists)
 
 
-def _append_table(ctx: Import, spec: IngestSpec, version: Version) -> IngestResult:
+def _append_table(ctx: Import, spec: IngestSpec, version: "Version") -> IngestResult:
+    from workers.ingest.append import AppendedTable
+    from workers.ingest.edits import Edit, Edited, EditedTable
+
     with closing(_table(ctx)) as new:
         source = AppendedTable(EditedTable(Edited(version, Edit()), version.schema, spec.mapping), new, spec)
         options = {name: spec.mapping[name] for name in KINDS[spec.kind].options if name in spec.mapping}
@@ -134,6 +150,12 @@ def _append_table(ctx: Import, spec: IngestSpec, version: Version) -> IngestResu
 
 def _import_images(ctx: Import) -> IngestResult:
     """Archives of images, or images in Parquet, by themselves or in archives. Raises JobError."""
+    from workers.ingest.archives import open_archive
+    from workers.ingest.archives.parquet_images import ParquetImages
+    from workers.ingest.image_lists import Lists
+    from workers.ingest.joined_images import JoinedImages, named_folders, opened, parquet_in
+    from workers.ingest.kinds import images
+
     files = _image_files(ctx)
     lists = Lists(ctx.limits, ctx.spec.mapping)
     if len(files) > 1:
