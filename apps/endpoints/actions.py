@@ -51,7 +51,7 @@ def create_endpoint(*, actor: User, project: Project, name: str, model: ModelVer
             endpoint=endpoint, number=1, model=model, variant=variant, traffic=100, created_by=actor
         )
         _record(actor, endpoint, "endpoint.created", model=model.pk, slug=endpoint.slug)
-        transaction.on_commit(publish.publish_soon)
+        publish.publish_on_commit()
         return endpoint
 
 
@@ -110,7 +110,7 @@ def deploy_model(
         shares = {row.pk: share for row, share in zip(others, scaled(weights, 100 - traffic), strict=True)}
         set_shares(endpoint, revisions, {**shares, revision.pk: traffic})
         _record(actor, endpoint, "endpoint.deployed", model=model.pk, variant=variant, traffic=traffic, shadow=shadow)
-        transaction.on_commit(publish.publish_soon)
+        publish.publish_on_commit()
         return revision
 
 
@@ -152,7 +152,7 @@ def promote_candidate(*, actor: User, endpoint: Endpoint) -> Endpoint:
         raise UserError("nothing_to_promote")
     set_shares(endpoint, revisions, {rollout.candidate_id: 100}, previous=rollout.before)
     _record(actor, endpoint, "endpoint.promoted", model=rollout.candidate.model_id)
-    transaction.on_commit(publish.publish_soon)
+    publish.publish_on_commit()
     return endpoint
 
 
@@ -175,7 +175,7 @@ def roll_back(*, actor: User, endpoint: Endpoint) -> Endpoint:
         raise UserError("nothing_to_roll_back")
     shares = {str(row.number): row.traffic for row in revisions}
     _record(actor, endpoint, "endpoint.rolled_back", shares=shares)
-    transaction.on_commit(publish.publish_soon)
+    publish.publish_on_commit()
     return endpoint
 
 
@@ -188,7 +188,7 @@ def take_back_candidate(*, rollout: Rollout, broken: dict[str, Any]) -> bool:
         return False
     set_shares(endpoint, revisions, rollout.before)
     _record(None, endpoint, "endpoint.taken_back", model=rollout.candidate.model_id, **broken)
-    transaction.on_commit(publish.publish_soon)
+    publish.publish_on_commit()
     return True
 
 
@@ -206,7 +206,7 @@ def delete_endpoint(*, actor: User, endpoint: Endpoint) -> Endpoint:
         raise UserError("conflict")
     endpoint.deleted = now
     _record(actor, endpoint, "endpoint.deleted")
-    transaction.on_commit(publish.publish_soon)
+    publish.publish_on_commit()
     return endpoint
 
 
@@ -269,7 +269,7 @@ def _create_key(
     key.endpoints.set(endpoints or [])
     scope = None if endpoints is None else [endpoint.pk for endpoint in endpoints]
     audit.record(actor=actor, team=team, event="key.created", noun=key, key_name=key.name, endpoints=scope)
-    transaction.on_commit(publish.publish_soon)
+    publish.publish_on_commit()
     return key, made.text
 
 

@@ -4,6 +4,7 @@ import time
 
 import redis
 import structlog
+from django.db import transaction
 from django.db.models import Prefetch, Q
 from django.utils import timezone
 
@@ -19,8 +20,12 @@ from workers.contracts.snapshot import KeyEntry, Route, RouteRevision, Shadow, S
 log = structlog.get_logger(__name__)
 
 
-def publish_soon() -> None:
-    """After a commit: publish now; where Redis is away, the beat publishes within seconds of its return."""
+def publish_on_commit() -> None:
+    """Publish once the transaction is safe. Where that fails, what was done is done: beat publishes within seconds."""
+    transaction.on_commit(_publish_soon, robust=True)
+
+
+def _publish_soon() -> None:
     try:
         publish_snapshot()
     except redis.RedisError as error:

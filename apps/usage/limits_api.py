@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import api_view
@@ -53,7 +52,8 @@ def limits(request: Request, team_id: str) -> Response:
     actor = actor_of(request)
     team = team_for(actor, team_id, need="read" if request.method == "GET" else "owner")
     if request.method == "PUT":
-        _change(actor, team, api.read(LimitsIn, request))
+        asked = _asked(actor, team, api.read(LimitsIn, request))
+        actions.change_limits(actor=actor, team=team, limits=asked)
     uses = {use.subject: use for use in quota.uses(team)}
     whole = uses.pop("", None)
     if whole is None:
@@ -64,13 +64,10 @@ def limits(request: Request, team_id: str) -> Response:
     return Response({**found, "subjects": [{"id": use.subject, **_use(use)} for use in uses.values()]})
 
 
-@transaction.atomic
-def _change(actor: User, team: Team, asked: dict[str, Any]) -> None:
-    if "monthly_requests" in asked:
-        actions.change_limit(actor=actor, team=team, monthly_requests=asked["monthly_requests"])
-    for identifier, most in asked.get("subjects", {}).items():
-        subject = _subject(actor, team, identifier)
-        actions.change_limit(actor=actor, team=team, monthly_requests=most, subject=subject)
+def _asked(actor: User, team: Team, body: dict[str, Any]) -> list[tuple[Endpoint | ApiKey | None, int | None]]:
+    """Whose limit is to be what; None is the team. Raises UserError."""
+    whole = [(None, body["monthly_requests"])] if "monthly_requests" in body else []
+    return [*whole, *((_subject(actor, team, one), most) for one, most in body.get("subjects", {}).items())]
 
 
 def _subject(actor: User, team: Team, identifier: str) -> Endpoint | ApiKey:

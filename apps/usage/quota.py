@@ -112,7 +112,7 @@ def _tell(use: Use, percent: int) -> bool:
         audit.record(actor=None, team=use.team, event=event, noun=noun, percent=percent, used=use.used, limit=use.limit)
         link = f"{settings.SLIPWAY_URL}/teams/{use.team.pk}/usage"
         send = partial(mail.send_quota_notice, use.team, subject=name, percent=percent, limit=use.limit, link=link)
-        transaction.on_commit(send)
+        transaction.on_commit(send, robust=True)
     return True
 
 

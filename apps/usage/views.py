@@ -81,7 +81,7 @@ def limit(request: SignedInRequest, team_id: str) -> HttpResponse:
     form = LimitForm(request.POST or None, instance=Team(monthly_requests=found.monthly_requests))
     if request.method == "POST" and form.is_valid():
         most = form.cleaned_data["monthly_requests"]
-        if attempt(form, lambda: actions.change_limit(actor=request.user, team=found, monthly_requests=most)):
+        if attempt(form, lambda: actions.change_limits(actor=request.user, team=found, limits=[(None, most)])):
             messages.success(request, _("The limit is changed."))
             return go(request, reverse("usage:team", args=[found.pk]))
     return page(request, "usage/limit.html", team=found, form=form, status=422 if form.errors else 200)
