@@ -19,7 +19,7 @@ from apps.datasets import actions, browse, conditions, differences, edits, sourc
 from apps.datasets import serializers as s
 from apps.datasets.access import any_dataset_for, dataset_for, upload_for, version_for
 from apps.datasets.models import Dataset, DatasetVersion, Upload
-from apps.datasets.options import NAMES, file_options
+from apps.datasets.options import NAMES, file_options, taken
 from apps.projects.access import project_for
 from apps.projects.models import Project
 from apps.teams.authentication import actor_of
@@ -72,14 +72,9 @@ def _create(request: Request) -> Response:
     project = project_for(actor, fields.pop("project"), need="write")
     # What is wrong with the rest is said before a large file is stored.
     actions.check_new(project, fields["kind"], fields.get("mapping", {}))
-    options = _options(fields)
+    options = taken(fields)
     found = _sources(request, project, fields)
     return _accepted(actions.create_dataset(actor=actor, project=project, sources=found, options=options, **fields))
-
-
-def _options(fields: dict[str, Any]) -> FileOptions:
-    """Take how files are to be read out of the fields."""
-    return file_options({name: fields.pop(name, None) for name in NAMES})
 
 
 def _sources(request: Request, project: Project, fields: dict[str, Any]) -> list[sources.Source]:
@@ -198,7 +193,7 @@ def append(request: Request, dataset_id: str) -> Response:
     found = dataset_for(actor_of(request), dataset_id, need="write")
     fields = api.read(s.AppendIn, request)
     browse.check_ready(found.latest)
-    options = _options(fields)
+    options = taken(fields)
     files = _sources(request, found.project, fields)
     return _accepted(actions.append_files(actor=actor_of(request), dataset=found, sources=files, options=options))
 

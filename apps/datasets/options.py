@@ -21,6 +21,11 @@ def file_options(said: Mapping[str, Any]) -> FileOptions:
         raise UserError("invalid", fields=fields) from None
 
 
+def taken(fields: dict[str, Any]) -> FileOptions:
+    """Take the options out of the fields of a request. Raises UserError `invalid`."""
+    return file_options({name: fields.pop(name, None) for name in NAMES})
+
+
 def asked_on_page(request: HttpRequest) -> FileOptions:
     """What a page that shows the first rows was told: as it stands in its form, or by `names`, the line that names the
     columns (or "none" of them does), and `sheet`. Raises UserError `invalid`."""

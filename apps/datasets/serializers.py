@@ -39,6 +39,28 @@ class OneOrMore(serializers.ListField):
         return super().to_internal_value(data if isinstance(data, list) else [data])
 
 
+class OptionsIn(serializers.Serializer[Any]):
+    """How tables are to be read, where that is not to be guessed (FileOptions)."""
+
+    header = serializers.BooleanField(
+        allow_null=True, default=None, help_text="Whether the first row names the columns; guessed where nobody says."
+    )
+    first_line = serializers.IntegerField(
+        min_value=1,
+        max_value=200,
+        allow_null=True,
+        default=None,
+        help_text="The line of that row, where other lines stand above the table; guessed where nobody says.",
+    )
+    sheet = serializers.CharField(
+        max_length=255,
+        allow_blank=True,
+        default="",
+        trim_whitespace=False,
+        help_text="Of a workbook the sheet to read. Default: the first that has rows.",
+    )
+
+
 class FilesIn(serializers.Serializer[Any]):
     """How data comes in: as files, as finished uploads, or from an address. Several tables become one."""
 
@@ -65,24 +87,8 @@ class FilesIn(serializers.Serializer[Any]):
         return attrs
 
 
-class AppendIn(FilesIn):
-    header = serializers.BooleanField(
-        allow_null=True, default=None, help_text="Whether the first row names the columns; guessed where nobody says."
-    )
-    first_line = serializers.IntegerField(
-        min_value=1,
-        max_value=200,
-        allow_null=True,
-        default=None,
-        help_text="The line of that row, where other lines stand above the table; guessed where nobody says.",
-    )
-    sheet = serializers.CharField(
-        max_length=255,
-        allow_blank=True,
-        default="",
-        trim_whitespace=False,
-        help_text="Of a workbook the sheet to read. Default: the first that has rows.",
-    )
+class AppendIn(OptionsIn, FilesIn):
+    pass
 
 
 class DatasetIn(AppendIn):
@@ -256,6 +262,9 @@ class PreviewOut(serializers.Serializer[Any]):
     sheets = serializers.ListField(child=serializers.CharField(), help_text="Those of the workbook that have rows.")
     columns = serializers.ListField(child=serializers.DictField(), help_text="Name and type.")
     rows = serializers.ListField(child=serializers.ListField(child=serializers.CharField()))
+    columns_left_out = serializers.DictField(
+        child=serializers.CharField(), help_text="Columns that are not read, and what they hold."
+    )
     problems = serializers.ListField(child=serializers.DictField(), help_text="Line, code and message.")
     kind_guess = serializers.CharField()
     mapping_guess = serializers.DictField(child=serializers.CharField())

@@ -145,6 +145,7 @@ def sample_of(found: dict[str, Any], options: FileOptions) -> dict[str, Any]:
         "facts": shown,
         "header": found["header"],
         "problems": found["problems"],
+        "columns_left_out": found["columns_left_out"],
         "choices": choices(found, options),
         "without_label": found["empty_labels"].get(found["mapping_guess"].get("label"), 0),
     }

@@ -23,6 +23,7 @@ from apps.training.models import Job
 from apps.training.states import OVER
 from workers.contracts import names
 from workers.contracts.errors import JobError, UserError
+from workers.contracts.job import GUESSED, FileOptions
 from workers.contracts.kinds import KINDS, DatasetKind
 from workers.contracts.manifest import BatchResult
 
@@ -48,11 +49,12 @@ def create_prediction(
     revision: Revision | None = None,
     variant: str = "",
     mapping: dict[str, str] | None = None,
+    options: FileOptions = GUESSED,
     format: str = "",
     scores: bool = False,
     k: int | None = None,
 ) -> Prediction:
-    """Have a model answer every row of an upload, which becomes the prediction's own.
+    """Have a model answer every row of an upload, which becomes the prediction's own and is read as `options` say.
 
     `revision`: of the endpoint whose usage it is, and whose variant answers; else `variant` of the model may. Raises
     UserError `invalid`, `conflict` (archived project), `certificate_missing`, `quota_exceeded`, `not_found`,
@@ -82,6 +84,7 @@ def create_prediction(
             source_name=upload.filename,
             source_bytes=upload.size,
             mapping=mapping or {},
+            options=options.model_dump(exclude_defaults=True),
             format=format,
             scores=scores,
             k=k,

@@ -16,6 +16,7 @@ from apps.core.downloads import download
 from apps.core.parsers import JsonParser
 from apps.core.schema import paged
 from apps.datasets.access import upload_for
+from apps.datasets.options import taken
 from apps.datasets.uploads import store_upload
 from apps.endpoints.access import endpoint_for
 from apps.predictions import actions
@@ -72,13 +73,16 @@ def _create(request: Request) -> Response:
     # What is wrong with the rest is said before a large file is stored.
     variant = revision.variant if revision else fields.get("variant", "")
     actions.check_asked(model, variant, fields.get("mapping", {}))
+    options = taken(fields)
     file, upload_id = fields.pop("file", None), fields.pop("upload", "")
     if file is None:
         upload = upload_for(actor, upload_id)
     else:
         team = model.project.team
         upload = store_upload(actor=actor, team=team, filename=file.name, stream=file, size=file.size)
-    made = actions.create_prediction(actor=actor, model=model, upload=upload, revision=revision, **fields)
+    made = actions.create_prediction(
+        actor=actor, model=model, upload=upload, revision=revision, options=options, **fields
+    )
     return Response({"id": made.pk, "state": made.job.state}, status=202)
 
 

@@ -41,6 +41,8 @@ class Prediction(models.Model):
     source_name = models.CharField(max_length=255)
     source_bytes = models.BigIntegerField()
     mapping = models.JSONField(default=dict)
+    # How the file is to be read (FileOptions), as far as somebody said so.
+    options = models.JSONField(default=dict)
     # Of the answers; empty: that of the file.
     format = models.CharField(max_length=10, choices=Format.choices, blank=True)
     scores = models.BooleanField(default=False)

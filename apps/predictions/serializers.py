@@ -5,13 +5,13 @@ from typing import Any
 from rest_framework import serializers
 
 from apps.core.schema import Contract
-from apps.datasets.serializers import MappingField
+from apps.datasets.serializers import MappingField, OptionsIn
 from apps.predictions.models import Prediction
 from apps.training.models import Job
 from workers.contracts.errors import ErrorCard
 
 
-class PredictionIn(serializers.Serializer[Any]):
+class PredictionIn(OptionsIn):
     model = serializers.CharField(max_length=32, required=False)
     endpoint = serializers.CharField(max_length=32, required=False, help_text="Its model, instead of `model`.")
     variant = serializers.CharField(

@@ -5,7 +5,7 @@ from typing import Any
 from apps.predictions.models import Prediction
 from apps.teams.models import Team
 from apps.usage import quota
-from workers.contracts.job import BatchSpec, InputFile
+from workers.contracts.job import BatchSpec, FileOptions, InputFile
 
 
 def batch_part(prediction: Prediction) -> tuple[list[InputFile], BatchSpec]:
@@ -26,6 +26,7 @@ def batch_part(prediction: Prediction) -> tuple[list[InputFile], BatchSpec]:
         variant=prediction.variant,
         kind=kind,
         filename=prediction.source_name,
+        options=FileOptions.model_validate(prediction.options),
         mapping=prediction.mapping,
         format=format,
         scores=prediction.scores,

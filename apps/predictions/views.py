@@ -13,6 +13,8 @@ from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.datasets import browse
 from apps.datasets.access import upload_for
 from apps.datasets.models import Upload
+from apps.datasets.options import asked_on_page
+from apps.datasets.views import sample_of
 from apps.endpoints.access import endpoint_for
 from apps.endpoints.models import Revision
 from apps.predictions import actions
@@ -26,6 +28,7 @@ from apps.registry.models import ModelVersion
 from apps.training import live
 from workers.contracts.error_codes import CATALOGUE
 from workers.contracts.errors import UserError
+from workers.contracts.job import FileOptions
 
 _SHOWN_LABELS = 12
 
@@ -91,7 +94,8 @@ def choose(
         "again": _address("new", asked),
     }
     try:
-        found = browse.preview(upload)
+        options = asked_on_page(request)
+        found = browse.preview(upload, options)
         if found["columns"] and not found["rows"]:
             raise UserError("no_rows", "The file holds no rows.", hint="There is nothing below its header.")
     except UserError as error:
@@ -99,24 +103,31 @@ def choose(
         return page(request, "predictions/choose.html", project=model.project, status=422, **context)
     form = PredictionForm(request.POST or None, model=model, found=found, choose_variant=revision is None)
     if request.method == "POST" and form.is_valid():
-        made = attempt(form, lambda: _create(request, model, revision, upload, form))
+        made = attempt(form, lambda: _create(request, model, revision, upload, form, options))
         if made:
             return go(request, reverse("predictions:prediction", args=[made.pk]))
-    context |= {"form": form, "sample": {"columns": found["columns"], "rows": found["rows"][:8]}}
+    context |= {"form": form, "sample": sample_of(found, options)}
     return page(
         request, "predictions/choose.html", project=model.project, status=422 if form.errors else 200, **context
     )
 
 
 def _create(
-    request: SignedInRequest, model: ModelVersion, revision: Revision | None, upload: Upload, form: PredictionForm
+    request: SignedInRequest,
+    model: ModelVersion,
+    revision: Revision | None,
+    upload: Upload,
+    form: PredictionForm,
+    options: FileOptions,
 ) -> Prediction:
     asked = {
         name: form.cleaned_data[name]
         for name in ("mapping", "format", "scores", "k", "variant")
         if name in form.cleaned_data
     }
-    return actions.create_prediction(actor=request.user, model=model, upload=upload, revision=revision, **asked)
+    return actions.create_prediction(
+        actor=request.user, model=model, upload=upload, revision=revision, options=options, **asked
+    )
 
 
 @login_required

@@ -75,6 +75,7 @@ SHOWN: dict[str, Show] = {
     "label_list": text(("two of them", '["good", "bad"]')),
     "labels_mixed": text(*((f"both {n}", '["good", "bad"]') for n in range(9))),
     "split_invalid": text(("a text", "good", "nowhere"), header=("text", "label", "split"), mapping={"split": "split"}),
+    "column_left_out": raw(as_parquet(REVIEWS.append_column("vector", [[[0.5]] * 40])), filename="a.parquet"),
     "file_left_out": raw(as_zip({"a.csv": as_csv(reviews()).encode(), "b.csv": b"x\n1\n"}), filename="a.zip"),
     "duplicate_rows": text(("review number 0", "good")),
     "duplicate_conflict": text(("review number 0", "bad")),

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.ingest.importing import failure, import_file, reviews
+from workers.ingest.preview import preview
 
 
 def as_json_lines(rows: list[Any]) -> str:
@@ -146,3 +147,49 @@ def test_a_column_of_parquet_may_be_called_anything(tmp_path: Path, kind: str) -
     table = pa.table({"te\0xt": texts, "n\0": [n % 7 for n in range(len(texts))], "label": labels})
     done = import_file(tmp_path, as_parquet(table), kind, "data.parquet", mapping={"label": "label"})
     assert done.result.rows == len(texts)
+
+
+def test_columns_of_parquet_that_are_not_read_are_told(tmp_path: Path) -> None:
+    texts, labels = zip(*reviews(), strict=True)
+    nested = [{"scores": [{"by": "ann", "points": 1}], "source": "web"}] * 40
+    table = pa.table(
+        {
+            "text": texts,
+            "label": labels,
+            "spans": [[{"from": 1}]] * 40,
+            "extra": pa.array([[("key", "value")]] * 40, pa.map_(pa.string(), pa.string())),
+            "vector": [[0.5, 1.5]] * 40,
+            "thumb": [b"\xff"] * 40,
+            "about": nested,
+        }
+    )
+    source = as_parquet(table)
+    done = import_file(tmp_path, source, filename="data.parquet")
+    told = done.issue("column_left_out")
+    assert (told["severity"], told["count"], done.result.rows) == ("info", 5, 40)
+    assert {one["column"]: one["value"].partition(": ")[2] for one in told["examples"]} == {
+        "spans": "it holds lists",
+        "extra": "it holds maps",
+        "vector": "it holds lists",
+        "thumb": "it holds bytes",
+        "about.scores": "it holds lists",
+    }
+    (tmp_path / "upload").write_bytes(source)
+    seen = preview(tmp_path / "upload", "data.parquet")
+    assert [one["name"] for one in seen["columns"]] == ["text", "label", "about.source"]
+    assert seen["columns_left_out"]["extra"] == "it holds maps" and len(seen["columns_left_out"]) == 5
+
+
+def test_an_object_that_is_empty_in_some_rows_is_no_column_beside_its_fields(tmp_path: Path) -> None:
+    rows: list[Any] = [{"account": {"id": f"u{n % 7}"}, "product": {"sku": f"s{n % 5}"}, "at": 1e9} for n in range(50)]
+    rows[3:3] = [{"account": {}, "product": None}]
+    done = import_file(tmp_path, as_json_lines(rows), kind="recommendation", filename="data.jsonl")
+    assert done.result.mapping == {"user": "account.id", "item": "product.sku", "timestamp": "at"}
+    assert (done.result.rows, [row["line"] for row in done.rejected]) == (50, ["4"])
+
+
+def test_a_column_that_is_mostly_empty_is_not_guessed_before_one_that_is_full(tmp_path: Path) -> None:
+    rows = [{"item": None, "sku": f"s{n % 5}", "user": f"u{n % 7}"} for n in range(50)]
+    rows[0]["item"] = "old"
+    done = import_file(tmp_path, as_json_lines(rows), kind="recommendation", filename="data.jsonl")
+    assert done.result.mapping["item"] == "sku" and done.result.rows == 50

@@ -101,7 +101,7 @@ def open_source(staging: Staging, spec: BatchSpec, manifest: dict[str, object]) 
     format = sniff.sniff(staging.source, staging.filename)
     if spec.kind == "image" and format in sniff.ARCHIVES:
         return ArchiveSource(open_archive(staging.source, format, spec.limits), spec)
-    table = unpack.open_file(staging, unpack.unpacked(staging, staging.source, staging.filename))
+    table = unpack.open_file(staging, unpack.unpacked(staging, staging.source, staging.filename), spec.options)
     try:
         asked = question(spec, manifest, table.columns, table.head)
     except BaseException:

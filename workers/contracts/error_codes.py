@@ -197,6 +197,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "entry_duplicate": (422, "Another entry has the same path.", "Rename one of them."),
             "entry_unreadable": (422, "The entry cannot be unpacked.", "Make the archive again with an ordinary tool."),
             "entry_ignored": (422, "System files beside the images were left out.", "Nothing to do."),
+            "column_left_out": (
+                422,
+                "Some columns hold lists, maps or bytes, which are not read.",
+                "Nothing to do, unless one of them should count: write its values as columns of texts or numbers.",
+            ),
             "file_left_out": (
                 422,
                 "Files or sheets that are no part of the table were left out.",

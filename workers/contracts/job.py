@@ -157,7 +157,7 @@ class BatchSpec(Contract):
 
     `mapping` names columns: {"text", "text_pair"?}, {"user"} or {"items"}, or for tables {column of the model: column
     of the file}; what it leaves out is guessed. `format` of the answers: that of the file where it is None, CSV for
-    archives. `scores`: a column per class; `k`: how many items to recommend. `requests_left` of the team's monthly
+    archives. `options`: how the file is to be read. `scores`: a column per class; `k`: how many items to recommend. `requests_left` of the team's monthly
     quota. The rest says whose usage it is.
     """
 
@@ -170,6 +170,7 @@ class BatchSpec(Contract):
     variant: str = ""
     kind: DatasetKind
     filename: str
+    options: FileOptions = GUESSED
     mapping: dict[str, str] = Field(default_factory=dict)
     format: TableFormat | None = None
     scores: bool = False

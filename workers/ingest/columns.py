@@ -53,7 +53,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ),
     "rating": ("rating", "score", "stars", "ratingscore", "weight", "count", "plays", "playcount", "quantity", "评分"),
     "timestamp": (
-        *("timestamp", "time", "date", "datetime", "ts", "createdat", "created", "unixtime", "reviewtime"),
+        *("timestamp", "time", "date", "datetime", "ts", "at", "createdat", "created", "unixtime", "reviewtime"),
         *("unixreviewtime", "eventtime", "purchasedat", "orderdate", "时间"),
     ),
     "split": ("split", "set", "subset", "fold", "partition", "usage"),
@@ -154,7 +154,8 @@ def guess(
     for role in (*KINDS[kind].needed, *KINDS[kind].optional):
         if role in mapping or role not in _NAMES:
             continue
-        for column in named(role, columns):
+        # Columns that are mostly empty come last, whatever they are called.
+        for column in sorted(named(role, columns), key=lambda name: _is_empty(_cells(columns, head, name))):
             if column not in mapping.values() and _fits(role, _cells(columns, head, column)):
                 mapping[role] = column
                 break
@@ -228,6 +229,10 @@ def named(role: str, columns: list[str]) -> list[str]:
 def _cells(columns: list[str], head: list[list[str]], column: str) -> list[str]:
     place = columns.index(column)
     return [fields[place] for fields in head]
+
+
+def _is_empty(values: list[str]) -> bool:
+    return 2 * sum(not value.strip() for value in values) > len(values)
 
 
 def _fits(role: str, values: list[str]) -> bool:

@@ -6,6 +6,7 @@ FileOptions as JSON) prints JSON:
 "first_line" (the line that this row is), "top": [{"line", "text"}] (the first rows, also those above the table),
 "sheet", "sheets": [names of all that have rows],
 "columns": [{"name", "type"}], "rows": [[cell, …], …] (at most 20; cells of the first 100 columns, in their order),
+"columns_left_out": {a column that is not read: what it holds},
 "problems": [{"line", "code", "message"}], "mapping_guess", "kind_guess", "mapping_guesses": {kind: …},
 "separator_guesses": {column: what seems to part several labels in its cells},
 "empty_labels": {column of several labels: how many of the first rows have none there}}
@@ -94,6 +95,7 @@ def _answer(format: str, facts: dict[str, Any], columns: list[dict[str, str]], k
         "sheets": [],
         "columns": columns,
         "rows": [],
+        "columns_left_out": facts.get("columns_left_out", {}),
         "problems": [],
         "mapping_guess": {},
         "mapping_guesses": {},

@@ -13,6 +13,7 @@ from workers.contracts.kinds import KINDS
 from workers.contracts.manifest import LOOKS, SUSPECTS, IngestResult
 from workers.ingest import findings, sniff, unpack
 from workers.ingest.context import Import
+from workers.ingest.issues import Severity
 from workers.ingest.kinds import interactions, table, text
 from workers.ingest.label_sets import OtherwiseError
 from workers.ingest.readers.joined import JoinedTables
@@ -107,6 +108,9 @@ def _import(ctx: Import, spec: IngestSpec) -> IngestResult:
     with closing(_table(ctx)) as source:
         for name in source.facts.get("left_out", ()):
             ctx.issues.add("file_left_out", "warning", line=1, value=name)
+        for name, why in source.facts.get("columns_left_out", {}).items():
+            severity: Severity = "warning" if spec.kind == "tabular" else "info"
+            ctx.issues.add("column_left_out", severity, line=1, column=name, value=f"{name}: {why}")
         return _TABLES[spec.kind](ctx, source)
 
 

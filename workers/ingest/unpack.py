@@ -111,9 +111,9 @@ def tables(ctx: Packed, archive: File) -> Iterator[File]:
         raise JobError("format_unknown", "The archive has no table in it.", hint=hint)
 
 
-def open_file(ctx: Packed, file: File) -> Table:
+def open_file(ctx: Packed, file: File, options: FileOptions = GUESSED) -> Table:
     """The table that a file is, or that the tables in an archive are together. Raises JobError."""
-    named = open_tables(ctx, file)
+    named = open_tables(ctx, file, options)
     return named[0][1] if len(named) == 1 else JoinedTables(named)
 
 

@@ -25,13 +25,18 @@ def load(text: str) -> Any:
 
 
 def columns(texts: Iterable[str]) -> list[str]:
-    """The columns of some objects; a text that is no object has none."""
-    names: dict[str, str] = {}
+    """The columns of some objects; a text that is no object has none. An object that others have and that is empty or
+    null here is no column beside its fields'."""
+    # Whether a name had a value.
+    names: dict[str, bool] = {}
     for text in texts:
         value = load(text)
         if isinstance(value, dict):
-            names.update((name, "") for name in flat(value) if "\0" not in name)
-    return list(names)[:_MAX_COLUMNS]
+            for name, inner in flat(value).items():
+                if "\0" not in name:
+                    names[name] = names.get(name, False) or inner not in (None, {})
+    inside = {name[:at] for name in names for at, sign in enumerate(name) if sign == "."}
+    return [name for name, has_value in names.items() if has_value or name not in inside][:_MAX_COLUMNS]
 
 
 def parse(text: str) -> dict[str, Any] | Problem:

@@ -7,7 +7,7 @@ RLIMIT_AS around the process.
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,13 @@ _MAX_FOOTER = 64 * 2**20
 _MAX_THRIFT = 16 * 2**20
 _BATCH_ROWS = 2048
 _MAX_DEPTH = 8
+_MOST_TOLD = 100
+# What is said of columns that are not read.
+_OTHERS: dict[str, Callable[[pa.DataType], bool]] = {
+    "it holds maps": pa.types.is_map,
+    "it holds lists": lambda kind: pa.types.is_nested(kind) and not pa.types.is_struct(kind),
+    "it holds bytes": lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
+}
 
 
 @contextmanager
@@ -60,16 +67,18 @@ def open_checked(path: Path, max_rows: int) -> pq.ParquetFile:
 
 class ParquetTable(Table):
     """A Parquet file. A record's line is its row, counted from 1. Fields of structs are columns by their path
-    (`review.body`). Other nested and binary columns take no part, but for lists of labels."""
+    (`review.body`). Other nested and binary columns take no part, which `facts` tell, but for lists of labels."""
 
     format = "parquet"
 
     def __init__(self, path: Path, max_rows: int) -> None:
-        self.facts = {}
+        self.facts: dict[str, Any] = {}
         self._file = open_checked(path, max_rows)
         self.schema = schema = self._file.schema_arrow
         # As the file has them, in the order of `columns`.
-        self.names = _plain_columns(schema)
+        self.names, others = _columns(schema)
+        if others:
+            self.facts["columns_left_out"] = dict(itertools.islice(others.items(), _MOST_TOLD))
         self._classes = class_names(schema)
         self.columns = clean_header(self.names)
         self._rows: int = self._file.metadata.num_rows
@@ -189,37 +198,38 @@ def _check_footer(metadata: pq.FileMetaData, size: int) -> None:
         raise ValueError("the row groups do not add up to the number of rows")
 
 
-def _plain_columns(schema: pa.Schema) -> list[str]:
-    """Columns with text, numbers, booleans or times. Raises JobError for extension types, and where none is plain."""
+def _columns(schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
+    """Columns with text, numbers, booleans, times or labels, and what the others hold. Raises JobError for extension
+    types, and where none is plain."""
     names: list[str] = []
+    others: dict[str, str] = {}
     for field in schema:
         if isinstance(field.type, pa.BaseExtensionType) or b"ARROW:extension:name" in (field.metadata or {}):
             message = f'The column "{field.name[:80]}" has an extension type, which is not read.'
             raise JobError("file_unreadable", message, hint="Write the file with plain types.")
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         if schema.get_field_index(field.name) < 0 or not _is_free(field.name, schema):
-            continue
-        if _is_plain(kind) or _holds_labels(field):
-            names.append(field.name)
-        elif pa.types.is_struct(kind):
-            names += _within(field.name, kind)
+            others[field.name] = "another column has this name"
+        else:
+            _sort(field, field.name, names, others)
     if not names:
         raise JobError("column_missing", "The Parquet file has no column with text or numbers.")
-    return names
+    return names, others
 
 
-def _within(path: str, struct: pa.StructType) -> list[str]:
-    """The paths of a struct's plain fields, of structs in it too. A name with a dot, or that stands twice, is none."""
-    names: list[str] = []
-    taken = [field.name for field in struct]
-    for field in struct:
-        if "." in field.name or taken.count(field.name) > 1 or path.count(".") >= _MAX_DEPTH:
-            continue
-        if pa.types.is_struct(field.type):
-            names += _within(f"{path}.{field.name}", field.type)
-        elif _is_plain(field.type) or _holds_labels(field):
-            names.append(f"{path}.{field.name}")
-    return names
+def _sort(field: pa.Field, path: str, names: list[str], others: dict[str, str]) -> None:
+    """Put a field, or those of a struct, by their path to the columns that are read or to the others."""
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    if _is_plain(kind) or _holds_labels(field):
+        names.append(path)
+    elif pa.types.is_struct(kind) and path.count(".") < _MAX_DEPTH:
+        taken = [inner.name for inner in kind]
+        for inner in kind:
+            if "." in inner.name or taken.count(inner.name) > 1:
+                others[f"{path}.{inner.name}"] = "another column has this name"
+            else:
+                _sort(inner, f"{path}.{inner.name}", names, others)
+    else:
+        others[path] = next((words for words, holds in _OTHERS.items() if holds(kind)), "it holds no text or numbers")
 
 
 def _holds_labels(field: pa.Field) -> bool:
