@@ -24,7 +24,7 @@ from apps.projects.access import project_for
 from apps.projects.models import Project
 from apps.teams.authentication import actor_of
 from workers.contracts.errors import UserError
-from workers.contracts.job import SPLITS, FileOptions
+from workers.contracts.job import SPLITS
 from workers.ingest.differences import CHANGES
 
 VERSION = OpenApiParameter("version", int, description="Default: the newest.")

@@ -156,7 +156,9 @@ def try_it(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
             explain=bool(form.cleaned_data.get("explain")),
             candidate=bool(form.cleaned_data.get("candidate")),
         )
-        context |= {"answer": answer, "raw": json.dumps(answer.body, indent=2, ensure_ascii=False)}
+        # Who tries it here has no use for what programs are told to look up.
+        hint = "" if answer.ok or answer.status == 422 else answer.body["error"]["hint"]
+        context |= {"answer": answer, "hint": hint, "raw": json.dumps(answer.body, indent=2, ensure_ascii=False)}
         prediction = (answer.body.get("predictions") or [{}])[0]
         context |= _shown(prediction) | {"explained": explanations.shown(prediction, value)}
     except SlipwayError as error:

@@ -122,6 +122,11 @@ class Figure(NamedTuple):
     undefined: str | None = None
 
 
+def metric_name(key: str) -> str | Promise:
+    """What a metric is called on pages; its key where it has no other name, as recall@20."""
+    return _NAMES.get(key, (key, ""))[0]
+
+
 def headline(model: ModelVersion) -> dict[str, Any]:
     """The one figure by which models of a kind are compared, on the test split (validation where there is none)."""
     name = "recall@20" if model.kind == "recommendation" else main_figure(model.metrics)

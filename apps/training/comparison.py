@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
+from apps.registry.report import metric_name
 from apps.training.models import Job
 from apps.training.series import series
 
@@ -107,7 +108,7 @@ def _row(name: str, split: str, values: list[float | None]) -> dict[str, Any]:
     best = min(known) if name in _COSTS else max(known)
     marked = len(known) > 1 and min(known) != max(known)
     cells: list[dict[str, Any]] = [{"value": value, "best": marked and value == best} for value in values]
-    return {"name": name, "split": split, "cells": cells, "minor": name not in _FIRST}
+    return {"name": metric_name(name), "split": split, "cells": cells, "minor": name not in _FIRST}
 
 
 def _in_order(found: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.batch.predicting import events, finish, job, output
+from tests.ingest.importing import workbook
 from tests.serving import bundles
 from tests.serving.bundles import png
 from workers.batch.questions import question
 from workers.contracts.errors import JobError
 from workers.contracts.events import Log
-from workers.contracts.job import BatchSpec
+from workers.contracts.job import BatchSpec, FileOptions
 from workers.serving.bundles import open_bundle
 
 Made = dict[str, Path]
@@ -304,3 +305,15 @@ def test_a_file_that_cannot_be_asked_about_is_refused(
     with pytest.raises(JobError) as refused:
         finish(job(tmp_path, made[kind], content, kind))
     assert refused.value.code == code
+
+
+def test_a_workbook_is_read_as_it_was_told(made: Made, tmp_path: Path) -> None:
+    book = workbook(
+        ("Notes", [["who", "what"], ["Ann", "asked"]]), ("Data", [["Films", ""], [1, "good film"], [2, "bad film"]])
+    )
+    options = FileOptions(sheet="Data", header=False, first_line=2)
+    job_dir = job(
+        tmp_path, made["text"], book, "text", filename="a.xlsx", options=options, mapping={"text": "column_2"}
+    )
+    finish(job_dir)
+    assert [row["label"] for row in rows_of(output(job_dir)) if row["label"]] == ["positive", "negative"]

@@ -8,10 +8,13 @@ import pytest
 from apps.datasets.uploads import store_upload
 from apps.predictions.forms import PredictionForm
 from apps.predictions.models import Prediction
+from apps.predictions.specs import batch_part
 from apps.registry.models import ModelVersion
 from apps.training.models import Job
 from tests.batch.test_actions import create
 from tests.cast import Cast
+from tests.datasets.test_options import chosen, hidden
+from tests.ingest.importing import workbook
 from workers.contracts.errors import JobError
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_url")]
@@ -56,3 +59,20 @@ def test_a_file_at_fault_is_not_tried_again(cast: Cast, browser_of: Any, code: s
     page = browser_of(cast.bob).get(f"/predictions/{made.pk}").text
     assert ("Try again" in page, "Predict another file" in page) == (again, not again)
     assert "Every row answered by" not in page
+
+
+def test_the_sheet_and_the_line_that_names_the_columns_can_be_chosen(cast: Cast, browser_of: Any) -> None:
+    book = workbook(("Notes", [["who", "what"], ["Ann", "asked"]]), ("Data", [["id", "text"], [1, "a good film"]]))
+    team = cast.ours.team
+    upload = store_upload(actor=cast.bob, team=team, filename="rows.xlsx", stream=io.BytesIO(book), size=len(book))
+    address = f"/models/{cast.ours.model.pk}/predict/{upload.pk}"
+    browser = browser_of(cast.bob)
+    assert "Ann" in browser.get(address).text
+    body = browser.get(address, {"sheet": "Data", "names": "none"}).text
+    assert chosen(body, "sheet") == "Data" and chosen(body, "names") == "None: the first row is data"
+    body = browser.get(address, {"sheet": "Data"}).text
+    assert "a good film" in body and "Ann" not in body
+    reply = browser.post(address, {"role-text": "text", **hidden(body)})
+    made = Prediction.objects.get(job__name="rows.xlsx")
+    assert reply.status_code == 303 and made.options["sheet"] == "Data"
+    assert batch_part(made)[1].options.sheet == "Data"

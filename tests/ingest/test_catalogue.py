@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -12,6 +13,7 @@ from tests.ingest.importing import Outcome, as_csv, as_tar, as_zip, import_file,
 from tests.ingest.spoken import SPOKEN
 from tests.ingest.test_hostile_archives import encrypted, zip_with
 from tests.ingest.test_image_doctor import ODD, photo, photos, saved
+from tests.ingest.test_json_and_parquet import as_parquet
 from workers.contracts.errors import CATALOGUE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +66,7 @@ def broken() -> bytes:
 
 
 GREY = {f"b/grey{n}.jpg": saved(photo(2000 + n).convert("L")) for n in range(4)}
+VECTORS = as_parquet(pa.table({"text": [f"t{n}" for n in range(40)], "label": ["a", "b"] * 20, "vector": [[0.5]] * 40}))
 COPIES = [(LONG, "good"), (LONG.replace("bright", "brighter"), "bad")]
 
 SHOWN: dict[str, Show] = {
@@ -75,7 +78,7 @@ SHOWN: dict[str, Show] = {
     "label_list": text(("two of them", '["good", "bad"]')),
     "labels_mixed": text(*((f"both {n}", '["good", "bad"]') for n in range(9))),
     "split_invalid": text(("a text", "good", "nowhere"), header=("text", "label", "split"), mapping={"split": "split"}),
-    "column_left_out": raw(as_parquet(REVIEWS.append_column("vector", [[[0.5]] * 40])), filename="a.parquet"),
+    "column_left_out": raw(VECTORS, filename="a.parquet"),
     "file_left_out": raw(as_zip({"a.csv": as_csv(reviews()).encode(), "b.csv": b"x\n1\n"}), filename="a.zip"),
     "duplicate_rows": text(("review number 0", "good")),
     "duplicate_conflict": text(("review number 0", "bad")),
@@ -112,6 +115,7 @@ SHOWN: dict[str, Show] = {
     "column_ignored": table("same", "x"),
     "column_nearly_constant": table("often", *["x"] * 399, "y"),
     "column_gaps": table("gaps", "", "", "x", "y", ""),
+    "date_ambiguous": table("when", "01/02/2024", "03/04/2024"),
     "cell_odd": table("number", *map(str, range(1, 40)), "many"),
     "image_unreadable": images(odd=b"\x89PNG\r\n\x1a\n" + b"\0" * 100),
     "image_truncated": images(odd=b""),

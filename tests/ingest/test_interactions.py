@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.ingest.importing import as_csv, import_file
+from tests.ingest.importing import as_csv, import_file, import_files
 from workers.ingest import pairs, parts, sorting
 from workers.ingest.numbering import Numbering
 
@@ -67,3 +67,48 @@ def test_parts_make_the_same_version(
         occurrences[row[:2]].append((trains, -rank, when, line))
     lasts = sorted(max(found)[-1] for found in occurrences.values())
     assert [int(row["rating"]) for row in whole.rows] == lasts
+
+
+def _dated(*cells: str) -> str:
+    rows = [(f"u{n % 5}", f"i{n % 7}", cells[min(n, len(cells) - 1)]) for n in range(35)]
+    return as_csv(rows, header=("user", "item", "date"))
+
+
+DAY = 86_400
+JANUARY = 1_704_067_200  # 2024-01-01
+
+
+@pytest.mark.parametrize(
+    ("cells", "first"),
+    [
+        (("1/2/2024", "3/14/2024"), JANUARY + DAY),
+        (("1/2/2024", "14/3/2024"), JANUARY + 31 * DAY),
+        (("01-02-2024", "14-03-2024 10:00"), JANUARY + 31 * DAY),
+        (("1/2/2024 2:05 PM", "3/14/2024 12:00 AM"), JANUARY + DAY + 14 * 3600 + 300),
+        (("1/2/2024 12:30 am", "3/14/2024 12:00 AM"), JANUARY + DAY + 30 * 60),
+    ],
+)
+def test_dates_with_slashes_are_read_as_one_of_them_tells(tmp_path: Path, cells: tuple[str, ...], first: int) -> None:
+    done = import_file(tmp_path, _dated(*cells), "recommendation")
+    assert done.result.mapping["timestamp"] == "date" and done.rejected == []
+    assert done.rows[0]["timestamp"] == first and "date_ambiguous" not in done.codes()
+
+
+def test_a_row_far_down_tells_which_of_day_and_month_comes_first(tmp_path: Path) -> None:
+    rows = [(f"u{n % 50}", f"i{n}", "2/3/2024") for n in range(3000)] + [("u1", "i9999", "25/3/2024")]
+    source = as_csv(rows, header=("user", "item", "date"))
+    files = {"a.csv": source.encode(), "b.csv": as_csv(rows[:5], header=("user", "item", "date")).encode()}
+    found = import_file(tmp_path, source, "recommendation")
+    assert found.rejected == [] and found.rows[0]["timestamp"] == JANUARY + 61 * DAY
+    found = import_files(tmp_path, files, "recommendation")
+    assert found.rejected == [] and found.rows[0]["timestamp"] == JANUARY + 61 * DAY
+    assert [one["name"] for one in found.result.profile["files"]] == ["a.csv", "b.csv"]
+
+
+def test_dates_that_no_row_tells_are_taken_month_first_and_that_is_told(tmp_path: Path) -> None:
+    done = import_file(tmp_path, _dated("1/2/2024", "3/4/2024"), "recommendation")
+    assert done.rows[0]["timestamp"] == JANUARY + DAY
+    assert done.issue("date_ambiguous")["examples"][0]["value"] == "date: 1/2/2024"
+    # A row that contradicts the others is one that cannot be read.
+    mixed = import_file(tmp_path, _dated("3/14/2024", "14/3/2024", "3/15/2024"), "recommendation")
+    assert [row["code"] for row in mixed.rejected] == ["timestamp_invalid"]

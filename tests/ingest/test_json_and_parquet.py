@@ -159,7 +159,7 @@ def test_columns_of_parquet_that_are_not_read_are_told(tmp_path: Path) -> None:
             "spans": [[{"from": 1}]] * 40,
             "extra": pa.array([[("key", "value")]] * 40, pa.map_(pa.string(), pa.string())),
             "vector": [[0.5, 1.5]] * 40,
-            "thumb": [b"\xff"] * 40,
+            "thumb\0": [b"\xff"] * 40,
             "about": nested,
         }
     )
@@ -171,7 +171,7 @@ def test_columns_of_parquet_that_are_not_read_are_told(tmp_path: Path) -> None:
         "spans": "it holds lists",
         "extra": "it holds maps",
         "vector": "it holds lists",
-        "thumb": "it holds bytes",
+        "thumb\ufffd": "it holds bytes",
         "about.scores": "it holds lists",
     }
     (tmp_path / "upload").write_bytes(source)
@@ -181,15 +181,15 @@ def test_columns_of_parquet_that_are_not_read_are_told(tmp_path: Path) -> None:
 
 
 def test_an_object_that_is_empty_in_some_rows_is_no_column_beside_its_fields(tmp_path: Path) -> None:
-    rows: list[Any] = [{"account": {"id": f"u{n % 7}"}, "product": {"sku": f"s{n % 5}"}, "at": 1e9} for n in range(50)]
+    rows: list[Any] = [{"account": {"id": f"u{n % 7}"}, "product": {"sku": f"s{n % 5}"}, "at": 1e9} for n in range(35)]
     rows[3:3] = [{"account": {}, "product": None}]
     done = import_file(tmp_path, as_json_lines(rows), kind="recommendation", filename="data.jsonl")
     assert done.result.mapping == {"user": "account.id", "item": "product.sku", "timestamp": "at"}
-    assert (done.result.rows, [row["line"] for row in done.rejected]) == (50, ["4"])
+    assert (done.result.rows, [row["line"] for row in done.rejected]) == (35, ["4"])
 
 
 def test_a_column_that_is_mostly_empty_is_not_guessed_before_one_that_is_full(tmp_path: Path) -> None:
-    rows = [{"item": None, "sku": f"s{n % 5}", "user": f"u{n % 7}"} for n in range(50)]
+    rows = [{"item": None, "sku": f"s{n % 5}", "user": f"u{n % 7}"} for n in range(35)]
     rows[0]["item"] = "old"
     done = import_file(tmp_path, as_json_lines(rows), kind="recommendation", filename="data.jsonl")
-    assert done.result.mapping["item"] == "sku" and done.result.rows == 50
+    assert done.result.mapping["item"] == "sku" and done.result.rows == 35

@@ -60,6 +60,13 @@ def test_of_two_ways_to_write_dates_the_one_that_fits_all_is_taken() -> None:
     assert column("when", "02/13/2024", "01/02/2024").format == "%m/%d/%Y"
 
 
+def test_dates_that_may_be_read_in_two_ways_are_told() -> None:
+    assert column("when", "01/02/2024", "03/04/2024").ambiguous
+    assert not column("when", "01/02/2024", "02/13/2024").ambiguous
+    assert not column("when", "01/02/2024", "13/02/2024").ambiguous
+    assert column("when", "3/14/2024 2:05 PM", "12/1/2024 11:59 AM").type == "date"
+
+
 def test_cells_are_kept_as_written_and_columns_are_explained(tmp_path: Path) -> None:
     done = table(tmp_path, HEADER + "".join(ROWS))
     assert done.rows[0]["values"] == {"id": "100", "age": "20", "city": "Oslo", "joined": "1/12/2023", "always": "x"}

@@ -161,6 +161,11 @@ CATALOGUE: Final[dict[str, Entry]] = {
                 "Usually they can be left out.",
             ),
             "column_gaps": (422, "Some columns are mostly empty.", "Fill them in, or leave them out."),
+            "date_ambiguous": (
+                422,
+                "Dates may be day/month or month/day, and no cell tells; the month was taken to come first.",
+                "Where the day comes first, write dates as 2024-01-31.",
+            ),
             "cell_odd": (
                 422,
                 "Some cells are no number or date where nearly all others are; they count as empty.",

@@ -156,9 +156,9 @@ class BatchSpec(Contract):
     """Answer every row of `inputs/source` (called `filename` by its owner) with the model in `inputs/bundle.zip`.
 
     `mapping` names columns: {"text", "text_pair"?}, {"user"} or {"items"}, or for tables {column of the model: column
-    of the file}; what it leaves out is guessed. `format` of the answers: that of the file where it is None, CSV for
-    archives. `options`: how the file is to be read. `scores`: a column per class; `k`: how many items to recommend. `requests_left` of the team's monthly
-    quota. The rest says whose usage it is.
+    of the file}; what it leaves out is guessed. `options`: how the file is to be read. `format` of the answers: that
+    of the file where it is None, CSV for archives. `scores`: a column per class; `k`: how many items to recommend.
+    `requests_left` of the team's monthly quota. The rest says whose usage it is.
     """
 
     prediction: str

@@ -88,10 +88,10 @@ def decode_image(data: bytes, size: tuple[int, int], index: int = 0, scaling: Sc
     except InputError:
         raise
     except UnidentifiedImageError:
-        raise InputError(
-            index,
-            f"The file is not an image in one of the formats {', '.join(IMAGE_FORMATS)}.",
-        ) from None
+        message = f"The file is not an image in one of the formats {', '.join(IMAGE_FORMATS)}."
+        if data[4:8] == b"ftyp":
+            message = "The photo is in the format HEIC or AVIF, as telephones take them: save it as JPEG."
+        raise InputError(index, message) from None
     except Exception as error:
         # Pillow's decoders raise almost anything on damaged files: OSError, SyntaxError, struct.error, IndexError, ...
         raise InputError(index, f"The image cannot be decoded: {error}"[:200]) from None

@@ -20,7 +20,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _AROUND_NUMBERS = " \t\u00a0\u202f$€£¥%"
 # How dates are written; the first of equally good ones is taken. "iso" is ISO 8601, also with slashes.
 DATE_FORMATS = ("iso", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y", "%Y%m%d", "%d %b %Y", "%b %d, %Y")
-_CLOCKS = ("", " %H:%M", " %H:%M:%S")
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _EPOCH = dt.datetime(1970, 1, 1)
 _DAY_S = 86_400
 

@@ -25,6 +25,8 @@ _GAPS = 0.5
 _ID = re.compile(r"(^|[_\s.-])(id|uuid|guid|index|key)$|[a-z](Id|ID|Uuid|UUID)$|^(unnamed: 0|rowid|row|nr|no)$", re.I)
 _CAMEL_ID = re.compile(r"[a-z](Id|ID)$")
 _COMPACT_DATE = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])", re.ASCII)
+# Ways to write dates that other cells have to tell apart; the first is taken where none does.
+_TURNED = {"%m/%d/%Y": "%d/%m/%Y", "%m-%d-%Y": "%d-%m-%Y"}
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
@@ -54,7 +56,8 @@ def remember(columns: int) -> list[Cells]:
 
 @dataclass
 class Column:
-    """What a column holds. `reason` says why it is ignored; `format` how its dates are written."""
+    """What a column holds. `reason` says why it is ignored; `format` how its dates are written;
+    `ambiguous`: its days may as well be its months."""
 
     name: str
     type: ColumnType
@@ -63,6 +66,7 @@ class Column:
     reason: str = ""
     format: str = ""
     odd: int = 0
+    ambiguous: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
     def metadata(self) -> dict[str, str]:
@@ -89,6 +93,8 @@ def judge(name: str, cells: Cells) -> Column:
         column.odd = held - numbers if column.type == "number" else 0
     elif (best := _date_format(present))[1] >= _SHARE * held:
         column.type, column.format, column.odd = "date", best[0], held - best[1]
+        turned = _TURNED.get(column.format)
+        column.ambiguous = turned is not None and _reads(present, turned) == best[1]
     elif held >= _ENOUGH and len(present) > 0.5 * held and _words(present) >= 4:
         column.type, column.reason = "ignored", "text"
     elif held >= _ENOUGH and len(present) > 0.9 * held:
@@ -123,18 +129,17 @@ def _readable(present: Counter[str], check: Any) -> int:
 def _date_format(present: Counter[str]) -> tuple[str, int]:
     # A few hundred cells tell which formats are worth a look at all of them.
     head = Counter(dict(present.most_common(300)))
-    likely = {
-        form: _readable(head, lambda cell, form=form: parse_date(cell, form) is not None) for form in DATE_FORMATS
-    }
+    likely = {form: _reads(head, form) for form in DATE_FORMATS}
     best, read = max(likely.items(), key=lambda one: one[1])
     if read < 0.5 * head.total():
         return best, 0
-    whole = {
-        form: _readable(present, lambda cell, form=form: parse_date(cell, form) is not None)
-        for form, count in likely.items()
-        if count >= 0.5 * read
-    }
+    whole = {form: _reads(present, form) for form, count in likely.items() if count >= 0.5 * read}
     return max(whole.items(), key=lambda one: one[1])
+
+
+def _reads(present: Counter[str], form: str) -> int:
+    """How many cells are dates in this form."""
+    return _readable(present, lambda cell: parse_date(cell, form) is not None)
 
 
 def _words(present: Iterable[str]) -> float:
@@ -184,6 +189,9 @@ def tell(issues: Issues, columns: list[Column], rows: int) -> None:
                 count=0,
             )
             issues.add("cell_odd", "warning", count=column.odd)
+        if column.ambiguous:
+            value = f"{name}: {column.facts['examples'][0]}"
+            issues.add("date_ambiguous", "warning", line=1, column=name, value=value)
         if column.missing > _GAPS * rows:
             value = f"{name}: {column.missing:,} of {rows:,} cells are empty"
             issues.add("column_gaps", "warning", line=1, column=name, value=value)

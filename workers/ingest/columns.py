@@ -7,7 +7,7 @@ from workers.contracts.errors import JobError
 from workers.contracts.kinds import KINDS, DatasetKind
 from workers.ingest import cells
 from workers.ingest.normal_forms import normal
-from workers.ingest.records import printable
+from workers.ingest.records import Table, printable
 
 # Usual names of a role, best first; compared without case, spaces, "_", "-" and a closing "id".
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -229,6 +229,11 @@ def named(role: str, columns: list[str]) -> list[str]:
 def _cells(columns: list[str], head: list[list[str]], column: str) -> list[str]:
     place = columns.index(column)
     return [fields[place] for fields in head]
+
+
+def cells_of(table: Table, column: str | None) -> list[str]:
+    """The first cells of a column; none where there is no such column."""
+    return _cells(table.columns, table.head, column) if column else []
 
 
 def _is_empty(values: list[str]) -> bool:

@@ -24,6 +24,14 @@ _SECONDS_BETWEEN_EVENTS = 0.5
 READ_SHARE = 0.85
 
 
+class OtherwiseError(Exception):
+    """The first rows misled: the import begins again with what all of them say. `found`: attributes of Import."""
+
+    def __init__(self, **found: bool) -> None:
+        super().__init__(found)
+        self.found = found
+
+
 class Import:
     """A context manager; staging files are gone when it is left, however it is left."""
 
@@ -39,6 +47,8 @@ class Import:
         ]
         # Whether rows have several labels each, where that is not for the rows to say.
         self.several: bool | None = None
+        # Whether days come before months in dates with slashes, where that is known beforehand.
+        self.day_first: bool | None = None
         self.issues = Issues(spec.limits.max_examples_per_issue)
         self.findings = Findings()
         self.progress = ProgressMeter(job_dir)

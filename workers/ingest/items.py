@@ -13,7 +13,7 @@ from workers.contracts.job import SPLITS
 from workers.contracts.manifest import IngestResult
 from workers.ingest import duplicates, finish, label_names, label_sets, near, splits
 from workers.ingest.coding import LineNumbers, Places
-from workers.ingest.context import Import
+from workers.ingest.context import Import, OtherwiseError
 from workers.ingest.hashing import Hashes
 from workers.ingest.issues import Severity
 from workers.ingest.label_sets import LabelSet
@@ -123,7 +123,7 @@ class Items:
         """
         lists = int(self._listed.sum()) + refused
         if label_sets.are_usual(lists, len(self) + refused) != several:
-            raise label_sets.OtherwiseError(not several)
+            raise OtherwiseError(several=not several)
 
     @property
     def mixed(self) -> Ints:

@@ -26,14 +26,6 @@ _LONGEST_LITERAL: Final = 20_000
 _SHARE, _LEAST = 0.05, 3
 
 
-class OtherwiseError(Exception):
-    """The first rows misled: all together, rows have several labels each (`several`), or they have not."""
-
-    def __init__(self, several: bool) -> None:
-        super().__init__(several)
-        self.several = several
-
-
 def are_usual(lists: int, rows: int) -> bool:
     """Whether so many lists among the labels of rows say that rows have several labels each."""
     return lists >= max(_LEAST, _SHARE * rows)

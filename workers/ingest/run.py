@@ -12,10 +12,9 @@ from workers.contracts.jobdir import JobDir
 from workers.contracts.kinds import KINDS
 from workers.contracts.manifest import LOOKS, SUSPECTS, IngestResult
 from workers.ingest import findings, sniff, unpack
-from workers.ingest.context import Import
+from workers.ingest.context import Import, OtherwiseError
 from workers.ingest.issues import Severity
 from workers.ingest.kinds import interactions, table, text
-from workers.ingest.label_sets import OtherwiseError
 from workers.ingest.readers.joined import JoinedTables
 from workers.ingest.reading import UNDECIDED_CELL
 from workers.ingest.records import Table
@@ -42,12 +41,12 @@ def run(job_dir: JobDir) -> IngestResult:
     try:
         return _run(job_dir, spec)
     except OtherwiseError as error:
-        return _run(job_dir, spec, error.several)
+        return _run(job_dir, spec, **error.found)
 
 
-def _run(job_dir: JobDir, spec: IngestSpec, several: bool | None = None) -> IngestResult:
+def _run(job_dir: JobDir, spec: IngestSpec, several: bool | None = None, day_first: bool | None = None) -> IngestResult:
     with Import(job_dir, spec) as ctx:
-        ctx.several = several
+        ctx.several, ctx.day_first = several, day_first
         ctx.progress.report(0.0, "Opening the file", always=True)
         if spec.corrections or spec.repair:
             result = _edit(ctx, spec)

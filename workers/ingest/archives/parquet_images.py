@@ -5,10 +5,11 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from workers.contracts.errors import JobError
 from workers.contracts.job import IngestLimits
-from workers.ingest import cells, columns
+from workers.ingest import cells, columns, images
 from workers.ingest.archives.entries import Archive, Entry, Ledger
 from workers.ingest.cells import cell_text
 from workers.ingest.image_lists import Lists
@@ -100,12 +101,25 @@ def _next(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
 
 
 def holds_images(path: Path) -> bool:
-    """Whether a Parquet file has a column of images. Raises JobError file_unreadable."""
+    """Whether a Parquet file has a column of images: {bytes, path}, or bytes that begin as an image does. Raises
+    JobError file_unreadable."""
     file = open_checked(path, IngestLimits().max_rows)
     try:
-        return bool(_image_columns(file.schema_arrow))
+        schema = file.schema_arrow
+        return any(
+            pa.types.is_struct(schema.field(name).type) or _begins_with_image(file, name)
+            for name in _image_columns(schema)
+        )
     finally:
         file.close()
+
+
+def _begins_with_image(file: pq.ParquetFile, column: str) -> bool:
+    """Whether the first bytes in a column are an image's."""
+    with as_unreadable():
+        batches = file.iter_batches(_BATCH_ROWS, columns=[column], use_threads=False)
+        values = next(batches, None)
+    return values is not None and any(images.magic(value) for value in values.column(0).to_pylist() if value)
 
 
 def _image_columns(schema: pa.Schema) -> list[str]:

@@ -7,7 +7,7 @@ The others are accepted rows too, but merged: rows + rejected + profile["merged"
 
 import datetime as dt
 import time as clock
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -32,19 +32,26 @@ from workers.ingest.statistics import doubling_histogram, summary
 
 # Rows that are looked at in one go.
 _STRETCH: Final = 1 << 20
+# Cells to values, null where they have none.
+Read = Callable[[pl.Series], pl.Series]
 
 
 def run(ctx: Import, table: Table) -> IngestResult:
     """Import a table. Raises JobError."""
     mapping = columns.resolve("recommendation", table.columns, table.head, ctx.spec.mapping)
+    times = values.Times(ctx.day_first, columns.cells_of(table, mapping.get("timestamp")))
     table.narrow(list(mapping.values()))
     ctx.open_rejects(table.columns)
     schema = interaction_schema(rating="rating" in mapping, timestamp="timestamp" in mapping)
     pairs = Pairs(mapping, ctx.staging)
-    for rows in reading.accepted(ctx, table, partial(_parse, mapping, pairs)):
+    reads = {"rating": values.ratings, "timestamp": times.read}
+    for rows in reading.accepted(ctx, table, partial(_parse, mapping, reads, pairs)):
         pairs.extend(rows)
     if not len(pairs):
         raise no_rows(ctx)
+    if times.doubtful:
+        column = mapping["timestamp"]
+        ctx.issues.add("date_ambiguous", "warning", line=1, column=column, value=f"{column}: {times.doubtful}")
     pairs.settle(ctx.spec.seed)
     keep, codes, by = pairs.decide(ctx.spec.seed)
     _tell_merged(ctx, pairs, keep)
@@ -73,15 +80,17 @@ def run(ctx: Import, table: Table) -> IngestResult:
     )
 
 
-def _parse(mapping: dict[str, str], pairs: Pairs, rows: pl.DataFrame, faults: reading.Faults) -> pl.DataFrame:
+def _parse(
+    mapping: dict[str, str], reads: Mapping[str, Read], pairs: Pairs, rows: pl.DataFrame, faults: reading.Faults
+) -> pl.DataFrame:
     """The values of rows, users and items as numbers. A mapped column must be filled in every row."""
     parsed: dict[str, pl.Series] = {}
     for role, known in (("user", pairs.users), ("item", pairs.items)):
         parsed[role] = _numbered(role, rows[mapping[role]], known, faults)
-    for role, code, read, message in _VALUES:
+    for role, code, message in _VALUES:
         if role in mapping:
             column = rows[mapping[role]]
-            parsed[role] = read(column)
+            parsed[role] = reads[role](column)
             faults.add(parsed[role].is_null(), partial(_unreadable, code, message, column))
     return pl.DataFrame({**parsed, **reading.given_split(mapping, rows, faults)})
 
@@ -100,9 +109,9 @@ def _unreadable(code: str, message: str, column: pl.Series, row: int) -> Problem
     return Problem(code, message, column.name, column[row])
 
 
-_VALUES: tuple[tuple[str, str, Callable[[pl.Series], pl.Series], str], ...] = (
-    ("rating", "rating_invalid", values.ratings, "The rating is not a number."),
-    ("timestamp", "timestamp_invalid", values.times, "The time cannot be read."),
+_VALUES = (
+    ("rating", "rating_invalid", "The rating is not a number."),
+    ("timestamp", "timestamp_invalid", "The time cannot be read."),
 )
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from workers.contracts.errors import JobError
 from workers.ingest.cells import cell_text
 from workers.ingest.columns import clean_header, named
-from workers.ingest.records import HEAD_RECORDS, Record, Table, text_problem
+from workers.ingest.records import HEAD_RECORDS, Record, Table, printable, text_problem
 
 _MAX_FOOTER = 64 * 2**20
 _MAX_THRIFT = 16 * 2**20
@@ -78,7 +78,9 @@ class ParquetTable(Table):
         # As the file has them, in the order of `columns`.
         self.names, others = _columns(schema)
         if others:
-            self.facts["columns_left_out"] = dict(itertools.islice(others.items(), _MOST_TOLD))
+            self.facts["columns_left_out"] = {
+                printable(name): why for name, why in itertools.islice(others.items(), _MOST_TOLD)
+            }
         self._classes = class_names(schema)
         self.columns = clean_header(self.names)
         self._rows: int = self._file.metadata.num_rows
