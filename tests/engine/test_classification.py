@@ -76,7 +76,7 @@ def test_an_overconfident_model_is_tempered_and_served_as_it_was_judged(tmp_path
         # One label in five is wrong, which words learned from clean rows cannot know.
         shown = ("old" if label == "new" else "new") if random.random() < 0.2 else label
         rows.append({"split": "validation", "text": f"{words[shown]} thing", "label": label})
-    run = run_on(tmp_path / "job", "text-classification", rows, epochs=12)
+    run = run_on(tmp_path / "job", "text-classification", rows, epochs=12, linear=False)
     trained = TEMPLATES["text-classification"].train(run)
     assert isinstance(trained, TrainedClassifier)
     answers = [mistake["predicted"] for mistake in trained.evaluate()[1]["splits"]["validation"]["mistakes"]]
@@ -89,6 +89,23 @@ def test_an_overconfident_model_is_tempered_and_served_as_it_was_judged(tmp_path
     assert validation["metrics"]["log_loss"] == pytest.approx(temperature["log_loss"], abs=1e-4)
     assert validation["calibration"]["error"] < validation["calibration"]["error_before"]
     certified(run, trained, tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("is_learned", [True, False])
+def test_what_only_validation_rows_tell_is_learned_once_they_have_judged(tmp_path: Path, is_learned: bool) -> None:
+    """But not where folds are compared by them."""
+    rows = text_rows(test_labels=("new", "old") * 5)
+    rows += [{"split": "validation", "text": f"zebra {number}", "label": "new"} for number in range(10)]
+    rows += [{"split": "validation", "text": f"gnu {number}", "label": "old"} for number in range(10)]
+    run = run_on(tmp_path / "job", "text-classification", rows, **({} if is_learned else {"folds": 2}))
+    trained = TEMPLATES["text-classification"].train(run)
+    metrics, report = trained.evaluate()
+    predictor = certified(run, trained, tmp_path / "bundle")
+    zebra, gnu = (answer["scores"] for answer in predictor.predict(list(map(predictor.prepare, ("zebra", "gnu")))))
+    assert (zebra["new"] - gnu["new"] > 0.2) == is_learned
+    assert any("learned from them, too" in note for note in report["notes"]) == is_learned
+    # As they were answered by a model that had never seen the animals' names: both words alike.
+    assert metrics["validation"]["log_loss"] > 0.5
 
 
 def test_without_test_and_validation_rows_the_training_rows_are_certified(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_the_later_rounds_learn_from_the_validation_rows_which_only_the_first_ha
     monkeypatch.setattr(encoder_text, "fit", counting)
     job = run_job(TEXT, tmp_path, encoder="tiny", **{**QUICK, "encoder_rounds": 3})
     assert learned == [(240, 60), (300, 0), (300, 0)]
-    assert any("after its first round" in note for note in job.result["report"]["notes"])
+    assert any("learned from them, too" in note for note in job.result["report"]["notes"])
     assert job.result["metrics"]["validation"]["accuracy"] >= 0.9 and job.result["certificate"]["split"] == "test"
 
 
@@ -157,7 +157,7 @@ def test_where_validation_rows_are_all_that_judges_no_round_learns_from_them(tmp
         table.filter(pyarrow.compute.not_equal(table["split"], "test")), job.inputs / "data.parquet"
     )
     engine.main([str(job.root)])
-    assert not any("after its first round" in note for note in job.result["report"]["notes"])
+    assert not any("learned from them, too" in note for note in job.result["report"]["notes"])
     assert job.result["certificate"]["passed"] and job.result["certificate"]["split"] == "validation"
 
 

@@ -128,7 +128,7 @@ def test_without_validation_rows_every_label_is_answered_from_a_half_on(tmp_path
 
 
 def test_scores_of_several_labels_that_are_too_sure_are_tempered_and_the_report_says_from_where(tmp_path: Path) -> None:
-    parameters = {"epochs": 3}
+    parameters = {"epochs": 3, "linear": False}
     job_dir = Job.create(tmp_path, make_spec(TEXT, parameters=parameters))
     toy.write_toy_text_sets(job_dir.inputs / "data.parquet", 0)
     table = pq.read_table(job_dir.inputs / "data.parquet").to_pylist()

@@ -35,7 +35,7 @@ from workers.engine.settings import Settings
 from workers.engine.several_labels import said_of
 from workers.engine.soup import train_soup
 from workers.engine.stages import Stage
-from workers.engine.text import TextExamples, TrainedText
+from workers.engine.text import TextExamples, TrainedText, may_learn_all
 from workers.inference.text import TokenReader
 from workers.task_templates.text_classification import TextParams
 
@@ -62,10 +62,6 @@ _SHARE_STEPS = 200
 # Tokens, padding included, that a CPU trains on at once: no slower than whole batches, and of long texts an eighth of
 # what has to be kept for the gradients.
 _MOST_TOKENS = 1024
-_LEARNED_ALL = (
-    "The validation rows are judged as the encoder answered them after its first round; in the others it learned from "
-    "them, too."
-)
 # A job of a preset begins no further round that would end later than this, in seconds: ten minutes with what follows.
 _ROUNDS_SECONDS = 420.0
 
@@ -164,7 +160,7 @@ def train_on_encoder(run: Run, from_scratch: Callable[[Run], TrainedText]) -> Tr
     if params.encoder != "auto":
         learned = _learn(run, find_encoder(run, params.encoder), labels, within_budget=False)
         note = f"Starts from the pretrained encoder {learned.source.name}."
-        return _trained(run, learned, learned.network, labels, [learned.reader], learned.validation, note)
+        return _alone(run, learned, labels, note)
     try:
         source = find_encoder(run, "auto")
     except JobError as error:
@@ -207,11 +203,13 @@ def _best_of(run: Run, scratch: TrainedText, learned: Learned, labels: list[str]
         return scratch
     if winner == "encoder":
         run.log(note)
-        return _trained(run, learned, learned.network, labels, [learned.reader], learned.validation, note)
+        return _alone(run, learned, labels, note)
     run.choose(encoder_share=share)
     run.log(note)
     network = Together(scratch.model, encoder, learned.reader.pad_id, multi_label, share)
-    return _trained(run, learned, network, labels, [*scratch.readers, learned.reader], answers, note, scratch.max_chars)
+    before = answers if learned.learned_all or scratch.learned_all else None
+    max_chars = max(scratch.max_chars, learned.max_chars)
+    return _trained(run, network, labels, [*scratch.readers, learned.reader], before, note, max_chars)
 
 
 def fit_share(ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray) -> float:
@@ -233,25 +231,27 @@ def fit_share(ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray) -> float:
     return round(share, 4)
 
 
+def _alone(run: Run, learned: Learned, labels: list[str], note: str) -> TrainedText:
+    before = learned.validation if learned.learned_all else None
+    return _trained(run, learned.network, labels, [learned.reader], before, note, learned.max_chars)
+
+
 def _trained(
     run: Run,
-    learned: Learned,
     network: nn.Module,
     labels: list[str],
     readers: list[TokenReader],
-    validation: np.ndarray,
+    before: np.ndarray | None,
     note: str,
-    max_chars: int = 0,
+    max_chars: int,
 ) -> TrainedText:
-    """`validation`: the probabilities by which the validation rows are judged."""
-    max_chars = max(max_chars, learned.max_chars)
+    """`before`: where some of the model has learned from the validation rows, the probabilities of before that."""
     evaluation: dict[str, Examples] = {}
     for split in ("validation", "test", "train"):
         if split != "train" or not any(map(len, evaluation.values())):
             evaluation[split] = TextExamples(run, split, readers, labels, max_chars)
-    before = {"validation": validation} if learned.learned_all else {}
     trained = TrainedText(run, network.to(run.device), labels, evaluation, readers, max_chars, before)
-    trained.notes = [note, _LEARNED_ALL] if learned.learned_all else [note]
+    trained.notes = [note, *trained.notes]
     return trained
 
 
@@ -339,7 +339,7 @@ def _fine_tune(
         seconds = math.inf if params.encoder_rounds else _ROUNDS_SECONDS
     if run.device.type == "cpu":
         train.most_tokens = _MOST_TOKENS
-    learns_all = count > 1 and _may_learn_all(run, params, validation)
+    learns_all = count > 1 and may_learn_all(run, validation)
     every, nothing = (train.joined(validation), validation.kept(np.arange(0))) if learns_all else (train, validation)
     first: list[np.ndarray] = []
 
@@ -356,13 +356,6 @@ def _fine_tune(
 
     train_soup(run, network, once, losses if len(validation) else None, count, seconds)
     return first[0] if learns_all and run.chosen["encoder_rounds"] > 1 else None
-
-
-def _may_learn_all(run: Run, params: TextParams, validation: TextExamples) -> bool:
-    """Whether an encoder may learn from the validation rows once they have judged it: where nothing is compared by them
-    later, and there are test rows to certify by."""
-    is_compared = bool(params.tune or params.folds) or run.preparation is not run
-    return len(validation) > 0 and not is_compared and len(run.places("test")) > 0
 
 
 def _computed_weights(body: nn.Module) -> int:

@@ -3,9 +3,9 @@
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +17,13 @@ from workers.engine.classification import TrainedClassifier
 from workers.engine.edge_cases import EdgeCase, pair_cases, text_cases
 from workers.engine.examples import Examples, known_rows
 from workers.engine.labels import label_indices, training_labels
-from workers.engine.links import scores_of
+from workers.engine.links import probabilities, scores_of
 from workers.engine.logistic import weigh
 from workers.engine.loop import fit, predict
 from workers.engine.run import CrossFitted, Run
 from workers.engine.settings import Settings
 from workers.engine.several_labels import said_of
-from workers.engine.text_linear import LinearTrainer
+from workers.engine.text_linear import LINEAR_END, LINEAR_START, LinearTrainer
 from workers.engine.text_network import TextEnsemble, TextNetwork, TextNetworks, phrase_table
 from workers.inference.text import (
     STEPS,
@@ -47,6 +47,7 @@ _IN_WORD = rf"[[\p{{L}}\p{{N}}\p{{M}}]&&[^{_UNSPACED[1:-1]}]]"
 _MOST_PHRASES = 100_000
 # How much the linear model and the network count where no validation rows say it: the network is the surer one.
 _USUAL_WEIGHTS = [1.0, 0.5]
+_LEARNED_ALL = "The validation rows are judged as they were answered before some of the model learned from them, too."
 # Tokens that a training run reads, counted over all its epochs, where the user sets no epochs; and the most epochs.
 _BUDGET = {"fast": 5e6, "balanced": 15e6, "best": 30e6}
 _MOST_EPOCHS = {"fast": 6, "balanced": 14, "best": 14}
@@ -82,11 +83,20 @@ def train_from_scratch(run: Run) -> "TrainedText":
     )
     if train.cut:
         run.log(f"{train.cut:,} of {len(train):,} texts have {params.max_tokens} tokens or more; the rest is not read.")
-    model = _train_model(run, params, tokenizer, labels, train, validation)
+    model, before = _train_model(run, params, tokenizer, labels, train, validation)
     evaluation: dict[str, Examples] = {"validation": validation, "test": test}
     if not len(validation) and not len(test):
         evaluation = {"train": train}
-    return TrainedText(run, model, labels, evaluation, readers, max_chars)
+    return TrainedText(run, model, labels, evaluation, readers, max_chars, before)
+
+
+def may_learn_all(run: Run, validation: Examples) -> bool:
+    """Whether a model may learn from the validation rows, too, once they have judged it: where nothing is compared by
+    them later, and there are test rows to certify by."""
+    params = run.params
+    assert isinstance(params, TextParams)
+    is_compared = bool(params.tune or params.folds) or run.preparation is not run
+    return len(validation) > 0 and not is_compared and len(run.places("test")) > 0
 
 
 def _train_model(
@@ -96,14 +106,11 @@ def _train_model(
     labels: list[str],
     train: "TextExamples",
     validation: "TextExamples",
-) -> nn.Module:
-    """The linear model, then the networks, and how much each counts in their common answer."""
+) -> tuple[nn.Module, np.ndarray | None]:
+    """The linear model, then the networks, and how much each counts in their common answer; and, where it learned from
+    the validation rows in the end, the probabilities by which it answered them before."""
     settings = _settings(run, params, len(train), train.tokens)
-    linear = None
-    if params.linear:
-        importance = class_weights(train.labels, settings).numpy()
-        linear = LinearTrainer(run, tokenizer, len(labels)).train(train, validation, importance)
-        run.log(f"Learned {len(linear.ngrams):,} n-grams of words and characters.")
+    linear = _train_linear(run, tokenizer, labels, train, validation, settings) if params.linear else None
     batches = [train.batch(rows) for rows in train.batches(np.arange(len(train)), 256, np.random.default_rng(0))]
     torch.manual_seed(run.seed)
     table = phrase_table(batches, params.phrases, _MOST_PHRASES)
@@ -127,23 +134,60 @@ def _train_model(
         f"{settings.epochs} epochs in batches of {settings.batch_size}."
     )
     fit(run, network, train, validation, settings)
-    return network if linear is None else _together(run, linear.to(run.device), network, validation)
+    return (network, None) if linear is None else _together(run, linear, network, validation)
 
 
-def _together(run: Run, linear: nn.Module, network: nn.Module, validation: "TextExamples") -> TextEnsemble:
-    """Linear model and network, weighed by their log loss on the validation rows."""
-    weights = _USUAL_WEIGHTS
+class _Linear(NamedTuple):
+    """The linear model, and the probabilities, float32 [rows, labels], by which it answered the validation rows; where
+    it `learned_all`, from them too in the end, those by which it answered them before."""
+
+    model: nn.Module
+    validation: np.ndarray
+    learned_all: bool
+
+
+def _train_linear(
+    run: Run,
+    tokenizer: Tokenizer,
+    labels: list[str],
+    train: "TextExamples",
+    validation: "TextExamples",
+    settings: Settings,
+) -> _Linear:
+    """The validation rows choose its strength; then it learns from them, too, if they are not needed later: of few rows
+    a tenth more is worth more than any setting, and the linear model is quick."""
+    importance = class_weights(train.labels, settings).numpy()
+    learns_all = may_learn_all(run, validation)
+    middle = (LINEAR_START + 2 * LINEAR_END) / 3 if learns_all else LINEAR_END
+    first = LinearTrainer(run, tokenizer, len(labels), end=middle).train(train, validation, importance)
+    answers = predict(first.to(run.device), validation, run.device)
+    linear = first
+    if learns_all:
+        again = LinearTrainer(run, tokenizer, len(labels), start=middle)
+        every, nothing = train.joined(validation), validation.kept(np.arange(0))
+        linear = again.train(every, nothing, importance, run.chosen["ngram_strength"])
+    run.log(f"Learned {len(linear.ngrams):,} n-grams of words and characters.")
+    return _Linear(linear.to(run.device), answers, learns_all)
+
+
+def _together(
+    run: Run, linear: _Linear, network: nn.Module, validation: "TextExamples"
+) -> tuple[TextEnsemble, np.ndarray | None]:
+    """Linear model and network, weighed by their log loss on the validation rows; and as in `_train_model`."""
+    weights, answers = _USUAL_WEIGHTS, [linear.validation, predict(network, validation, run.device)]
     known, multi_label = known_rows(validation.labels), validation.multi_label
+    logs = [scores_of(torch.from_numpy(answer), multi_label) for answer in answers]
     if len(known):
-        answers = [predict(model, validation, run.device)[known] for model in (linear, network)]
         truth = validation.labels[known]
-        logs = [scores_of(torch.from_numpy(answer), multi_label).numpy() for answer in answers]
-        weights = weigh(logs, truth, weights)
-        alone = " and ".join(said_of(truth, answer) for answer in answers)
+        weights = weigh([scores.numpy()[known] for scores in logs], truth, weights)
+        alone = " and ".join(said_of(truth, answer[known]) for answer in answers)
         run.log(f"The n-grams and the network alone on the validation rows: {alone}.")
     run.choose(linear_weight=weights[0], network_weight=weights[1])
     run.log(f"Their answers are weighed {weights[0]:.2f} to {weights[1]:.2f}.")
-    return TextEnsemble(linear, network, weights, multi_label)
+    before = None
+    if linear.learned_all:
+        before = probabilities(weights[0] * logs[0] + weights[1] * logs[1], multi_label).numpy()
+    return TextEnsemble(linear.model, network, weights, multi_label), before
 
 
 def _own_tokenizer(run: Run, params: TextParams, max_chars: int) -> Tokenizer:
@@ -317,9 +361,13 @@ class TrainedText(TrainedClassifier):
         evaluation: dict[str, Examples],
         readers: Sequence[TokenReader],
         max_chars: int,
-        before: Mapping[str, np.ndarray] | None = None,
+        before: np.ndarray | None = None,
     ) -> None:
-        super().__init__(run, network, labels, evaluation, before)
+        """`before`: where some of the model learned from the validation rows in the end, the probabilities, float32
+        [rows, labels], by which it answered them when it had not."""
+        super().__init__(run, network, labels, evaluation, {} if before is None else {"validation": before})
+        self.learned_all = before is not None
+        self.notes = [_LEARNED_ALL] if self.learned_all else []
         self.readers = readers
         self.max_chars = max_chars
 

@@ -110,14 +110,21 @@ def frequent(batches: Iterable[torch.Tensor], most: int, least: int = 1) -> np.n
 class LinearTrainer:
     """Learns a LinearText from (some of) the training rows. The same rows give the same model: nothing is random."""
 
-    def __init__(self, run: Run, tokenizer: Tokenizer, labels: int) -> None:
+    def __init__(
+        self, run: Run, tokenizer: Tokenizer, labels: int, start: float = LINEAR_START, end: float = LINEAR_END
+    ) -> None:
+        """From `start` to `end` of the run's progress."""
         self._run = run
+        self._start, self._end = start, end
         self._labels = labels
         self._ngrams = Ngrams(tokenizer)
         self._spoken = 0.0
 
-    def train(self, train: Texts, validation: Texts, importance: np.ndarray) -> LinearText:
-        """`importance`: float32 [labels], of the labels' rows. The best of _STRENGTHS is taken."""
+    def train(
+        self, train: Texts, validation: Texts, importance: np.ndarray, strength: float = _USUAL_STRENGTH
+    ) -> LinearText:
+        """`importance`: float32 [labels], of the labels' rows. The best of _STRENGTHS is taken; without validation rows
+        it is `strength`."""
         rows, matrix, idf = self._learn_ngrams(train)
         truth = train.labels[rows]
         problem = Logistic(matrix, truth, importance if truth.ndim == 2 else importance[truth], self._labels)
@@ -126,7 +133,7 @@ class LinearTrainer:
         if len(known):
             found = self._find(validation, known, 0.5, 0.55)
             judged = tf_idf(found, idf, self._ngrams.first_of_characters)
-        weights, bias = self._solve(problem, judged, validation.labels[known])
+        weights, bias = self._solve(problem, judged, validation.labels[known], strength)
         return LinearText(self._ngrams, idf, weights, bias).eval()
 
     def cross_fit(self, texts: Texts, dealt: np.ndarray, characters: bool) -> np.ndarray:
@@ -188,6 +195,7 @@ class LinearTrainer:
         problem: Logistic,
         judged: scipy.sparse.csr_matrix | None,
         truth: np.ndarray,
+        usual: float,
     ) -> tuple[np.ndarray, np.ndarray]:
         iterations = self._iterations(problem.rows.nnz, len(_STRENGTHS))
         done = 0
@@ -198,7 +206,7 @@ class LinearTrainer:
             self._say(0.55 + 0.45 * min(1.0, done / (iterations * len(_STRENGTHS))))
 
         if judged is None:
-            return problem.solve(_USUAL_STRENGTH, iterations, tell)
+            return problem.solve(usual, iterations, tell)
         best, lowest = (np.zeros(0), np.zeros(0)), np.inf
         for strength in _STRENGTHS:
             weights, bias = problem.solve(strength, iterations, tell)
@@ -237,4 +245,4 @@ class LinearTrainer:
         now = time.monotonic()
         if now - self._spoken >= 0.5:
             self._spoken = now
-            self._run.progress(LINEAR_START + (LINEAR_END - LINEAR_START) * share, "Learning n-grams")
+            self._run.progress(self._start + (self._end - self._start) * share, "Learning n-grams")
