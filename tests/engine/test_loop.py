@@ -126,10 +126,14 @@ def test_when_not_even_one_example_fits_the_card_says_so(tmp_path: Path) -> None
     assert caught.value.repair
 
 
-def test_training_ends_when_nothing_improves(tmp_path: Path) -> None:
-    settings = Settings(epochs=50, batch_size=8, learning_rate=0.02, patience=3)
-    train(tmp_path, settings)
-    assert any(e.type == "log" and "No improvement for 3 epochs" in e.message for e in events(tmp_path))
+def test_training_ends_when_neither_score_nor_loss_improves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first epoch was lucky on few rows; the loss falls until the sixth."""
+    measured = iter([(0.6, 0.9), *((0.5, loss) for loss in (0.8, 0.7, 0.6, 0.5, 0.4)), *[(0.5, 0.4)] * 20])
+    monkeypatch.setattr(loop, "_measure", lambda *_: next(measured))
+    train(tmp_path, Settings(epochs=20, batch_size=8, learning_rate=0.02, patience=3))
+    told = [e.message for e in events(tmp_path) if e.type == "log"]
+    assert sum(message.startswith("Epoch") for message in told) == 9
+    assert any("No improvement for 3 epochs" in message for message in told)
 
 
 def test_progress_tells_the_time_left_from_the_first_steps(tmp_path: Path) -> None:

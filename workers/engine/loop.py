@@ -52,7 +52,7 @@ def fit(
 ) -> None:
     """Train `model` in place and leave it with its best weights, on run.device, in eval mode.
 
-    The best weights are those (or that average of them) with the highest validation accuracy, then the lowest loss; the
+    The best weights are those (or that average of them) with the highest validation score, then the lowest loss; the
     last ones where there are no validation rows. `groups` gives parameters their own share of the learning rate and
     weight decay; parameters in no group stay as they are. Raises JobError `not_finite`, `out_of_memory`.
     """
@@ -310,23 +310,27 @@ def _judge(now: Training, validation: Examples, epoch: int, report: Reporter) ->
         return
     if run.world.rank == 0:
         measured = [(*_measure(model, validation, run.device, settings), model) for model in candidates]
-        accuracy, loss, model = max(measured, key=lambda found: (found[0], -found[1]))
-        better = (accuracy, -loss) > (at.best_accuracy, -at.best_loss)
+        score, loss, model = max(measured, key=lambda found: (found[0], -found[1]))
+        better = (score, -loss) > (at.best_score, -at.best_loss)
         if better:
-            at.best_accuracy, at.best_loss, at.best_epoch = accuracy, loss, epoch
+            at.best_score, at.best_loss = score, loss
             now.best = copied(model)
-        report.validation(at.step, epoch, settings.epochs, accuracy, loss, better, validation.multi_label)
-        if not run.judged(epoch, settings.epochs, accuracy):
+        # On few rows the score goes up and down by chance while the loss still falls.
+        if better or loss < at.lowest_loss:
+            at.gained_epoch = epoch
+        at.lowest_loss = min(at.lowest_loss, loss)
+        report.validation(at.step, epoch, settings.epochs, score, loss, better, validation.multi_label)
+        if not run.judged(epoch, settings.epochs, score):
             at.ended = "search"
-        elif epoch - at.best_epoch >= settings.patience and epoch + 1 < settings.epochs:
+        elif epoch - at.gained_epoch >= settings.patience and epoch + 1 < settings.epochs:
             at.ended = "patience"
             run.log(f"No improvement for {settings.patience} epochs: training ends early, with the best weights.")
     at.ended = _ENDS[int(run.world.agree([_ENDS.index(at.ended)])[0])]
 
 
 def _measure(model: nn.Module, validation: Examples, device: torch.device, settings: Settings) -> tuple[float, float]:
-    """Accuracy over all rows, and the mean log loss over those whose label the model knows; of several labels the mean
-    average precision, which needs no threshold, and the mean log loss of their sum."""
+    """The score, which is the accuracy over all rows, and the mean log loss over those whose label the model knows; of
+    several labels the mean average precision, which needs no threshold, and the mean log loss of their sum."""
     scores, truth = judged(model, validation, device, settings), validation.labels
     losses = row_losses(scores, truth)
     loss = float(losses.mean()) if len(losses) else 0.0

@@ -23,9 +23,11 @@ class Position:
     """Where training is; saved as JSON with each checkpoint."""
 
     step: int = 0
-    best_epoch: int = -1
-    best_accuracy: float = -1.0
+    best_score: float = -1.0
     best_loss: float = math.inf
+    # The lowest loss of any epoch, and the last epoch that was better than all before it by score or by loss.
+    lowest_loss: float = math.inf
+    gained_epoch: int = -1
     micro_batch: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
@@ -82,7 +84,8 @@ def _tensors(now: Training, over: bool = False) -> dict[str, torch.Tensor]:
 
 def _state(now: Training) -> dict[str, Any]:
     """The rest of a checkpoint, for JSON."""
-    at = {**vars(now.at), "best_loss": None if math.isinf(now.at.best_loss) else now.at.best_loss}
+    # JSON has no infinity.
+    at = {name: None if value == math.inf else value for name, value in vars(now.at).items()}
     return {"at": at, "scaler": now.scaler.state_dict()}
 
 
@@ -123,8 +126,7 @@ def _set_to(now: Training, loaded: Loaded) -> None:
     for name, tensor in loaded.tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = tensor
-    at = dict(loaded.state["at"])
-    at["best_loss"] = math.inf if at["best_loss"] is None else at["best_loss"]
+    at = {name: math.inf if value is None else value for name, value in loaded.state["at"].items()}
     now.model.load_state_dict(parts["model"] or parts["best"])
     if now.average:
         now.average.model.load_state_dict(parts["average"] or parts["best"])

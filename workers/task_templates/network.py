@@ -113,7 +113,7 @@ class NetworkParams(FoldedParams):
         ge=1,
         le=500,
         title="Patience",
-        description="Epochs without improvement on the validation rows after which training ends.",
+        description="Epochs without improvement on the validation rows, in score or loss, after which training ends.",
         json_schema_extra=ADVANCED,
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
