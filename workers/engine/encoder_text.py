@@ -207,7 +207,7 @@ def _best_of(run: Run, scratch: TrainedText, learned: Learned, labels: list[str]
     run.choose(encoder_share=share)
     run.log(note)
     network = Together(scratch.model, encoder, learned.reader.pad_id, multi_label, share)
-    before = answers if learned.learned_all or scratch.learned_all else None
+    before = answers if learned.learned_all else None
     max_chars = max(scratch.max_chars, learned.max_chars)
     return _trained(run, network, labels, [*scratch.readers, learned.reader], before, note, max_chars)
 
@@ -339,7 +339,7 @@ def _fine_tune(
         seconds = math.inf if params.encoder_rounds else _ROUNDS_SECONDS
     if run.device.type == "cpu":
         train.most_tokens = _MOST_TOKENS
-    learns_all = count > 1 and may_learn_all(run, validation)
+    learns_all = count > 1 and may_learn_all(run, params, validation)
     every, nothing = (train.joined(validation), validation.kept(np.arange(0))) if learns_all else (train, validation)
     first: list[np.ndarray] = []
 

@@ -90,11 +90,9 @@ def train_from_scratch(run: Run) -> "TrainedText":
     return TrainedText(run, model, labels, evaluation, readers, max_chars, before)
 
 
-def may_learn_all(run: Run, validation: Examples) -> bool:
+def may_learn_all(run: Run, params: TextParams, validation: Examples) -> bool:
     """Whether a model may learn from the validation rows, too, once they have judged it: where nothing is compared by
     them later, and there are test rows to certify by."""
-    params = run.params
-    assert isinstance(params, TextParams)
     is_compared = bool(params.tune or params.folds) or run.preparation is not run
     return len(validation) > 0 and not is_compared and len(run.places("test")) > 0
 
@@ -110,7 +108,7 @@ def _train_model(
     """The linear model, then the networks, and how much each counts in their common answer; and, where it learned from
     the validation rows in the end, the probabilities by which it answered them before."""
     settings = _settings(run, params, len(train), train.tokens)
-    linear = _train_linear(run, tokenizer, labels, train, validation, settings) if params.linear else None
+    linear = _train_linear(run, params, tokenizer, labels, train, validation, settings) if params.linear else None
     batches = [train.batch(rows) for rows in train.batches(np.arange(len(train)), 256, np.random.default_rng(0))]
     torch.manual_seed(run.seed)
     table = phrase_table(batches, params.phrases, _MOST_PHRASES)
@@ -148,6 +146,7 @@ class _Linear(NamedTuple):
 
 def _train_linear(
     run: Run,
+    params: TextParams,
     tokenizer: Tokenizer,
     labels: list[str],
     train: "TextExamples",
@@ -157,7 +156,8 @@ def _train_linear(
     """The validation rows choose its strength; then it learns from them, too, if they are not needed later: of few rows
     a tenth more is worth more than any setting, and the linear model is quick."""
     importance = class_weights(train.labels, settings).numpy()
-    learns_all = may_learn_all(run, validation)
+    # Beside an encoder these rows are needed once more: for how much each of the two counts.
+    learns_all = params.encoder == "none" and may_learn_all(run, params, validation)
     middle = (LINEAR_START + 2 * LINEAR_END) / 3 if learns_all else LINEAR_END
     first = LinearTrainer(run, tokenizer, len(labels), end=middle).train(train, validation, importance)
     answers = predict(first.to(run.device), validation, run.device)
@@ -165,7 +165,7 @@ def _train_linear(
     if learns_all:
         again = LinearTrainer(run, tokenizer, len(labels), start=middle)
         every, nothing = train.joined(validation), validation.kept(np.arange(0))
-        linear = again.train(every, nothing, importance, run.chosen["ngram_strength"])
+        linear = again.train(every, nothing, importance, run.chosen.get("ngram_strength"))
     run.log(f"Learned {len(linear.ngrams):,} n-grams of words and characters.")
     return _Linear(linear.to(run.device), answers, learns_all)
 
@@ -366,8 +366,7 @@ class TrainedText(TrainedClassifier):
         """`before`: where some of the model learned from the validation rows in the end, the probabilities, float32
         [rows, labels], by which it answered them when it had not."""
         super().__init__(run, network, labels, evaluation, {} if before is None else {"validation": before})
-        self.learned_all = before is not None
-        self.notes = [_LEARNED_ALL] if self.learned_all else []
+        self.notes = [] if before is None else [_LEARNED_ALL]
         self.readers = readers
         self.max_chars = max_chars
 

@@ -121,10 +121,10 @@ class LinearTrainer:
         self._spoken = 0.0
 
     def train(
-        self, train: Texts, validation: Texts, importance: np.ndarray, strength: float = _USUAL_STRENGTH
+        self, train: Texts, validation: Texts, importance: np.ndarray, strength: float | None = None
     ) -> LinearText:
         """`importance`: float32 [labels], of the labels' rows. The best of _STRENGTHS is taken; without validation rows
-        it is `strength`."""
+        it is `strength`, or the usual one."""
         rows, matrix, idf = self._learn_ngrams(train)
         truth = train.labels[rows]
         problem = Logistic(matrix, truth, importance if truth.ndim == 2 else importance[truth], self._labels)
@@ -195,7 +195,7 @@ class LinearTrainer:
         problem: Logistic,
         judged: scipy.sparse.csr_matrix | None,
         truth: np.ndarray,
-        usual: float,
+        strength: float | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         iterations = self._iterations(problem.rows.nnz, len(_STRENGTHS))
         done = 0
@@ -206,7 +206,7 @@ class LinearTrainer:
             self._say(0.55 + 0.45 * min(1.0, done / (iterations * len(_STRENGTHS))))
 
         if judged is None:
-            return problem.solve(usual, iterations, tell)
+            return problem.solve(strength or _USUAL_STRENGTH, iterations, tell)
         best, lowest = (np.zeros(0), np.zeros(0)), np.inf
         for strength in _STRENGTHS:
             weights, bias = problem.solve(strength, iterations, tell)
