@@ -126,7 +126,7 @@ def _set_to(now: Training, loaded: Loaded) -> None:
     for name, tensor in loaded.tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = tensor
-    at = {name: math.inf if value is None else value for name, value in loaded.state["at"].items()}
+    at: dict[str, Any] = {name: math.inf if value is None else value for name, value in loaded.state["at"].items()}
     now.model.load_state_dict(parts["model"] or parts["best"])
     if now.average:
         now.average.model.load_state_dict(parts["average"] or parts["best"])
