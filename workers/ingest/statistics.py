@@ -16,8 +16,7 @@ def summary(values: Numbers) -> dict[str, Any]:
     """
     if not len(values):
         return {}
-    low, middle, high, top = (float(one) for one in np.quantile(values, (0, 0.5, 0.95, 1)))
-    knee = float(np.quantile(values, 0.99))
+    low, middle, high, knee, top = (float(one) for one in np.quantile(values, (0, 0.5, 0.95, 0.99, 1)))
     edges = np.linspace(low, knee, _BINS + 1) if knee > low else np.array([low, low + 1])
     edges[-1] = max(edges[-1], top)
     if np.issubdtype(values.dtype, np.integer):
