@@ -15,11 +15,10 @@ from apps.core.forms import attempt
 from apps.core.models import AuditEntry
 from apps.core.pages import SignedInRequest, go, page, paginate
 from apps.projects import actions, pipeline
-from apps.projects.access import project_for
+from apps.projects.access import milestone_for, project_for
 from apps.projects.forms import CommentForm, MilestoneForm, ProjectForm
 from apps.projects.models import Project
 from apps.teams.access import team_for
-from workers.contracts.errors import UserError
 
 RECENT = 5
 
@@ -148,12 +147,9 @@ def milestone(request: SignedInRequest, project_id: str) -> HttpResponse:
 @require_POST
 def complete(request: SignedInRequest, project_id: str, milestone_id: str) -> HttpResponse:
     """Say that an aim is reached."""
-    found = project_for(request.user, project_id, need="write")
-    aim = found.milestones.filter(pk=milestone_id).first()
-    if aim is None:
-        raise UserError("not_found")
-    actions.complete_milestone(actor=request.user, milestone=aim)
-    return _milestones(request, found, MilestoneForm())
+    found = milestone_for(request.user, project_id, milestone_id, need="write")
+    actions.complete_milestone(actor=request.user, milestone=found)
+    return _milestones(request, found.project, MilestoneForm())
 
 
 def _milestones(request: SignedInRequest, project: Project, form: MilestoneForm) -> HttpResponse:

@@ -38,11 +38,9 @@ def seconds_of(job: Job, now: datetime | None = None) -> Seconds:
     """All attempts of a job together, the running one up to now."""
     useful = lost = 0.0
     for attempt in job.attempts.all():
-        if attempt.started:
-            running = job.state == Job.State.RUNNING and attempt.number == job.attempt
-            end = attempt.ended or ((now or timezone.now()) if running else attempt.started)
-            useful += max(0.0, (end - attempt.started).total_seconds() * attempt.devices - attempt.lost_seconds)
-            lost += attempt.lost_seconds
+        seconds = attempt.seconds(job, now or timezone.now())
+        useful += max(0.0, seconds * attempt.devices - attempt.lost_seconds)
+        lost += attempt.lost_seconds
     return Seconds(useful, lost)
 
 

@@ -39,7 +39,7 @@ def situation(job: Job) -> Situation:
         position=ahead + 1 if queued else None,
         waiting_because=_waiting_because(job, ahead) if queued else None,
         queued_seconds=_seconds(job.created, job.started or job.ended or now),
-        run_seconds=_run_seconds(job, now),
+        run_seconds=round(sum(attempt.seconds(job, now) for attempt in job.attempts.all()), 1),
         eta_seconds=eta_seconds(job, now),
     )
 
@@ -54,17 +54,6 @@ def eta_seconds(job: Job, now: datetime) -> float | None:
 def log_lines(job: Job, most: int = 200) -> list[JobEvent]:
     """The last lines that the job wrote for its user, oldest first."""
     return list(reversed(job.events.filter(type="log").order_by("-id")[:most]))
-
-
-def _run_seconds(job: Job, now: datetime) -> float:
-    """All attempts together. An attempt whose runner is gone counts up to the last sign of life."""
-    total = 0.0
-    for attempt in job.attempts.all():
-        if attempt.started:
-            total += _seconds(
-                attempt.started, attempt.ended or (now if job.state == Job.State.RUNNING else attempt.started)
-            )
-    return round(total, 1)
 
 
 def _seconds(start: datetime, end: datetime) -> float:

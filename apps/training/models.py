@@ -1,5 +1,6 @@
 """Jobs: heavy work that runners do, and everything that is known of its course."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
@@ -147,6 +148,14 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.job_id} #{self.number}"
+
+    def seconds(self, job: Job, now: datetime) -> float:
+        """How long it has run, up to now where it still does. One that was never closed counts nothing."""
+        if self.started is None:
+            return 0.0
+        running = job.state == Job.State.RUNNING and self.number == job.attempt
+        end = self.ended or (now if running else self.started)
+        return max(0.0, (end - self.started).total_seconds())
 
     @property
     def got_further(self) -> bool:

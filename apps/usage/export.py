@@ -54,7 +54,7 @@ def export_hours(now: datetime | None = None) -> int:
         try:
             written += write(fixed(hour.pk))
         except (SlipwayError, ValueError) as error:
-            log.warning("ledger not exported", team=hour.team_id, hour=str(hour.hour), reason=str(error)[:200])
+            log.warning("ledger_not_exported", team=hour.team_id, hour=str(hour.hour), reason=str(error)[:200])
     return written
 
 
@@ -88,7 +88,7 @@ def write(file: LedgerFile) -> bool:
         if not unwritten.update(rows=rows, bytes=size, sha256=digest):
             return False
         LedgerHour.objects.filter(team_id=file.team_id, hour=file.hour).update(exported=F("exported") + rows)
-    log.info("ledger exported", team=file.team_id, file=file.filename, rows=rows, bytes=size)
+    log.info("ledger_exported", team=file.team_id, file=file.filename, rows=rows, bytes=size)
     return True
 
 

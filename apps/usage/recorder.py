@@ -77,7 +77,7 @@ class Recorder:
                 log.debug("standby")
                 pause = 1.0
             except (redis.RedisError, OperationalError, InterfaceError) as error:
-                log.warning("recorder waits", reason=f"{type(error).__name__}: {error}"[:300], seconds=pause)
+                log.warning("recorder_waits", reason=f"{type(error).__name__}: {error}"[:300], seconds=pause)
                 connection.close()
             self._stop.wait(pause)
             pause = min(_MAX_PAUSE_S, pause * 2)
@@ -120,7 +120,7 @@ class Recorder:
                 continue  # no such stream yet
             newest = facts["last-generated-id"].decode()
             if names.stream_order(newest) < names.stream_order(position):
-                log.warning("stream began anew", stream=stream, position=position, newest=newest)
+                log.warning("stream_began_anew", stream=stream, position=position, newest=newest)
                 StreamPosition.objects.filter(stream=stream, position=position).update(position=_BEGINNING)
                 positions = {**positions, stream: _BEGINNING}
         return positions
@@ -135,7 +135,7 @@ class Recorder:
         except (OperationalError, InterfaceError, Standby):
             raise
         except Exception as error:
-            log.warning("batch failed", stream=source.stream, entries=len(entries), reason=_reason(error))
+            log.warning("batch_failed", stream=source.stream, entries=len(entries), reason=_reason(error))
             with transaction.atomic():
                 self._claim(source, position)
                 for entry in entries:
@@ -150,7 +150,7 @@ class Recorder:
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
-            log.error("dead letter", stream=source.stream, position=entry[0], reason=_reason(error))
+            log.error("dead_letter", stream=source.stream, position=entry[0], reason=_reason(error))
             letter = {"entry": _readable(entry[1]), "reason": _reason(error)}
             DeadLetter.objects.get_or_create(stream=source.stream, position=entry[0], defaults=letter)
 

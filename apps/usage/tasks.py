@@ -1,9 +1,11 @@
 """Periodic work of usage."""
 
 from datetime import timedelta
+from typing import Any
 
 from celery import shared_task
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from apps.core.steady import seen_twice
@@ -40,13 +42,16 @@ def retention() -> int:
     In chunks, so that no single statement holds locks for long. The files of exported hours stay.
     """
     before = timezone.now() - timedelta(days=settings.SLIPWAY_LEDGER_DAYS)
-    DeadLetter.objects.filter(created__lt=before).delete()
-    GatewayCount.objects.filter(minute__lt=before).delete()
-    LedgerHour.objects.filter(hour__lt=before).delete()
+    _forget(DeadLetter.objects.filter(created__lt=before))
+    _forget(GatewayCount.objects.filter(minute__lt=before))
+    _forget(LedgerHour.objects.filter(hour__lt=before))
+    return _forget(LedgerEntry.objects.filter(time__lt=before))
+
+
+def _forget(rows: QuerySet[Any]) -> int:
     forgotten = 0
     while True:
-        chunk = LedgerEntry.objects.filter(time__lt=before).values("pk")[:_CHUNK]
-        count, _ = LedgerEntry.objects.filter(pk__in=chunk).delete()
+        count, _ = rows.model._default_manager.filter(pk__in=rows.values("pk")[:_CHUNK]).delete()
         forgotten += count
         if count < _CHUNK:
             return forgotten

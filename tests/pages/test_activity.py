@@ -32,6 +32,11 @@ def test_every_event_that_is_recorded_has_words() -> None:
     assert events - set(activity.WORDS) == set()
 
 
+def test_there_are_words_for_nothing_that_is_never_recorded() -> None:
+    code = "".join(path.read_text("utf-8") for path in APPS.glob("*/*.py") if path != Path(activity.__file__))
+    assert [event for event in activity.WORDS if f'"{event}"' not in code] == []
+
+
 @pytest.mark.parametrize("event", sorted(activity.WORDS))
 def test_words_hold_the_name_as_it_is(event: str) -> None:
     sentence = activity.words(AuditEntry(event=event, noun_name="100 % %s {x}"))

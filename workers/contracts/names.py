@@ -109,7 +109,7 @@ def upload_key(team: str, upload: str) -> str:
 
 
 def version_prefix(team: str, version: str) -> str:
-    """The folder of a dataset version: data.parquet, errors.csv, findings.parquet."""
+    """The folder of what a dataset version is corrected by: changes.json. Its data is where its job stored it."""
     return f"teams/{_checked(team)}/versions/{_checked(version)}"
 
 

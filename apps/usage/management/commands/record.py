@@ -26,4 +26,4 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: recorder.stop())
         log.info("recording")
         recorder.run()
-        log.info("stopped recording")
+        log.info("recording_stopped")
