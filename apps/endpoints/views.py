@@ -162,7 +162,7 @@ def try_it(request: SignedInRequest, endpoint_id: str) -> HttpResponse:
         prediction = (answer.body.get("predictions") or [{}])[0]
         context |= _shown(prediction) | {"explained": explanations.shown(prediction, value)}
     except SlipwayError as error:
-        context["problem"] = error
+        context |= {"problem": error, "hint": "" if error.status == 422 else error.hint}
     return page(request, "endpoints/_answer.html", project=found.project, **context)
 
 

@@ -1,6 +1,7 @@
 """The preview of an upload: right on ordinary files, bounded on hostile ones, never in the web process itself."""
 
 import io
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -86,3 +87,13 @@ def test_a_file_that_wants_too_much_is_cut_off(tmp_path: Path) -> None:
     assert caught.value.code == "file_unreadable"
     with pytest.raises(UserError):
         preview_in_child(as_csv(reviews()).encode(), "x.csv", timeout=0.001)
+
+
+def test_labels_in_lists_need_no_sign_between_them() -> None:
+    tasks = [
+        {"text": f"text {n}", "topic": ["billing", "shipping"] if n % 3 else "quality", "price": f"${n},500"}
+        for n in range(1, 40)
+    ]
+    seen = preview(json.dumps(tasks).encode(), "tasks.json")
+    assert seen["separator_guesses"] == {} and seen["mapping_guess"]["label"] == "topic"
+    assert [column["type"] for column in seen["columns"]] == ["text", "text", "number"]

@@ -55,3 +55,8 @@ def test_the_rows_of_a_version_under_way_are_its_page(ours: Belongings, client: 
     reply = client.get(f"/datasets/{ours.dataset.pk}/rows")
     assert reply.status_code == 303
     assert reply["Location"] == f"/datasets/{ours.dataset.pk}?version={ours.version.number + 1}"
+
+
+def test_who_tries_an_endpoint_with_nothing_is_told_so_in_plain_words(ours: Belongings, client: Any) -> None:
+    answer = client.post(f"/endpoints/{ours.endpoint.pk}/try", {"text": ""})
+    assert "note-bad" in answer.text and "params" not in answer.text

@@ -1,9 +1,12 @@
 """Invitations: for one address, for one use, for seven days, never by GET."""
 
+import html
+import re
 from datetime import timedelta
 
 import pytest
 from django.core import mail
+from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
@@ -126,3 +129,11 @@ def test_a_team_sends_a_bounded_number_of_invitations(cast: Cast) -> None:
     with pytest.raises(UserError, match="rate_limited") as caught:
         invite(cast)
     assert 3500 < caught.value.params["retry_after"] <= 3601
+
+
+@pytest.mark.usefixtures("redis_url")
+def test_who_makes_an_account_to_accept_finds_the_address_filled_in(cast: Cast, client: Client) -> None:
+    _, token = invite(cast)
+    (way,) = re.findall(r'href="(/accounts/signup/[^"]*)"', client.get(f"/invitations/{token}").text)
+    page = client.get(html.unescape(way)).text
+    assert 'value="nina@example.com"' in page and "you join the team that invites you" in page

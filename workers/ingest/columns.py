@@ -76,6 +76,10 @@ _FEW_ITEMS = _FEW_LABELS = 20
 _SHARE = 0.9
 
 
+# What a table's numbers look like beside plain ones: $1,234.50 or 12 %.
+_MONEY = re.compile(r"[$€£¥]? ?[+-]?\d{1,3}(,?\d{3})*(\.\d+)? ?[$€£¥%]?", re.ASCII)
+
+
 def clean_header(names: Sequence[str]) -> list[str]:
     """Names trimmed, printable, in NFC, each once: an empty one becomes column_3, a second `text` text_2."""
     cleaned: list[str] = []
@@ -287,6 +291,6 @@ def type_of(values: list[str]) -> str:
         return "text"
     if all(re.fullmatch(r"[+-]?\d{1,18}", value, re.ASCII) for value in present):
         return "integer"
-    if all(is_number(value) for value in present):
+    if all(is_number(value) or _MONEY.fullmatch(value) for value in present):
         return "number"
     return "time" if all(cells.timestamp(value) is not None for value in present) else "text"

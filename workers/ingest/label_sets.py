@@ -81,7 +81,8 @@ def guess_separator(cells: Mapping[str, int]) -> str | None:
     Labels that merely hold a comma do not: their parts always come together. Of real sets most parts occur in several
     different cells, and there are no more different parts than different cells.
     """
-    counts = {cell: count for cell, count in cells.items() if cell.strip()}
+    # What stands in lists needs no sign.
+    counts = {cell: count for cell, count in cells.items() if cell.strip() and read(cell) is None}
     if all(rating(cell) is not None for cell in counts):
         # Numbers with decimal commas.
         return None
