@@ -67,9 +67,17 @@ def _address(step: str, asked: dict[str, str], **arguments: str) -> str:
 def new(request: SignedInRequest, model_id: str | None = None, endpoint_id: str | None = None) -> HttpResponse:
     """Where a file is dropped; the script sends it by tus and goes on to `choose`."""
     model, revision, asked = _asked(request, model_id, endpoint_id)
+    problem: UserError | None = None
+    try:
+        # Nobody shall send a large file to hear then that it cannot be answered.
+        actions.check_asked(model, revision.variant if revision else "", {})
+    except UserError as error:
+        problem = error
     return page(
         request,
         "predictions/new.html",
+        status=problem.status if problem else 200,
+        problem=problem.card().model_dump() if problem else None,
         project=model.project,
         model=model,
         endpoint=revision.endpoint if revision else None,

@@ -11,7 +11,7 @@ from apps.predictions.models import Prediction
 from apps.predictions.specs import batch_part
 from apps.registry.models import ModelVersion
 from apps.training.models import Job
-from tests.batch.test_actions import create
+from tests.batch.test_actions import create, spend
 from tests.cast import Cast
 from tests.datasets.test_options import chosen, hidden
 from tests.ingest.importing import workbook
@@ -76,3 +76,11 @@ def test_the_sheet_and_the_line_that_names_the_columns_can_be_chosen(cast: Cast,
     made = Prediction.objects.get(job__name="rows.xlsx")
     assert reply.status_code == 303 and made.options["sheet"] == "Data"
     assert batch_part(made)[1].options.sheet == "Data"
+
+
+def test_no_file_is_asked_for_where_the_month_is_used_up(cast: Cast, browser_of: Any) -> None:
+    address = f"/models/{cast.ours.model.pk}/predict"
+    assert "Choose a file" in browser_of(cast.bob).get(address).text
+    spend(cast, 10, of=10)
+    page = browser_of(cast.bob).get(address)
+    assert page.status_code == 429 and "used up" in page.text and "Choose a file" not in page.text
