@@ -11,6 +11,8 @@ class Migration(migrations.Migration):
     dependencies: ClassVar = [("usage", "0006_indexes")]
 
     operations: ClassVar = [
+        # Of a run that was killed half way one is left that nobody uses.
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS ledger_by_revision", migrations.RunSQL.noop),
         AddIndexConcurrently(
             model_name="ledgerentry",
             index=models.Index(fields=["revision_id", "time"], name="ledger_by_revision"),
