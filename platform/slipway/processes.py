@@ -20,7 +20,7 @@ from typing import Any
 
 import redis
 
-from slipway import embedded
+from slipway import embedded, redis_users
 from slipway.children import adopt_orphans, dies_with_parent
 from slipway.env import ROOT, Env, EnvError, read
 from slipway.supervisor import Child, Supervisor, TooManyCrashes, line_writer
@@ -36,6 +36,10 @@ _WORKER_VARIABLES |= {"SLIPWAY_PREDICT_PORT", "SLIPWAY_PREDICT_URL", "SLIPWAY_SE
 _WORKER_VARIABLES |= {"SLIPWAY_IMPORT_NETWORKS", "SLIPWAY_IMPORT_BUCKETS"}
 _WORKER_VARIABLES |= {"SLIPWAY_ENCODERS", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "SSL_CERT_FILE"}
 _WORKER_PREFIXES = ("AWS_", "CUDA_", "NVIDIA_", "OMP_", "ORT_", "FSSPEC_", "SLIPWAY_SERVING_")
+
+
+# Under which name a role's own REDIS_URL is passed on here, where Redis is ours.
+_ROLE_URL: dict[redis_users.Role, str] = {"serving": "_REDIS_URL_SERVING", "runner": "_REDIS_URL_RUNNER"}
 
 
 class StartError(Exception):
@@ -130,6 +134,8 @@ async def _databases(env: Env, supervisor: Supervisor) -> dict[str, str]:
         await supervisor.start(child)
         await asyncio.to_thread(embedded.wait_ready, server, lambda child=child: child.alive)  # type: ignore[misc]
         found["DATABASE_URL" if server.name == "postgres" else "REDIS_URL"] = server.url
+    if wanted["redis"]:
+        found |= {_ROLE_URL[role]: redis_users.url_of(found["REDIS_URL"], role) for role in _ROLE_URL}
     if wanted["postgres"]:
         found["SLIPWAY_EMBEDDED_DATABASE"] = "1"
     return found
@@ -184,7 +190,7 @@ def serving_processes(env: Env, environ: dict[str, str]) -> list[Child]:
     # It drains before it stops.
     command = [_PYTHON, "-m", "workers.serving"]
     serving = ["serving", *(f"serving-{index + 1}" for index in range(1, env.servers))]
-    return [Child(name, command, {**_worker_environ(environ), **seeing}, patience_s=25) for name in serving]
+    return [Child(name, command, {**_worker_environ(environ, "serving"), **seeing}, patience_s=25) for name in serving]
 
 
 def runner_processes(env: Env, environ: dict[str, str]) -> list[Child]:
@@ -193,16 +199,17 @@ def runner_processes(env: Env, environ: dict[str, str]) -> list[Child]:
     for name, queues, device in _slots(env):
         command = [*_CELERY, "-A", "workers.runner.app", "worker", *_CELERY_WORKER, f"--queues={','.join(queues)}"]
         command += ["--concurrency=1", f"--hostname={name}@%h"]
-        children.append(Child(name, command, {**_worker_environ(environ), **_CELERY_VARIABLES, **device}))
+        children.append(Child(name, command, {**_worker_environ(environ, "runner"), **_CELERY_VARIABLES, **device}))
     return children
 
 
-def _worker_environ(environ: dict[str, str]) -> dict[str, str]:
+def _worker_environ(environ: dict[str, str], role: redis_users.Role) -> dict[str, str]:
     """What a worker may know of our environment."""
     found = {
         name: value for name, value in environ.items() if name in _WORKER_VARIABLES or name.startswith(_WORKER_PREFIXES)
     }
-    return {**found, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    redis_url = environ.get(_ROLE_URL[role], environ["REDIS_URL"])
+    return {**found, "REDIS_URL": redis_url, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
 def _slots(env: Env) -> Iterator[tuple[str, list[str], dict[str, str]]]:

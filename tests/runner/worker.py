@@ -10,6 +10,7 @@ from pathlib import Path
 import redis
 from celery import Celery
 
+from slipway import redis_users
 from tests.runner.bench import until
 from workers.contracts import names
 from workers.contracts.snapshot import RunnerStatus
@@ -44,7 +45,8 @@ class Worker:
             for name, value in os.environ.items()
             if name in ("PATH", "HOME", "LANG", "OMP_NUM_THREADS") or name.startswith("AWS_")
         }
-        environ = {**passed, "REDIS_URL": redis_url, "SLIPWAY_STORAGE": storage, "SLIPWAY_HOME": str(home)}
+        environ = {**passed, "SLIPWAY_STORAGE": storage, "SLIPWAY_HOME": str(home)}
+        environ |= {"REDIS_URL": redis_users.url_of(redis_url, "runner")}
         environ |= {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
         command = [sys.executable, "-m", "celery", "-A", app, "worker", f"--queues={queues}", "--pool=threads"]
         command += [

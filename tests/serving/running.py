@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import redis
 
-from slipway import embedded
+from slipway import embedded, redis_users
 from tests.serving import bundles
 from tests.stack import ROOT, free_ports
 from workers.contracts import keys, names
@@ -195,7 +195,7 @@ def serving(
         "PYTHONPATH": str(ROOT),
         "SLIPWAY_HOME": str(home),
         "SLIPWAY_STORAGE": str(home / "storage"),
-        "REDIS_URL": redis_url,
+        "REDIS_URL": redis_users.url_of(redis_url, "serving"),
         "SLIPWAY_PREDICT_PORT": str(port),
         "SLIPWAY_SERVING_DRAIN_MS": "200",
         "OMP_NUM_THREADS": "1",
