@@ -22,15 +22,24 @@ class StreamPosition(models.Model):
 
 
 class DeadLetter(models.Model):
-    """A stream entry that could not be applied, with the reason."""
+    """A stream entry that could not be applied, with the reason, and what an operator has done about it."""
+
+    class Outcome(models.TextChoices):
+        APPLIED = "applied", "applied"
+        DROPPED = "dropped", "dropped"
 
     id = models.BigAutoField(primary_key=True)
     stream = models.CharField(max_length=60)
     position = models.CharField(max_length=40)
-    # Decoded leniently and cut to 10,000 characters.
+    # To be read: decoded leniently and cut to 10,000 characters.
     entry = models.TextField()
+    # To be applied: a JSON object, each character one byte.
+    fields = models.TextField(db_default="{}")
     reason = models.CharField(max_length=400)
     created = models.DateTimeField(auto_now_add=True)
+    settled = models.DateTimeField(null=True, blank=True)
+    outcome = models.CharField(max_length=10, choices=Outcome.choices, blank=True, db_default="")
+    settled_by = models.CharField(max_length=100, blank=True, db_default="")
 
     class Meta:
         constraints: ClassVar = [models.UniqueConstraint(fields=["stream", "position"], name="one_letter_per_entry")]

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import redis
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from apps.endpoints import feedback, rollouts
 from apps.training import recording
-from apps.usage import ledger
+from apps.usage import dead_letters, ledger
 from apps.usage.models import DeadLetter, StreamPosition
 from workers.contracts import names
 
@@ -135,7 +135,8 @@ class Recorder:
         except (OperationalError, InterfaceError, Standby):
             raise
         except Exception as error:
-            log.warning("batch_failed", stream=source.stream, entries=len(entries), reason=_reason(error))
+            reason = dead_letters.reason_of(error)
+            log.warning("batch_failed", stream=source.stream, entries=len(entries), reason=reason)
             with transaction.atomic():
                 self._claim(source, position)
                 for entry in entries:
@@ -150,9 +151,7 @@ class Recorder:
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
-            log.error("dead_letter", stream=source.stream, position=entry[0], reason=_reason(error))
-            letter = {"entry": _readable(entry[1]), "reason": _reason(error)}
-            DeadLetter.objects.get_or_create(stream=source.stream, position=entry[0], defaults=letter)
+            dead_letters.put(source.stream, *entry, error)
 
     def _claim(self, source: Source, position: str) -> None:
         """Be the only recorder until the end of the transaction, and still be where the entries were read from."""
@@ -168,14 +167,20 @@ class Recorder:
         StreamPosition.objects.filter(stream=source.stream).update(position=entries[-1][0])
 
 
-def _reason(error: Exception) -> str:
-    # Of a database error only the first line: the others quote the statement.
-    text = str(error).split("\n")[0] if isinstance(error, DatabaseError) else str(error)
-    return f"{type(error).__name__}: {text}".replace("\x00", "\\0")[:400]
+def apply_again(letter: DeadLetter, by: str) -> bool:
+    """Apply what was set aside, on behalf of `by`; False where it failed again, and waits on.
 
-
-def _readable(fields: Mapping[bytes, bytes]) -> str:
-    text = " ".join(
-        f"{name.decode('utf-8', 'replace')}={value.decode('utf-8', 'replace')}" for name, value in fields.items()
-    )
-    return text.replace("\x00", "\\0")[:10_000]
+    What applies entries passes over those that it has seen, and takes them late: so it does here.
+    """
+    source = next(source for source in SOURCES if source.stream == letter.stream)
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])  # after the recorder's batch at hand
+            if not dead_letters.settle(letter, DeadLetter.Outcome.APPLIED, by):
+                return True
+            source.apply([(letter.position, dead_letters.fields_of(letter))])
+    except Exception as error:
+        dead_letters.failed_again(letter, error)
+        return False
+    return True
