@@ -33,7 +33,8 @@ def manage(home: Path, *arguments: str, **variables: str) -> subprocess.Complete
 
 def shown(home: Path, names: list[str], **variables: str) -> dict[str, Any]:
     """Values of settings in an environment of its own."""
-    code = f"import json; from django.conf import settings as s; print(json.dumps([getattr(s, n) for n in {names!r}]))"
+    values = f"[getattr(settings, name) for name in {names!r}]"
+    code = f"import json; from django.conf import settings; print(json.dumps({values}, default=str))"
     done = manage(home, "shell", "--no-imports", "--command", code, **variables)
     assert done.returncode == 0, done.stderr
     return dict(zip(names, json.loads(done.stdout), strict=True))
