@@ -42,7 +42,13 @@ _RULES: Final[dict[Role, str]] = {
             f"-@all {_CONNECTION} +get +set +del +sadd +srem +xadd +publish +subscribe +unsubscribe",
         ]
     ),
-    "runner": " ".join([*(f"~{key}" for key in _RUNNER_KEYS), "&*celery*", "+@all -@dangerous -@admin -scan -randomkey +info"]),
+    "runner": " ".join(
+        [
+            *(f"~{key}" for key in _RUNNER_KEYS),
+            "&*celery*",
+            "+@all -@dangerous -@admin -scan -randomkey +info",
+        ]
+    ),
 }
 
 
