@@ -98,11 +98,16 @@ def read(serializer: type[serializers.Serializer[Any]], request: Request) -> dic
 
 
 def _unknown(form: serializers.Serializer[Any], data: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The names of fields that the serializer does not have, those of its parts as `part.name`."""
+    """The names of fields that the serializer does not have, those of its parts as `part.name` or `part.0.name`."""
     names = [f"{prefix}{name}" for name in sorted(set(data) - set(form.fields), key=str)]
     for name, field in form.fields.items():
-        if isinstance(field, serializers.Serializer) and isinstance(data.get(name), Mapping):
-            names += _unknown(field, data[name], f"{prefix}{name}.")
+        found = data.get(name)
+        if isinstance(field, serializers.Serializer) and isinstance(found, Mapping):
+            names += _unknown(field, found, f"{prefix}{name}.")
+        elif isinstance(field, serializers.ListSerializer) and isinstance(found, list):
+            for index, part in enumerate(found):
+                if isinstance(part, Mapping):
+                    names += _unknown(field.child, part, f"{prefix}{name}.{index}.")
     return names
 
 

@@ -24,16 +24,16 @@ class Middleware:
         if self.is_async:
             return self._answer(request)
         response = self.before(request) or self.get_response(request)
-        return self.after(cast(HttpResponseBase, response))
+        return self.after(request, cast(HttpResponseBase, response))
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
         response = self.before(request) or await cast(Awaitable[HttpResponseBase], self.get_response(request))
-        return self.after(response)
+        return self.after(request, response)
 
     def before(self, request: HttpRequest) -> HttpResponseBase | None:
         """An answer; None passes the request on."""
         return None
 
-    def after(self, response: HttpResponseBase) -> HttpResponseBase:
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """The answer, with what is to be added to it."""
         return response

@@ -20,7 +20,9 @@ class JsonParser(BaseParser):
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """The body. Raises ParseError, UserError `payload_too_large`."""
+        """The body. Raises ParseError, UserError `payload_too_large`, `unsupported_media_type`."""
+        if (parser_context or {})["request"].headers.get("Content-Encoding", "identity") != "identity":
+            raise UserError("unsupported_media_type", "Bodies are taken as they are, without `Content-Encoding`.")
         most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         raw = stream.read(most + 1)
         if len(raw) > most:

@@ -35,7 +35,7 @@ class RequestIdMiddleware(Middleware):
         """The request begins."""
         begin(request.headers.get("X-Request-Id"))
 
-    def after(self, response: HttpResponseBase) -> HttpResponseBase:
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """The answer with its id."""
         response.headers["X-Request-Id"] = current()
         return response

@@ -170,9 +170,9 @@ def roll_back(request: Request, endpoint_id: str) -> Response:
 @extend_schema(
     methods=["GET"],
     operation_id="keys_list",
-    parameters=[OpenApiParameter("team", str, required=True), OpenApiParameter("page", int)],
+    parameters=[OpenApiParameter("team", str), OpenApiParameter("page", int)],
     responses=paged(s.KeyOut),
-    summary="The API keys of a team",
+    summary="The API keys of a team, or of all of yours",
 )
 @extend_schema(
     methods=["POST"],
@@ -187,8 +187,10 @@ def keys(request: Request) -> Response:
     if request.method == "POST":
         return _create_key(actor, api.read(s.KeyIn, request))
     query = api.read_query(request, {"team", "page"})
-    team = team_for(actor, query.get("team", ""))
-    return api.page(request, team.api_keys.prefetch_related("endpoints"), lambda row: dict(s.KeyOut(row).data))
+    rows = ApiKey.objects.filter(team__memberships__user=actor)
+    if "team" in query:
+        rows = rows.filter(team=team_for(actor, query["team"]))
+    return api.page(request, rows.prefetch_related("endpoints"), lambda row: dict(s.KeyOut(row).data))
 
 
 def _create_key(actor: User, asked: dict[str, Any]) -> Response:

@@ -1,5 +1,6 @@
 """Security headers on every response of the web process."""
 
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from apps.core.middleware import Middleware
@@ -25,7 +26,7 @@ HEADERS = {
 class SecurityHeadersMiddleware(Middleware):
     """Outermost but one, so that error pages and refused hosts carry the headers too."""
 
-    def after(self, response: HttpResponseBase) -> HttpResponseBase:
+    def after(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         """Add the headers that the view has not set (a download of users' bytes sets a stricter policy)."""
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)

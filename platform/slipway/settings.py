@@ -57,6 +57,7 @@ MIDDLEWARE = [
     "apps.core.request_id.RequestIdMiddleware",
     "slipway.headers.SecurityHeadersMiddleware",
     "apps.core.errors.GateMiddleware",
+    "apps.core.asking.HeadMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "apps.core.sessions.SessionMiddleware",
@@ -223,7 +224,8 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["apps.core.parsers.JsonParser"],
     "DEFAULT_SCHEMA_CLASS": "apps.core.schema.Schema",
-    "DEFAULT_METADATA_CLASS": None,  # OPTIONS tells nothing
+    "DEFAULT_METADATA_CLASS": "apps.core.asking.NoMetadata",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.core.asking.OneAnswer",
     "EXCEPTION_HANDLER": "apps.core.api.exception_handler",
     "NUM_PROXIES": ENV.proxies,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",

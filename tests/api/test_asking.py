@@ -1,0 +1,77 @@
+"""How programs may ask: any `Accept`, HEAD and OPTIONS; a field that nobody knows is told, however deep it lies."""
+
+import gzip
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests.access.matrix import API, ARGUMENTS, Line
+from tests.access.routes import fill
+from tests.access.scene import Scene, make_scene
+from tests.api.test_error_shape import one_shape
+from tests.cast import Cast, make_token
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_url")]
+READS = [line for line in API if line.method == "GET" and line.statuses[0] == 200 and "uploads/" not in line.route]
+
+
+@pytest.fixture
+def client(cast: Cast) -> Client:
+    return Client(headers={"Authorization": f"Bearer {make_token(cast.alice)}"}, raise_request_exception=False)
+
+
+def _ask(method: str, line: Line, scene: Scene, client: Client, **headers: str) -> Any:
+    arguments = {name: (line.arguments.get(name) or value)(scene) for name, value in ARGUMENTS.items()}
+    query = line.query(scene) if line.query else {}
+    return client.generic(method, fill(line.route, arguments), query_params=query, headers=headers)
+
+
+def test_head_is_get_without_the_body(cast: Cast, client: Client) -> None:
+    scene = make_scene(cast)
+    assert len(READS) > 30
+    for line in READS:
+        whole, head = _ask("GET", line, scene, client), _ask("HEAD", line, scene, client)
+        assert (head.status_code, head.headers["Content-Type"]) == (200, whole.headers["Content-Type"]), line.route
+        assert not head.streaming, line.route
+        if "Content-Length" in whole.headers and whole.streaming:
+            assert head.headers["Content-Length"] == whole.headers["Content-Length"], line.route
+
+
+def test_answers_are_what_they_are_whatever_is_accepted(cast: Cast, client: Client) -> None:
+    scene = make_scene(cast)
+    for line in READS:
+        plain = _ask("GET", line, scene, client)
+        for accepted in ("text/csv", "text/html", "application/zip", "application/x-unknown"):
+            found = _ask("GET", line, scene, client, Accept=accepted)
+            assert (found.status_code, found.headers["Content-Type"]) == (200, plain.headers["Content-Type"]), (
+                line.route
+            )
+    one_shape(client.get("/api/v1/jobs/unknown", headers={"Accept": "text/event-stream"}), 404, "not_found")
+
+
+def test_options_names_the_methods(client: Client) -> None:
+    found = client.options("/api/v1/projects")
+    assert (found.status_code, found.content) == (200, b"")
+    assert {"GET", "POST"} <= set(found["Allow"].split(", "))
+
+
+def test_a_field_that_nobody_knows_is_told_within_lists(cast: Cast, client: Client) -> None:
+    body = {"changes": [{"row": 0, "label": "good"}, {"row": 1, "split": "test", "lable": "bad"}]}
+    address = f"/api/v1/datasets/{cast.ours.dataset.pk}/rows"
+    error = one_shape(client.patch(address, body, content_type="application/json"), 422, "invalid")
+    assert error["params"]["fields"] == [{"field": "changes.1.lable", "message": "unknown field"}]
+
+
+def test_a_packed_body_is_refused_as_such(client: Client) -> None:
+    body = gzip.compress(b'{"name": "New"}')
+    found = client.post("/api/v1/projects", body, content_type="application/json", headers={"Content-Encoding": "gzip"})
+    one_shape(found, 415, "unsupported_media_type")
+
+
+def test_keys_are_listed_of_all_teams_of_mine_or_of_one(cast: Cast, client: Client) -> None:
+    def listed(query: str) -> set[str]:
+        return {key["id"] for key in client.get(f"/api/v1/keys{query}").json()["results"]}
+
+    assert listed("") == listed(f"?team={cast.ours.team.pk}") == {cast.ours.key.pk}
+    one_shape(client.get(f"/api/v1/keys?team={cast.theirs.team.pk}"), 404, "not_found")
