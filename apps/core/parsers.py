@@ -1,12 +1,13 @@
 """Parsing of request bodies for the control API."""
 
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import orjson
 from django.conf import settings
 from rest_framework.exceptions import ParseError
-from rest_framework.parsers import BaseParser
+from rest_framework.parsers import BaseParser, FormParser, MultiPartParser
+from rest_framework.serializers import Serializer
 
 from workers.contracts import nul
 from workers.contracts.errors import UserError
@@ -34,3 +35,12 @@ class JsonParser(BaseParser):
         if nul.is_in(raw):
             raise ParseError("NUL characters are not accepted")
         return found
+
+
+# Of addresses that take a file; whoever names an upload instead may send the same fields without multipart.
+FILE_PARSERS: Final = [JsonParser, MultiPartParser, FormParser]
+
+
+def file_request(fields: type[Serializer[Any]]) -> dict[str, type[Serializer[Any]]]:
+    """How the schema describes the body of such an address."""
+    return {parser.media_type: fields for parser in (MultiPartParser, FormParser, JsonParser)}

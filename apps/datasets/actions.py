@@ -129,7 +129,7 @@ def finish_import(*, job: Job, result: IngestResult) -> DatasetVersion:
     changed = DatasetVersion.objects.filter(pk=version.pk, state=State.PROCESSING).update(
         state=State.READY,
         data_key=f"{output}/data.parquet",
-        errors_key=f"{output}/errors.csv" if "errors.csv" in files else "",
+        **_rejected(job, result),
         findings_key=f"{output}/findings.parquet" if "findings.parquet" in files else "",
         looks_key=f"{output}/{LOOKS}" if LOOKS in files else "",
         suspects_key=f"{output}/{SUSPECTS}" if SUSPECTS in files else "",
@@ -137,13 +137,11 @@ def finish_import(*, job: Job, result: IngestResult) -> DatasetVersion:
         data_bytes=int(files["data.parquet"]["bytes"]),
         content_hash=result.content_hash,
         rows=result.rows,
-        rejected=result.rejected,
         columns=result.columns,
         mapping=result.mapping or version.mapping,  # a correction keeps its parent's
         classes=result.classes,
         splits=result.splits,
         profile=result.profile,
-        issues=result.issues,
         error=None,
     )
     version.refresh_from_db()
@@ -155,16 +153,27 @@ def finish_import(*, job: Job, result: IngestResult) -> DatasetVersion:
 
 
 @transaction.atomic
-def fail_import(*, job: Job, error: ErrorCard) -> DatasetVersion:
-    """The import of a job has failed or was cancelled: its version says why."""
+def fail_import(*, job: Job, error: ErrorCard, rejected: IngestResult | None = None) -> DatasetVersion:
+    """The import of a job has failed or was cancelled: its version says why, and which rows were rejected."""
     version = job.dataset_version
     processing = DatasetVersion.objects.filter(pk=version.pk, state=State.PROCESSING)
-    changed = processing.update(state=State.FAILED, error=error.model_dump())
+    told = _rejected(job, rejected) if rejected else {}
+    changed = processing.update(state=State.FAILED, error=error.model_dump(), **told)
     version.refresh_from_db()
     if changed:
         transaction.on_commit(lambda: count_fetched(version), robust=True)
         _record_import(job, "dataset.import_failed", code=error.code)
     return version
+
+
+def _rejected(job: Job, result: IngestResult) -> dict[str, Any]:
+    """What became of the rows that could not be used."""
+    key = f"{names.attempt_prefix(job.pk, job.attempt)}/output/errors.csv"
+    return {
+        "errors_key": key if "errors.csv" in result.files else "",
+        "rejected": result.rejected,
+        "issues": result.issues,
+    }
 
 
 def record_suspects(job: Job, result: TrainResult) -> None:

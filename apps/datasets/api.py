@@ -7,13 +7,12 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import api_view, parser_classes
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.core import api
 from apps.core.downloads import download, download_pieces
-from apps.core.parsers import JsonParser
+from apps.core.parsers import FILE_PARSERS, file_request
 from apps.core.schema import paged
 from apps.datasets import actions, browse, conditions, differences, edits, sources
 from apps.datasets import serializers as s
@@ -47,12 +46,12 @@ _EXPORTED = {
 )
 @extend_schema(
     methods=["POST"],
-    request={"multipart/form-data": s.DatasetIn, "application/json": s.DatasetIn},
+    request=file_request(s.DatasetIn),
     responses={202: s.NewVersionOut},
     summary="Create a dataset from files, finished uploads or an address",
 )
 @api_view(["GET", "POST"])
-@parser_classes([JsonParser, MultiPartParser])
+@parser_classes(FILE_PARSERS)
 def datasets(request: Request) -> Response:
     actor = actor_of(request)
     if request.method == "POST":
@@ -182,12 +181,12 @@ def repair(request: Request, dataset_id: str) -> Response:
 
 
 @extend_schema(
-    request={"multipart/form-data": s.AppendIn, "application/json": s.AppendIn},
+    request=file_request(s.AppendIn),
     responses={202: s.NewVersionOut},
     summary="Add the rows of files, finished uploads or an address: a new version",
 )
 @api_view(["POST"])
-@parser_classes([JsonParser, MultiPartParser])
+@parser_classes(FILE_PARSERS)
 def append(request: Request, dataset_id: str) -> Response:
     api.refuse_oversize(request)
     found = dataset_for(actor_of(request), dataset_id, need="write")

@@ -120,7 +120,9 @@ def _suspected(key: str) -> int:
 
 
 def repairs_for(version: DatasetVersion) -> dict[str, list[Repair]]:
-    """What can be done about the findings of a version, by their codes."""
+    """What can be done about the findings of a version, by their codes; nothing where it failed."""
+    if version.state == DatasetVersion.State.FAILED:
+        return {}
     codes = [issue["code"] for issue in issues(version)]
     return {code: found for code in codes if (found := repairs_of(code))}
 

@@ -177,8 +177,9 @@ def dataset(request: SignedInRequest, dataset_id: str) -> HttpResponse:
             "splits": profile.splits(version),
             "charts": profile.charts(version),
             "own_columns": profile.own_columns(version),
-            "issues": profile.issue_cards(version),
         }
+    if version.state != DatasetVersion.State.PROCESSING:
+        context["issues"] = profile.issue_cards(version)
     response = page(
         request, "datasets/dataset.html", fragment="datasets/_version.html", project=found.project, **context
     )

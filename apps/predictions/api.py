@@ -7,13 +7,12 @@ from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.decorators import api_view, parser_classes
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.core import api
 from apps.core.downloads import download
-from apps.core.parsers import JsonParser
+from apps.core.parsers import FILE_PARSERS, file_request
 from apps.core.schema import paged
 from apps.datasets.access import upload_for
 from apps.datasets.options import taken
@@ -42,12 +41,12 @@ _TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson", "pa
 )
 @extend_schema(
     methods=["POST"],
-    request={"multipart/form-data": s.PredictionIn, "application/json": s.PredictionIn},
+    request=file_request(s.PredictionIn),
     responses={202: s.NewPredictionOut},
     summary="Predict every row of a file",
 )
 @api_view(["GET", "POST"])
-@parser_classes([JsonParser, MultiPartParser])
+@parser_classes(FILE_PARSERS)
 def predictions(request: Request) -> Response:
     if request.method == "POST":
         return _create(request)

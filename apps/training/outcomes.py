@@ -49,6 +49,8 @@ def _succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
         from apps.datasets.actions import finish_import  # it imports our actions
 
         ingested = IngestResult.model_validate(result)
+        if ingested.error:
+            return fail(job, ingested.error, at, result)
         if not transition(job, to=State.SUCCEEDED, **changes):
             return False
         finish_import(job=job, result=ingested)
@@ -72,12 +74,12 @@ def _succeed(job: Job, result: dict[str, Any], at: datetime) -> bool:
     return True
 
 
-def fail(job: Job, card: ErrorCard, at: datetime) -> bool:
-    """The job ends with an error card."""
+def fail(job: Job, card: ErrorCard, at: datetime, result: dict[str, Any] | None = None) -> bool:
+    """The job ends with an error card. `result`: of an import, the rows that it rejected."""
     if not transition(job, to=State.FAILED, ended=at, eta_seconds=None, error=card.model_dump()):
         return False
     _end_attempt(job, "failed", at, card.message, kept=card.code in RESUMABLE)
-    _drop_import(job, card)
+    _drop_import(job, card, result)
     return True
 
 
@@ -120,11 +122,11 @@ def _is_hopeless(job: Job) -> bool:
     return len(stuck) >= MAX_ATTEMPTS or len(lost) >= MAX_LOST
 
 
-def _drop_import(job: Job, card: ErrorCard) -> None:
+def _drop_import(job: Job, card: ErrorCard, result: dict[str, Any] | None = None) -> None:
     if job.kind == Job.Kind.INGEST:
         from apps.datasets.actions import fail_import  # it imports our actions
 
-        fail_import(job=job, error=card)
+        fail_import(job=job, error=card, rejected=IngestResult.model_validate(result) if result else None)
 
 
 def _end_attempt(job: Job, outcome: str, at: datetime, reason: str = "", *, kept: bool = False) -> None:

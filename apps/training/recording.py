@@ -170,7 +170,7 @@ _COURSE: Final[dict[type[Any], Callable[[Job, Any, datetime], dict[str, Any]]]] 
 }
 _END: Final[dict[type[Any], Callable[[Job, Any, datetime], bool]]] = {
     events.Succeeded: lambda job, event, at: outcomes.succeed(job, event.result, at),
-    events.Failed: lambda job, event, at: outcomes.fail(job, event.error, at),
+    events.Failed: lambda job, event, at: outcomes.fail(job, event.error, at, event.result),
     events.Cancelled: lambda job, event, at: outcomes.cancel(job, at),
     events.Interrupted: lambda job, event, at: outcomes.interrupt(job, event.reason, at),
 }

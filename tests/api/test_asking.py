@@ -2,6 +2,7 @@
 
 import gzip
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
@@ -9,7 +10,7 @@ from django.test import Client
 from tests.access.matrix import API, ARGUMENTS, Line
 from tests.access.routes import fill
 from tests.access.scene import Scene, make_scene
-from tests.api.test_error_shape import one_shape
+from tests.api.test_error_shape import UNKNOWN, WRITES, one_shape
 from tests.cast import Cast, make_token
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_url")]
@@ -67,6 +68,25 @@ def test_a_packed_body_is_refused_as_such(client: Client) -> None:
     body = gzip.compress(b'{"name": "New"}')
     found = client.post("/api/v1/projects", body, content_type="application/json", headers={"Content-Encoding": "gzip"})
     one_shape(found, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("line", WRITES, ids=lambda line: f"{line.method} {line.route}")
+def test_forms_are_taken_where_files_are(line: Line, client: Client) -> None:
+    found = client.generic(
+        line.method, fill(line.route, UNKNOWN), b"zz=1", content_type="application/x-www-form-urlencoded"
+    )
+    if line.route in ("api/v1/datasets", "api/v1/predictions", "api/v1/datasets/<str:dataset_id>/append"):
+        assert found.status_code in (404, 422)
+    else:
+        assert found.status_code in (404, 415)
+
+
+def test_a_form_names_an_upload(cast: Cast) -> None:
+    scene = make_scene(cast)
+    client = Client(headers={"Authorization": f"Bearer {make_token(cast.bob)}"})
+    body = {"project": cast.ours.project.pk, "name": "New", "kind": "text", "upload": scene.upload.pk}
+    found = client.post("/api/v1/datasets", urlencode(body), content_type="application/x-www-form-urlencoded")
+    assert (found.status_code, found.json()["state"]) == (202, "processing")
 
 
 def test_keys_are_listed_of_all_teams_of_mine_or_of_one(cast: Cast, client: Client) -> None:

@@ -66,6 +66,17 @@ def test_a_bad_file_ends_with_a_card_and_status_1(tmp_path: Path) -> None:
     assert last["error"]["code"] == "file_empty"
 
 
+def test_where_no_row_could_be_used_the_rejected_ones_are_told(tmp_path: Path) -> None:
+    job_dir = job(tmp_path, b"text,label\n,good\na,b,c\n")
+    assert finish(start(job_dir)) == 1
+    assert events(job_dir)[-1]["error"]["code"] == "no_rows"
+    result = IngestResult.model_validate_json(job_dir.result_path.read_bytes())
+    assert result.error and result.error.code == "no_rows"
+    assert (result.rows, result.rejected, set(result.files)) == (0, 2, {"errors.csv"})
+    assert {issue["code"] for issue in result.issues} == {"text_missing", "row_malformed"}
+    assert len((job_dir.output / "errors.csv").read_text().splitlines()) == 3
+
+
 def test_an_error_of_ours_tells_the_user_nothing_of_our_insides(tmp_path: Path) -> None:
     job_dir = job(tmp_path, b"x")
     (job_dir.inputs / "source").unlink()

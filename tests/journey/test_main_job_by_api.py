@@ -108,6 +108,19 @@ def certified(client: Client, model: str, examples: int) -> dict[str, Any]:
     return found
 
 
+def test_a_file_without_one_good_row_comes_back_whole(client: Client, project: str, tmp_path: Path) -> None:
+    source = tmp_path / "bad.csv"
+    source.write_text("text,label\n" + ",good\n" * 20 + "one,two,three\n")
+    dataset = client.upload(project, "Bad", "text", source)
+    wait_for(lambda: client.get(f"/datasets/{dataset}")["state"] != "processing", "the import to end")
+    found = client.get(f"/datasets/{dataset}")
+    assert (found["state"], found["rows"], found["rejected"], found["error"]["code"]) == ("failed", 0, 21, "no_rows")
+    assert {issue["code"]: issue["count"] for issue in found["issues"]} == {"text_missing": 20, "row_malformed": 1}
+    errors = list(csv.reader(io.StringIO(client.control.get(f"/datasets/{dataset}/errors.csv").text)))
+    assert errors[1] == ["2", "text_missing", "The text is empty.", "", "good"]
+    assert len(errors) == 22
+
+
 def test_spam_texts_become_a_metered_endpoint(
     client: Client, team: str, project: str, bundle_python: Path, tmp_path: Path
 ) -> None:

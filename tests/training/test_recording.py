@@ -139,6 +139,18 @@ def test_an_ingest_that_fails_tells_its_version_why(cast: Cast) -> None:
     assert version.error and version.error["code"] == "no_rows"
 
 
+def test_an_ingest_that_fails_tells_the_rows_that_it_rejected(cast: Cast) -> None:
+    version = make_version(cast.ours.dataset, state=DatasetVersion.State.PROCESSING, rows=0)
+    teller = Teller(queued(version, kind=Job.Kind.INGEST))
+    teller.start()
+    card = JobError("no_rows").card()
+    told = ingest_result() | {"rows": 0, "error": card.model_dump(), "files": {"errors.csv": BUNDLE["bundle.zip"]}}
+    assert teller.say("failed", error=card, result=told).state == "failed"
+    version.refresh_from_db()
+    assert (version.state, version.rows, version.rejected, version.issues) == ("failed", 0, 1, told["issues"])
+    assert version.errors_key == f"jobs/{teller.job.pk}/attempts/1/output/errors.csv"
+
+
 def test_a_failure_is_a_card(job: Job) -> None:
     teller = Teller(job)
     teller.start()

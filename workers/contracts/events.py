@@ -144,10 +144,14 @@ class Succeeded(_Event):
 
 
 class Failed(_Event):
-    """The child's or the runner's last word. The card says cause, evidence, hint, repair."""
+    """The child's or the runner's last word. The card says cause, evidence, hint, repair.
+
+    `result`, from the runner: what result.json still tells, of an import its rejected rows.
+    """
 
     type: Literal["failed"] = "failed"
     error: ErrorCard
+    result: dict[str, Any] | None = None
 
 
 class Cancelled(_Event):

@@ -4,6 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from workers.contracts.errors import ErrorCard
 from workers.contracts.job import DatasetKind, TableFormat
 from workers.contracts.report import Report
 
@@ -201,4 +202,6 @@ class IngestResult(_Part):
     # Kind-specific facts for the dataset page: text lengths, image sizes, users, items, density, dates.
     profile: dict[str, Any]
     issues: list[dict[str, Any]]
+    # Of an import that failed after it had rejected rows: why. Then output/ holds errors.csv alone.
+    error: ErrorCard | None = None
     files: dict[str, dict[str, Any]] = Field(default_factory=dict)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workers.contracts.errors import JobError
 from workers.contracts.job import IngestLimits, IngestSpec
 from workers.contracts.jobdir import JobDir
+from workers.contracts.manifest import IngestResult
 from workers.ingest.findings import Findings
 from workers.ingest.issues import Issues
 from workers.ingest.records import Problem, Record
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_EVENTS = 0.5
 # The share of an import that reading is; the rest is writing.
 READ_SHARE = 0.85
+ERRORS = "errors.csv"
 
 
 class OtherwiseError(Exception):
@@ -98,7 +101,7 @@ class Import:
 
     def open_rejects(self, columns: list[str]) -> None:
         """Start errors.csv with the original columns."""
-        self._rejects = RejectFile(self.job_dir.output / "errors.csv", columns)
+        self._rejects = RejectFile(self.job_dir.output / ERRORS, columns)
 
     def reject(self, record: Record, problem: Problem) -> None:
         """Put a record into errors.csv and its problem among the issues."""
@@ -112,6 +115,27 @@ class Import:
         """errors.csv is complete."""
         if self._rejects:
             self._rejects.close()
+
+    def write_rejected(self, error: JobError) -> None:
+        """result.json of an import that fails although rows were read: those that were rejected, and why it failed."""
+        self.close_rejects()
+        if not self.rejected:
+            return
+        for path in self.job_dir.output.iterdir():
+            if path.name != ERRORS:
+                path.unlink()
+        told = IngestResult(
+            rows=0,
+            rejected=self.rejected,
+            content_hash="",
+            columns=[],
+            mapping=self.spec.mapping,
+            splits={},
+            profile={},
+            issues=self.issues.as_list(),
+            error=error.card(),
+        )
+        self.job_dir.write_result(told.model_dump())
 
     @property
     def rejected(self) -> int:

@@ -34,7 +34,10 @@ _TABLES: dict[str, Callable[[Import, Table], IngestResult]] = {
 
 
 def run(job_dir: JobDir) -> IngestResult:
-    """Import `inputs/source` into `output/data.parquet` and `output/errors.csv`. Raises JobError."""
+    """Import `inputs/source` into `output/data.parquet` and `output/errors.csv`.
+
+    Raises JobError; where rows had been rejected, result.json and `output/errors.csv` tell them all the same.
+    """
     spec = job_dir.spec().ingest
     if spec is None:
         raise ValueError("the spec is not one of an ingest job")
@@ -48,12 +51,19 @@ def _run(job_dir: JobDir, spec: IngestSpec, several: bool | None = None, day_fir
     with Import(job_dir, spec) as ctx:
         ctx.several, ctx.day_first = several, day_first
         ctx.progress.report(0.0, "Opening the file", always=True)
-        if spec.corrections or spec.repair:
-            result = _edit(ctx, spec)
-        else:
-            result = _append(ctx, spec) if spec.append else _import(ctx, spec)
+        try:
+            result = _version(ctx, spec)
+        except JobError as error:
+            ctx.write_rejected(error)
+            raise
         ctx.progress.report(1.0, "Done", always=True)
     return result
+
+
+def _version(ctx: Import, spec: IngestSpec) -> IngestResult:
+    if spec.corrections or spec.repair:
+        return _edit(ctx, spec)
+    return _append(ctx, spec) if spec.append else _import(ctx, spec)
 
 
 def _edit(ctx: Import, spec: IngestSpec) -> IngestResult:

@@ -221,7 +221,11 @@ class Attempt:
             stored = outputs.upload_result(
                 self._host.storage, self._job_dir, self._spec, result, self._warden.has_spoken, self._say_waiting
             )
-            return Succeeded(time=time.time(), result=result) if stored else self._ended_from_outside()
+            if not stored:
+                return self._ended_from_outside()
+            if card := result.get("error"):
+                return Failed(time=time.time(), error=_checked(ErrorCard.model_validate(card)), result=result)
+            return Succeeded(time=time.time(), result=result)
         if self._failed:
             return _failed(_checked(self._failed.error))
         code = child.exit_code() or 0
