@@ -123,10 +123,15 @@ def read_query(request: Request, allowed: set[str]) -> dict[str, str]:
     """The query's parameters. Raises UserError `unknown_parameter` for any that is not allowed or occurs twice."""
     for name in request.query_params:
         if name not in allowed:
-            raise UserError("unknown_parameter", f"The parameter {name[:60]!r} is not known here.")
+            raise _wrong_parameter(name, "is not known here")
         if len(request.query_params.getlist(name)) > 1:
-            raise UserError("unknown_parameter", f"The parameter {name!r} is given more than once.")
+            raise _wrong_parameter(name, "is given more than once")
     return {name: request.query_params[name] for name in request.query_params}
+
+
+def _wrong_parameter(name: str, why: str) -> UserError:
+    fields = [{"field": name[:60], "message": why}]
+    return UserError("unknown_parameter", f"The parameter {name[:60]!r} {why}.", fields=fields)
 
 
 def page(

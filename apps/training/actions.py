@@ -73,12 +73,14 @@ def create_training(
     minutes: float | None = None,
     cost: Decimal | None = None,
 ) -> Job:
-    """Queue a training. With an idempotency key, the actor's second call returns the first one's job.
+    """Queue a training. With an idempotency key, the actor's second call returns the first one's job, if it asks for
+    the same.
 
     After `minutes` of useful computing, or when it has cost `cost`, training stops with the best model so far.
 
     Raises UserError `template_unknown`, `template_mismatch`, `dataset_not_ready`, `parameters_invalid`, `conflict` for
-    an archived project, `not_found` for a version of another one, `invalid` for a cost limit where no price is set.
+    an archived project or a key that was used for another job, `not_found` for a version of another one, `invalid`
+    for a cost limit where no price is set.
     """
     require(actor, project.team_id, "write")
     _check_version(project, version)
@@ -94,6 +96,9 @@ def create_training(
             User.objects.select_for_update(no_key=True).get(pk=actor.pk)
             first = Job.objects.filter(created_by=actor, project=project, idempotency_key=idempotency_key).first()
             if first:
+                begun = (first.dataset_version.dataset_id, first.template, first.preset, first.parameters, first.name)
+                if begun != (version.dataset_id, template, preset, parameters or {}, name.strip() or first.name):
+                    raise UserError("conflict", "This Idempotency-Key was used for another job.")
                 return first
         job = Job.objects.create(
             project=project,
@@ -184,11 +189,11 @@ def _check_version(project: Project, version: DatasetVersion) -> None:
 def _template(key: str, version: DatasetVersion) -> TaskTemplate:
     task = TEMPLATES.get(key)
     if task is None:
-        raise UserError("template_unknown")
+        known = [{"field": "template", "message": f"one of {', '.join(TEMPLATES)}"}]
+        raise UserError("template_unknown", fields=known)
     if task.kind != version.dataset.kind:
-        raise UserError(
-            "template_mismatch", f"This template takes {task.kind} data, the dataset is {version.dataset.kind}."
-        )
+        message = f"This template takes {task.kind} data, the dataset is {version.dataset.kind}."
+        raise UserError("template_mismatch", message, fields=[{"field": "template", "message": message}])
     return task
 
 

@@ -110,7 +110,8 @@ def _create(request: Request) -> Response:
 def _idempotency_key(request: Request) -> str:
     key = request.headers.get("Idempotency-Key", "")
     if len(key) > 100 or not (key.isascii() and key.isprintable()):
-        raise UserError("invalid", "The Idempotency-Key is to be at most 100 printable ASCII characters.")
+        fields = [{"field": "Idempotency-Key", "message": "at most 100 printable ASCII characters"}]
+        raise UserError("invalid", fields=fields)
     return key
 
 

@@ -1,6 +1,7 @@
 """How programs may ask: any `Accept`, HEAD and OPTIONS; a field that nobody knows is told, however deep it lies."""
 
 import gzip
+import json
 from typing import Any
 from urllib.parse import urlencode
 
@@ -95,3 +96,20 @@ def test_keys_are_listed_of_all_teams_of_mine_or_of_one(cast: Cast, client: Clie
 
     assert listed("") == listed(f"?team={cast.ours.team.pk}") == {cast.ours.key.pk}
     one_shape(client.get(f"/api/v1/keys?team={cast.theirs.team.pk}"), 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "body", "field"),
+    [
+        ("GET", "/api/v1/jobs?colour=red", None, "colour"),
+        ("GET", "/api/v1/jobs?kind=train&kind=ingest", None, "kind"),
+        ("POST", "/api/v1/jobs", {"template": "no-such"}, "template"),
+        ("POST", "/api/v1/jobs", {"template": "image-classification"}, "template"),
+    ],
+)
+def test_what_is_not_valid_is_named(
+    cast: Cast, client: Client, method: str, address: str, body: dict[str, str] | None, field: str
+) -> None:
+    whole = {"project": cast.ours.project.pk, "dataset": cast.ours.dataset.pk, **(body or {})}
+    found = client.generic(method, address, json.dumps(whole), content_type="application/json")
+    assert [one["field"] for one in one_shape(found, 422)["params"]["fields"]] == [field]

@@ -149,6 +149,9 @@ def test_the_same_idempotency_key_starts_one_job(cast: Cast) -> None:
     first = _train(cast, idempotency_key="k1")
     assert _train(cast, idempotency_key="k1") == first
     assert _train(cast, idempotency_key="k2") != first
+    with pytest.raises(UserError) as caught:
+        _train(cast, idempotency_key="k1", preset="fast")
+    assert caught.value.code == "conflict"
     assert _train(cast) != _train(cast)
 
 
