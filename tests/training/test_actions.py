@@ -150,7 +150,7 @@ def test_the_same_idempotency_key_starts_one_job(cast: Cast) -> None:
     assert _train(cast, idempotency_key="k1") == first
     assert _train(cast, idempotency_key="k2") != first
     with pytest.raises(UserError) as caught:
-        _train(cast, idempotency_key="k1", preset="fast")
+        _train(cast, idempotency_key="k1", preset="best")
     assert caught.value.code == "conflict"
     assert _train(cast) != _train(cast)
 
