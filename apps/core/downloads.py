@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from typing import BinaryIO
 
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
 
+from apps.core import request_id
 from apps.core.artifacts import storage
+from workers.contracts.errors import UserError, body
 
 _CHUNK = 1 << 18
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})\Z")
@@ -27,7 +29,8 @@ def download(request: HttpRequest, *, key: str, filename: str, content_type: str
         headers["ETag"] = f'"{etag}"'
     wanted = _range(request.headers.get("Range", ""), size)
     if wanted is None:
-        return HttpResponse(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+        told = body(UserError("range_invalid", size_bytes=size), request_id.current())
+        return JsonResponse(told, status=416, headers={"Accept-Ranges": "bytes", "Content-Range": f"bytes */{size}"})
     start, end = wanted
     part = (start, end) != (0, size)
     if part:

@@ -109,7 +109,7 @@ def retry(request: Request, prediction_id: str) -> Response:
 
 
 @extend_schema(
-    responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, 206: None, 416: None},
+    responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, 206: None},
     summary="The file with its answers. One byte range may be asked for",
 )
 @api_view(["GET"])

@@ -49,9 +49,7 @@ def model(request: Request, model_id: str) -> Response:
     return Response({**_brief(found), "report": read_report(found.report).model_dump(mode="json")})
 
 
-@extend_schema(
-    operation_id="models_bundle", responses={(200, "application/zip"): OpenApiTypes.BINARY, 206: None, 416: None}
-)
+@extend_schema(operation_id="models_bundle", responses={(200, "application/zip"): OpenApiTypes.BINARY, 206: None})
 @api_view(["GET"])
 def bundle(request: Request, model_id: str) -> HttpResponseBase:
     """The bundle: a zip that predicts without Slipway. One byte range may be asked for."""

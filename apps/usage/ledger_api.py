@@ -91,9 +91,7 @@ def files(request: Request) -> Response:
     return api.page(request, rows, lambda row: dict(LedgerFileOut(row).data))
 
 
-@extend_schema(
-    operation_id="usage_file", responses={(200, PARQUET): OpenApiTypes.BINARY, 206: None, 416: None}, summary="A file"
-)
+@extend_schema(operation_id="usage_file", responses={(200, PARQUET): OpenApiTypes.BINARY, 206: None}, summary="A file")
 @api_view(["GET"])
 def file(request: Request, file_id: str) -> HttpResponseBase:
     found = ledger_file_for(actor_of(request), file_id)

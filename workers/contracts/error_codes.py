@@ -35,6 +35,7 @@ CATALOGUE: Final[dict[str, Entry]] = {
             "payload_too_large": (413, "The request is larger than allowed.", "Send less at once."),
             "unsupported_media_type": (415, "This content type is not accepted here.", "See the API documentation."),
             "invalid": (422, "Some fields are not valid.", "Correct the fields named in `params.fields`."),
+            "range_invalid": (416, "The file has no such bytes.", "Ask for a range within its size."),
             "malformed_json": (400, "The body is not valid JSON.", "Check quotes, commas and the encoding (UTF-8)."),
             "bad_request": (400, "The request cannot be understood.", "See the API documentation."),
             "unknown_parameter": (422, "A parameter of the query is not known here.", "See the API documentation."),
