@@ -62,6 +62,19 @@ def test_texts(stage: Stage, client: triton.InferenceServerClient, binary_in: bo
     np.testing.assert_allclose([p["score"] for p in plain], result.as_numpy("score"), atol=1e-6)
 
 
+def test_a_version_may_be_named(stage: Stage, client: triton.InferenceServerClient) -> None:
+    sent = [tensor("text", [b"good"], binary=True)]
+    for _ in range(3):  # a head that comes again is known
+        result = client.infer("reviews", sent, model_version="1", headers=dict(stage.auth))
+        assert result.get_response()["model_version"] == "1"
+        with pytest.raises(InferenceServerException) as caught:
+            client.infer("reviews", sent, model_version="7", headers=dict(stage.auth))
+        assert caught.value.status() == "404"
+    assert client.is_model_ready("reviews", "1", headers=stage.auth)
+    assert not client.is_model_ready("reviews", "7", headers=stage.auth)
+    assert client.get_model_metadata("reviews", "1", headers=stage.auth)["versions"] == ["1"]
+
+
 def test_images_as_files(stage: Stage, client: triton.InferenceServerClient) -> None:
     sent = tensor("image", [bundles.png(255, 0), bundles.png(0, 255)], binary=True)
     result = client.infer("colours", [sent], headers=stage.auth)

@@ -19,7 +19,7 @@ from workers.serving.config import MAX_FEEDBACK_BODY
 from workers.serving.cycle import Cycle
 from workers.serving.exchange import new_request_id
 from workers.serving.exposition import Exposition, check_reader
-from workers.serving.predict import Predict
+from workers.serving.predict import REVISION_HEADER, Predict
 from workers.serving.process import Process
 from workers.serving.replies import CLOSE, JSON, error_body, error_headers, send_body
 
@@ -96,6 +96,8 @@ class App:
         """Begin to answer one HTTP request; the rest of it, if it has to wait for something."""
         if cycle.head is not None and (known := cycle.head.known) is not None:
             return self._predict.serve(cycle, known.slug, is_oip=known.is_oip)
+        if "/versions/" in cycle.path:
+            _ask_for_version(cycle)
         headers, path = cycle.headers, cycle.path
         if len(headers) > _MAX_HEADERS or not self._process.knows_host(headers.get(b"host", b"")):
             return self._refuse(cycle, UserError("bad_request", "The Host or the headers are not acceptable."))
@@ -186,14 +188,21 @@ class App:
 
     async def _metadata(self, request: Request) -> None:
         _, route = await self._allowed(request)
+        self._asked_for(request, route)
         _, served = await self._process.models.answering(route)
         versions = [revision.version for revision in route.revisions if revision.traffic]
         await request.reply(oip.metadata(route.slug, route.kind, served.loaded.predictor, versions))
 
     async def _model_ready(self, request: Request) -> None:
         _, route = await self._allowed(request)
+        self._asked_for(request, route)
         self._process.models.pick(route)
         await request.reply({"name": route.slug, "ready": True})
+
+    def _asked_for(self, request: Request, route: Route) -> None:
+        """Raises UserError `revision_not_found` where the address names a version that is not deployed."""
+        if (asked := request.headers.get(REVISION_HEADER)) is not None:
+            self._process.models.pick(route, asked)
 
     async def _feedback(self, request: Request) -> None:
         process = self._process
@@ -228,4 +237,14 @@ class App:
 
 
 _ADDRESS: Final = re.compile(r"/(?:(v1)/endpoints|(v2)/models)/([a-z0-9-]{1,80})(?:/(\w+))?\Z")
+_VERSIONED: Final = re.compile(r"(/v2/models/[a-z0-9-]{1,80})/versions/([\w-]{1,40})((?:/\w+)?)\Z", re.ASCII)
 _METERED: Final = frozenset({("v1", "predict"), ("v2", "infer")})
+
+
+def _ask_for_version(cycle: Cycle) -> None:
+    """The Open Inference Protocol lets the address name a version: that is the revision asked for."""
+    if match := _VERSIONED.match(cycle.path):
+        # Such a head is not to be known again: its address is not what is answered.
+        cycle.head = None
+        cycle.path = match[1] + match[3]
+        cycle.headers = {**cycle.headers, REVISION_HEADER: match[2].encode()}
