@@ -106,7 +106,7 @@ def _unknown(form: serializers.Serializer[Any], data: Mapping[str, Any], prefix:
             names += _unknown(field, found, f"{prefix}{name}.")
         elif isinstance(field, serializers.ListSerializer) and isinstance(found, list):
             for index, part in enumerate(found):
-                if isinstance(part, Mapping):
+                if isinstance(part, Mapping) and isinstance(field.child, serializers.Serializer):
                     names += _unknown(field.child, part, f"{prefix}{name}.{index}.")
     return names
 
