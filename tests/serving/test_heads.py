@@ -3,9 +3,12 @@
 import json
 import socket
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.serving.conftest import Stage
 from tests.serving.running import until
@@ -25,11 +28,21 @@ class Wire:
     def answer(self) -> Answer:
         """The next answer: its status and its JSON."""
         status = int(self._answers.readline().split()[1])
+        if status == 100:
+            assert self._answers.readline() == b"\r\n"
+            return self.answer()
         length = 0
         while (line := self._answers.readline()) != b"\r\n":
             if line.startswith(b"content-length:"):
                 length = int(line.split()[1])
-        return status, json.loads(self._answers.read(length))
+        return status, json.loads(self._answers.read(length) or b"null")
+
+    def gone(self) -> bool:
+        """Whether the server hangs up and says no more."""
+        try:
+            return self._answers.read(1) == b""
+        except ConnectionResetError:  # it had not read all
+            return True
 
     def ask(self, request: bytes) -> Answer:
         """Send a request in one piece; its answer."""
@@ -91,6 +104,94 @@ def test_however_the_bytes_come_the_answers_are_the_same(stage: Stage, wire: Wir
     assert label(wire.ask(asked[1] + b"\r\n")) == "negative"
     assert wire.ask(asked[0] + b"nonsense\r\n\r\n")[0] == 200
     assert wire.answer()[0] == 400
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    asked=st.lists(st.sampled_from(range(len(TEXTS))), min_size=1, max_size=12),
+    places=st.lists(st.integers(0, 5000), max_size=8),
+    waits=st.lists(st.integers(0, 12), max_size=4),
+)
+def test_known_heads_in_any_pieces_get_the_answers_of_their_bodies(
+    stage: Stage, wire: Wire, asked: list[int], places: list[int], waits: list[int]
+) -> None:
+    stream = b"".join(request(stage.key, TEXTS[number]) for number in asked)
+    size = len(stream) // len(asked)
+    bounds = sorted({0, len(stream), *(place % (len(stream) + 1) for place in places)})
+    answered = 0
+    for at, (start, end) in enumerate(pairwise(bounds)):
+        wire.socket.sendall(stream[start:end])
+        # Some pieces come when all before them is answered, others when the server gets to them.
+        for _ in range(end // size - answered if at in waits else 0):
+            assert label(wire.answer()) == LABELS[asked[answered]]
+            answered += 1
+    assert [label(wire.answer()) for _ in asked[answered:]] == [LABELS[number] for number in asked[answered:]]
+
+
+def test_what_is_like_a_known_head_is_not_taken_for_it(stage: Stage, wire: Wire) -> None:
+    plain = request(stage.key, "good")
+    head, _, body = plain.partition(b"\r\n\r\n")
+    for _ in range(3):
+        assert label(wire.ask(plain)) == "positive"
+    other_key = stage.key[:-1] + ("a" if stage.key[-1] != "a" else "b")
+    assert wire.ask(request(other_key, "good"))[0] == 401
+    assert wire.ask(plain.replace(b"Host: localhost", b"Host: elsewhere"))[0] == 400
+    wire = Wire(stage.serving.port)  # who calls us by another name is hung up on
+    assert wire.ask(plain.replace(b"/reviews/", b"/reviewz/"))[0] == 404
+    # Longer than the longest text that is known, by nothing but its body's length.
+    assert label(wire.ask(request(stage.key, "bad bad"))) == "negative"
+    chunks = head.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked") + b"\r\n\r\n"
+    chunks += b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    for _ in range(2):
+        assert label(wire.ask(chunks)) == "positive"
+        assert label(wire.ask(plain)) == "positive"
+        assert label(wire.ask(request(stage.key, "bad ", "Expect: 100-continue\r\n"))) == "negative"
+    # Two lengths, and lines that some read as one and others as two, are how requests are smuggled: refused, and
+    # nothing after them is read.
+    length = f"Content-Length: {len(body)}\r\n"
+    for more in ("Transfer-Encoding: chunked\r\n", length, "Content-Length: 0\r\n", "X-Folded: one\r\n two\r\n"):
+        smuggling = Wire(stage.serving.port)
+        assert label(smuggling.ask(plain)) == "positive"
+        assert smuggling.ask(request(stage.key, "good", more) + plain)[0] == 400
+        assert smuggling.gone()
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+def test_a_client_that_offers_another_protocol_is_answered_in_this_one(stage: Stage, protocol: str) -> None:
+    """Java's client offers HTTP/2 with every request that is not encrypted."""
+    offer = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+    asked = request(stage.key, "bad ", offer)
+    head, _, body = asked.partition(b"\r\n\r\n")
+    chunks = head.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")
+    chunks += b"\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    for sent in (asked, chunks, asked + asked):
+        for cuts in ([], [len(head) + 4], [20, len(sent) - 3], list(range(1, len(sent), 40))):
+            wire = Wire(stage.serving.port)
+            wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for start, end in pairwise([0, *cuts, len(sent)]):
+                wire.socket.sendall(sent[start:end])
+            assert label(wire.answer()) == "negative"
+            assert wire.gone()
+    looking = Wire(stage.serving.port)
+    looking.socket.sendall(f"GET /healthz HTTP/1.1\r\nHost: localhost\r\n{offer}\r\n".encode())
+    assert looking.answer() == (200, {"live": True})
+    assert looking.gone()
+
+
+def test_a_limit_that_is_new_holds_under_a_known_head(stage: Stage, wire: Wire) -> None:
+    control = stage.control
+    key = control.add_key()
+    control.publish()
+    until(lambda: wire.ask(request(key, "good"))[0] == 200)
+    assert [wire.ask(request(key, "good"))[0] for _ in range(5)] == [200] * 5
+    entry = control.keys[keys.digest(key)]
+    control.keys[keys.digest(key)] = entry.model_copy(update={"rate_limit": 0.01})
+    control.publish()
+    until(lambda: wire.ask(request(key, "good"))[0] == 429)
+    assert wire.ask(request(key, "good"))[0] == 429
+    control.keys[keys.digest(key)] = entry
+    control.publish()
+    until(lambda: wire.ask(request(key, "good"))[0] == 200)
 
 
 def test_a_key_that_is_revoked_or_has_run_out_opens_nothing_under_a_known_head(stage: Stage, wire: Wire) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 from urllib.parse import unquote
@@ -29,6 +30,18 @@ _HIGH_WATER: Final = 64 * 2**10
 
 # Begins to answer; what it returns is what there is to wait for, if anything.
 App = Callable[[Cycle], Awaitable[None] | None]
+
+
+# Headers that say where a body ends.
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """What hears of a body alone."""
+
+    on_body: Callable[[bytes], None]
+    on_message_complete: Callable[[], None]
 
 
 class Connection(asyncio.Protocol):
@@ -148,9 +161,7 @@ class Connection(asyncio.Protocol):
             return
         had_begun = self._in_headers
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # no other protocol is spoken here: the request has been taken as it is
+            self._feed(data)
         except httptools.HttpParserError:
             self._refuse()
         # Only now: nearly always the whole body has come with the headers.
@@ -167,6 +178,19 @@ class Connection(asyncio.Protocol):
             self._header_bytes += len(data)
             if not had_begun and self._current is None:
                 self._deadline = self._loop.time() + self.headers_timeout_s
+
+    def _feed(self, data: bytes) -> None:
+        """Have bytes parsed. Raises HttpParserError."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # No other protocol is spoken here: the request counts as it is, and with its body. httptools leaves that to
+            # the other protocol; so the body goes to a parser of its own, and no request is read after it.
+            self._parser = httptools.HttpRequestParser(_Body(self.on_body, self.on_message_complete))
+            headers = self._reading.headers if self._reading else {}
+            framing = [name + b": " + headers[name] + b"\r\n" for name in _FRAMING if name in headers]
+            self._feed(b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n")
+            self._feed(data[upgrade.args[0] :])
 
     def _keep_head(self, data: bytes) -> None:
         """Remember how the next one begins, if what has come is one whole request."""
@@ -214,6 +238,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """httptools: the request is whole."""
+        if self._parser.should_upgrade() and self._parser.get_method() != b"CONNECT":
+            return  # its body is still to come
         cycle, self._reading = self._reading, None
         if cycle is not None:
             cycle.more_body = False
