@@ -5,7 +5,6 @@ the waiting process writes it. Standard library and contracts only: bounds are s
 """
 
 import ctypes
-import errno
 import os
 import shutil
 import signal
@@ -14,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from types import FrameType
 
-from workers.contracts.errors import JobError, SlipwayError
+from workers.contracts.errors import JobError, SlipwayError, is_full
 from workers.contracts.jobdir import JobDir
 
 _PR_SET_PDEATHSIG = 1
@@ -73,7 +72,7 @@ def _as_job_error(error: Exception, what: str) -> SlipwayError:
         return error
     if isinstance(error, MemoryError):
         return JobError("out_of_memory", f"The {what} needs more memory than it may use.", hint="Split the file.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return JobError("disk_full")
     traceback.print_exc()
     return JobError("job_crashed", evidence=type(error).__name__)

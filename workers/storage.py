@@ -4,7 +4,6 @@ Only an operator's SLIPWAY_STORAGE names the place. Callers give keys (workers.c
 """
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from workers.contracts.errors import InfraError, JobError, SlipwayError
+from workers.contracts.errors import InfraError, JobError, SlipwayError, of_disk
 
 # Parts never begin with a dot: neither "..", nor the temporary files of a put, can be named.
 _KEY = re.compile(r"(?=.{1,400}\Z)[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*\Z")
@@ -250,8 +249,7 @@ def _translated(key: str) -> Iterator[None]:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise JobError("artifact_missing", evidence=key[:200]) from None
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise InfraError("disk_full" if full else "storage_unavailable") from error
+        raise of_disk(error) from error
     except Exception as error:
         # botocore and aiohttp raise families of their own.
         if type(error).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp"):

@@ -9,7 +9,7 @@ from rest_framework import serializers
 from apps.datasets.actions import MAX_LABEL_CHARS
 from apps.datasets.models import DatasetVersion, Kind
 from apps.datasets.sources import MAX_FILES
-from workers.contracts.job import SPLITS
+from workers.contracts.job import MAX_FIRST_LINE, MAX_SHEET_CHARS, SPLITS
 from workers.fetch.policy import MAX_URL
 
 
@@ -47,13 +47,13 @@ class OptionsIn(serializers.Serializer[Any]):
     )
     first_line = serializers.IntegerField(
         min_value=1,
-        max_value=200,
+        max_value=MAX_FIRST_LINE,
         allow_null=True,
         default=None,
         help_text="The line of that row, where other lines stand above the table; guessed where nobody says.",
     )
     sheet = serializers.CharField(
-        max_length=255,
+        max_length=MAX_SHEET_CHARS,
         allow_blank=True,
         default="",
         trim_whitespace=False,

@@ -4,7 +4,6 @@ The pieces of an upload gather in a file of SLIPWAY_HOME/uploads, which all web 
 holds its lock. What counts is `Upload.offset`: bytes beyond it, left by a crash, are overwritten.
 """
 
-import errno
 import fcntl
 import hashlib
 import hmac
@@ -32,7 +31,7 @@ from apps.datasets.models import DatasetVersion, Upload
 from apps.teams.access import require
 from apps.teams.models import Team, User
 from workers.contracts import names
-from workers.contracts.errors import InfraError, UserError
+from workers.contracts.errors import UserError, of_disk
 
 # An unfinished upload is kept this long after the last piece; a whole one that no dataset is made of, that long.
 EXPIRES_AFTER = timedelta(days=2)
@@ -404,5 +403,4 @@ def _disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise InfraError("disk_full" if full else "storage_unavailable") from error
+        raise of_disk(error) from error

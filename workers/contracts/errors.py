@@ -4,13 +4,25 @@
 and is retried. Anything else is a bug: 500, `internal_error`, a request id and nothing more.
 """
 
+import errno
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from workers.contracts.error_codes import CATALOGUE, REPAIRS, Entry
 
-__all__ = ["CATALOGUE", "Entry", "ErrorCard", "InfraError", "JobError", "SlipwayError", "UserError", "body"]
+__all__ = [
+    "CATALOGUE",
+    "Entry",
+    "ErrorCard",
+    "InfraError",
+    "JobError",
+    "SlipwayError",
+    "UserError",
+    "body",
+    "is_full",
+    "of_disk",
+]
 
 
 class ErrorCard(BaseModel):
@@ -71,6 +83,16 @@ class JobError(SlipwayError):
 
 class InfraError(SlipwayError):
     """Something that Slipway stands on failed; trying again may help."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether something could not be written for want of room."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def of_disk(error: OSError) -> InfraError:
+    """What kept a file of ours from being written."""
+    return InfraError("disk_full" if is_full(error) else "storage_unavailable")
 
 
 def body(error: SlipwayError | None, request_id: str) -> dict[str, Any]:

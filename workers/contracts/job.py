@@ -51,13 +51,17 @@ class IngestLimits(Contract):
     max_compared: int = 1_000_000
 
 
+MAX_FIRST_LINE: Final = 200
+MAX_SHEET_CHARS: Final = 255
+
+
 class FileOptions(Contract):
     """How tables are to be read, where that is not to be guessed. `header`: whether the first row names the columns;
     `first_line`: the line that it begins on, below what stands above the table; `sheet`: which one of a workbook."""
 
     header: bool | None = None
-    first_line: Annotated[int, Field(ge=1, le=200)] | None = None
-    sheet: Annotated[str, Field(max_length=255, pattern=r"^[^\x00-\x1f]*$")] = ""
+    first_line: Annotated[int, Field(ge=1, le=MAX_FIRST_LINE)] | None = None
+    sheet: Annotated[str, Field(max_length=MAX_SHEET_CHARS, pattern=r"^[^\x00-\x1f]*$")] = ""
 
 
 GUESSED: Final = FileOptions()

@@ -1,10 +1,9 @@
 """A file by its address, whatever the scheme, to a path of ours."""
 
-import errno
 import threading
 from pathlib import Path
 
-from workers.contracts.errors import InfraError
+from workers.contracts.errors import of_disk
 from workers.fetch import bucket, http
 from workers.fetch.policy import Policy
 
@@ -24,7 +23,7 @@ def fetch(
                     while rest:
                         rest = rest[out.write(rest) :]
                 except OSError as error:
-                    raise told(error) from error
+                    raise of_disk(error) from error
 
             if target.scheme == "s3":
                 bucket.fetch(target, keep, max_bytes=max_bytes, given_up=given_up, progress=progress)
@@ -33,9 +32,3 @@ def fetch(
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def told(error: OSError) -> InfraError:
-    """What kept a file of ours from being written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return InfraError("disk_full" if full else "storage_unavailable")

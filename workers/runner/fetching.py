@@ -12,10 +12,9 @@ from typing import Any
 import redis
 
 from workers.contracts import names
-from workers.contracts.errors import SlipwayError, UserError
+from workers.contracts.errors import SlipwayError, UserError, of_disk
 from workers.contracts.fetching import STATE_TTL_S, TELL_EVERY_S, FetchSpec, FetchState
 from workers.contracts.job import InputFile
-from workers.fetch import files
 from workers.runner.attempt import Host
 from workers.runner.folders import job_folder
 from workers.runner.inputs import fetch_from_afar
@@ -42,7 +41,7 @@ def fetch_upload(host: Host, message: str) -> None:
         last = {"state": "failed", "error": error.card()}
     except OSError as error:
         # The folder itself could not be made.
-        last = {"state": "failed", "error": files.told(error).card()}
+        last = {"state": "failed", "error": of_disk(error).card()}
     finally:
         course.close()
         course.tell(**last)

@@ -1,6 +1,5 @@
 """What a runner does with a message: look whether the attempt is still wanted, take the lease, run it."""
 
-import errno
 import logging
 import os
 import secrets
@@ -14,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from workers.contracts import names
-from workers.contracts.errors import JobError, SlipwayError
+from workers.contracts.errors import JobError, SlipwayError, is_full
 from workers.contracts.events import Failed
 from workers.contracts.job import JobSpec
 from workers.fetch import policy
@@ -91,8 +90,7 @@ def run_job(host: Host, presence: Presence | None, job: str, attempt: int) -> bo
 
 
 def _say_no_folder(host: Host, spec: JobSpec, error: OSError) -> None:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    card = JobError("disk_full" if full else "job_crashed", evidence=error.strerror or "").card()
+    card = JobError("disk_full" if is_full(error) else "job_crashed", evidence=error.strerror or "").card()
     relay = Relay(host.client, spec.job, spec.attempt)
     relay.say(Failed(time=time.time(), error=card))
     relay.flush_until(host.stopping)
