@@ -14,7 +14,8 @@ Result = TypeVar("Result")
 
 
 def attempt(form: forms.BaseForm, action: Callable[[], Result]) -> Result | None:
-    """What the action returns; None when it refuses or fails, with its words on the form's fields or above them."""
+    """The action's result. Where it raises a SlipwayError, the form shows the messages, at their fields or above all,
+    and the result is None."""
     try:
         return action()
     except SlipwayError as error:

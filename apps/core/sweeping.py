@@ -14,8 +14,8 @@ Thing = TypeVar("Thing", bound=Model)
 
 
 def sweep(things: Iterable[Thing], do: Callable[[Thing], object], failed: str) -> int:
-    """Do something with each; how many it was done with. One that fails is logged as `failed`, and left to the next
-    time."""
+    """Call `do` with each thing; for how many that worked. A SlipwayError is logged as the event `failed`, and the
+    thing is left to the next sweep."""
     done = 0
     for thing in things:
         try:

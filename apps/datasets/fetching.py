@@ -42,7 +42,8 @@ def fetch_upload(*, actor: User, team: Team, url: str) -> Upload:
 
 
 def send(upload: Upload) -> None:
-    """Ask the runners for it, once more where that went wrong. Nothing is raised: what was not sent looks failed."""
+    """Queue the fetch for the runners. Nothing is raised: a fetch whose message could not be sent is shown as failed,
+    and can be queued again."""
     room = uploads.room_of(upload.team)
     spec = FetchSpec(upload=upload.pk, key=upload.key, url=upload.url, **room._asdict())
     try:
@@ -61,7 +62,8 @@ def send(upload: Upload) -> None:
 
 
 def look(upload: Upload) -> FetchState | None:
-    """How far the fetching of an upload is; None where its bytes are here. What came and has no room is let go."""
+    """How far the fetching of an upload is; None where its bytes are here. A fetched file for which the team has no
+    room is deleted, and its fetch has failed."""
     if not upload.url or upload.finished:
         return None
     found = _told(upload)
@@ -81,7 +83,7 @@ def look(upload: Upload) -> FetchState | None:
 
 
 def look_at_all() -> None:
-    """What came and nobody has looked at since takes room, or is let go, like what somebody looked at."""
+    """Finish the fetches whose bytes have come and whose pages nobody has opened since (see `look`)."""
     waiting = Upload.objects.filter(finished=None, expires__gt=timezone.now()).exclude(url="")
     sweep(waiting, look, "fetch_not_looked_at")
 

@@ -265,8 +265,10 @@ def room_of(team: Team) -> Room:
 
 
 def count_fetched(version: DatasetVersion) -> None:
-    """What the import of a version has fetched by itself is kept, and takes room like what was sent. Raises InfraError;
-    `count_left_out` comes again."""
+    """Record the files that a version's import fetched by itself as uploads, so that they count as the team's storage.
+
+    Raises InfraError; `count_left_out` tries again.
+    """
     owner, team = version.created_by, version.dataset.project.team
     for source in version.sources:
         # The id that its key was made with: whoever counts it, it is counted once.
@@ -280,7 +282,7 @@ def count_fetched(version: DatasetVersion) -> None:
 
 
 def count_left_out() -> int:
-    """Count what imports have fetched and the store could not tell at their end; of how many versions."""
+    """Record what `count_fetched` could not, because the store was away at the import's end; for how many versions."""
     ended = DatasetVersion.objects.filter(created__gt=timezone.now() - EXPIRES_AFTER).exclude(sources=[])
     return sweep(ended.exclude(state=DatasetVersion.State.PROCESSING), count_fetched, "fetched_not_counted")
 
