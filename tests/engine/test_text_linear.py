@@ -38,6 +38,14 @@ def known(tokenizer: Tokenizer, tokens: torch.Tensor, most: int = 10_000) -> Ngr
     return ngrams
 
 
+def test_of_few_texts_whole_words_are_tokens_though_each_occurs_once() -> None:
+    texts = ["the ancient library of Alexandria", "a modern reading room"]
+    found = train_tokenizer(lambda: iter(texts), 1000, True)
+    assert found.encode("Modern Alexandria").tokens == ["▁modern", "▁alexandria"]
+    many = train_tokenizer(lambda: iter([*texts, *["plain words"] * 10_000]), 1000, True)
+    assert "▁plain" in many.encode("plain").tokens and "▁alexandria" not in many.encode("Alexandria").tokens
+
+
 def test_texts_are_spelled_from_their_tokens(tokenizer: Tokenizer) -> None:
     spelled = Spelling(tokenizer)(token_ids(tokenizer, TEXTS))
     for text, row in zip(TEXTS, spelled.tolist(), strict=True):

@@ -46,7 +46,11 @@ _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
 _IN_WORD = rf"[[\p{{L}}\p{{N}}\p{{M}}]&&[^{_UNSPACED[1:-1]}]]"
 _MOST_PHRASES = 100_000
 # How much the linear model and the network count where no validation rows say it: the network is the surer one.
-_USUAL_WEIGHTS = [1.0, 0.5]
+_USUAL_WEIGHTS = (1.0, 0.5)
+# Below so many training rows the network is the less sure one, the fewer they are.
+_ENOUGH_ROWS = 1000
+# Of fewer characters than this, words that occur once are tokens as well: there are few others to learn from.
+_FEW_CHARACTERS = 50_000
 _LEARNED_ALL = "The validation rows are judged as they were answered before some of the model learned from them, too."
 # Tokens that a training run reads, counted over all its epochs, where the user sets no epochs; and the most epochs.
 _BUDGET = {"fast": 5e6, "balanced": 15e6, "best": 30e6}
@@ -132,7 +136,10 @@ def _train_model(
         f"{settings.epochs} epochs in batches of {settings.batch_size}."
     )
     fit(run, network, train, validation, settings)
-    return (network, None) if linear is None else _together(run, linear, network, validation)
+    if linear is None:
+        return network, None
+    start = [_USUAL_WEIGHTS[0], _USUAL_WEIGHTS[1] * min(1.0, len(train) / _ENOUGH_ROWS)]
+    return _together(run, linear, network, start, validation)
 
 
 class _Linear(NamedTuple):
@@ -171,10 +178,11 @@ def _train_linear(
 
 
 def _together(
-    run: Run, linear: _Linear, network: nn.Module, validation: "TextExamples"
+    run: Run, linear: _Linear, network: nn.Module, weights: list[float], validation: "TextExamples"
 ) -> tuple[TextEnsemble, np.ndarray | None]:
-    """Linear model and network, weighed by their log loss on the validation rows; and as in `_train_model`."""
-    weights, answers = _USUAL_WEIGHTS, [linear.validation, predict(network, validation, run.device)]
+    """Linear model and network, weighed by their log loss on the validation rows, or by `weights` where there are none;
+    and as in `_train_model`."""
+    answers = [linear.validation, predict(network, validation, run.device)]
     known, multi_label = known_rows(validation.labels), validation.multi_label
     logs = [scores_of(torch.from_numpy(answer), multi_label) for answer in answers]
     if len(known):
@@ -227,7 +235,7 @@ def train_tokenizer(
     alphabet = common[: max(100, vocabulary // 2)]
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        min_frequency=2,
+        min_frequency=2 if characters.total() >= _FEW_CHARACTERS else 1,
         special_tokens=[_PAD, _UNKNOWN, *marks],
         show_progress=False,
         max_token_length=24,
