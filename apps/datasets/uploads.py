@@ -157,6 +157,13 @@ def append(
     return upload
 
 
+def imported_from(version: DatasetVersion, user: User) -> list[Upload]:
+    """The user's own uploads that a version was imported from, in order; none where one of them is gone."""
+    keys = [source["key"] for source in version.sources] or [version.source_key]
+    found = {upload.key: upload for upload in Upload.objects.filter(key__in=keys, created_by=user)}
+    return [found[key] for key in keys] if len(found) == len(keys) else []
+
+
 def ensure_stored(upload: Upload) -> Upload:
     """The upload with its bytes in storage. Raises UserError `upload_incomplete`, `upload_gone`."""
     if upload.finished:

@@ -18,6 +18,7 @@ from apps.datasets.access import dataset_for, upload_for, version_for
 from apps.datasets.forms import AddressForm, ImportForm
 from apps.datasets.models import Dataset, DatasetVersion, Upload
 from apps.datasets.options import asked_on_page, choices
+from apps.datasets.uploads import imported_from
 from apps.projects.access import project_for
 from apps.projects.models import Project
 from apps.teams.models import User
@@ -168,6 +169,8 @@ def dataset(request: SignedInRequest, dataset_id: str) -> HttpResponse:
         "job": job,
         "situation": live.situation(job) if job and not job.is_over else None,
     }
+    if version.state == DatasetVersion.State.FAILED and not version.parent:
+        context["imported_from"] = ",".join(upload.pk for upload in imported_from(version, request.user))
     if version.state == DatasetVersion.State.READY:
         context |= {
             "readiness": profile.readiness(version),

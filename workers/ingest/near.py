@@ -1,10 +1,9 @@
 """Items that are nearly the same: what is told of them, and which of them stay together in one split."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from workers.contracts.job import SPLITS
@@ -14,9 +13,6 @@ from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.hashing import Hashes
 from workers.ingest.issues import Severity
 from workers.ingest.splits import Codes, Ints
-
-if TYPE_CHECKING:
-    from workers.ingest.image_look import Looks
 
 # Larger groups are made by a template: kept together they would leave too little for the other splits.
 _LARGEST_SHARE: Final = 0.02
@@ -47,24 +43,6 @@ def of_texts(ctx: Import, hashes: Hashes, columns: list[str]) -> Ints | None:
     looked[firsts] = True
     groups = partial(ctx.staged.groups, columns)
     return alike(hashes, near_texts.find(groups, looked, lambda share: progress(ctx, share)))
-
-
-def of_images(
-    ctx: Import, hashes: Hashes, looks: "Looks", shapes: npt.NDArray[np.float64], labels: Ints
-) -> Ints | None:
-    """As `of_texts`, by the looks of each image, its width by height and its label. Blank ones have nothing by which
-    they could be told apart."""
-    from workers.ingest import near_images
-    from workers.ingest.image_look import Trait
-
-    if not ctx.limits.max_compared:
-        return None
-    progress(ctx, 0)
-    firsts = looked_at(ctx, np.unique(hashes, return_index=True)[1])
-    firsts = firsts[looks.traits[firsts] & Trait.BLANK == 0]
-    found = np.arange(len(hashes))
-    found[firsts] = firsts[near_images.find(looks.at(firsts), shapes[firsts], labels[firsts])]
-    return alike(hashes, found)
 
 
 def looked_at(ctx: Import, firsts: Ints) -> Ints:

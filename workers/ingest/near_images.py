@@ -12,7 +12,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from workers.ingest.image_look import SIDE, Looks
+from workers.ingest import near
+from workers.ingest.context import Import
+from workers.ingest.image_look import SIDE, Looks, Trait
 from workers.ingest.splits import Ints
 
 # Bits of 64 in which the hashes of candidates differ at most: with eight bytes, one of them is equal then.
@@ -22,6 +24,19 @@ _SHAPE: Final = 1.1
 _BLOCK: Final = 2048
 Hashes = npt.NDArray[np.uint64]
 Thumbnails = npt.NDArray[np.uint8]
+
+
+def of_images(ctx: Import, hashes: Hashes, looks: Looks, shapes: npt.NDArray[np.float64], labels: Ints) -> Ints | None:
+    """As `near.of_texts`, by the looks of each image, its width by height and its label. Blank ones have nothing by
+    which they could be told apart."""
+    if not ctx.limits.max_compared:
+        return None
+    near.progress(ctx, 0)
+    firsts = near.looked_at(ctx, np.unique(hashes, return_index=True)[1])
+    firsts = firsts[looks.traits[firsts] & Trait.BLANK == 0]
+    found = np.arange(len(hashes))
+    found[firsts] = firsts[find(looks.at(firsts), shapes[firsts], labels[firsts])]
+    return near.alike(hashes, found)
 
 
 def find(looks: Looks, shapes: npt.NDArray[np.float64], labels: Ints) -> Ints:

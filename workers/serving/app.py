@@ -76,7 +76,7 @@ class App:
         self._process = process
         self._exposition = exposition
         self._predict = Predict(process)
-        # The first is the method; HEAD and OPTIONS have no use here.
+        # The first is the method. HEAD is GET without the body, which `Cycle` leaves out.
         self._fixed: dict[str, tuple[str, Answer]] = {
             "/healthz": ("GET", self._live),
             "/readyz": ("GET", self._ready),
@@ -126,8 +126,9 @@ class App:
             granted = cors.preflight_headers(cycle.headers, directory.routes.get(slug), directory)
             if granted is not None:
                 return send_body(cycle, 200, b"", new_request_id(), granted)
-        if cycle.method != allowed:
-            return await self._refuse(cycle, UserError("method_not_allowed", allow=allowed), is_oip=is_oip)
+        if cycle.method not in _METHODS[allowed]:
+            error = UserError("method_not_allowed", allow=", ".join(_METHODS[allowed]))
+            return await self._refuse(cycle, error, is_oip=is_oip)
         request = Request(cycle, slug)
         try:
             await answer(request)
@@ -238,6 +239,7 @@ class App:
 
 _ADDRESS: Final = re.compile(r"/(?:(v1)/endpoints|(v2)/models)/([a-z0-9-]{1,80})(?:/(\w+))?\Z")
 _VERSIONED: Final = re.compile(r"(/v2/models/[a-z0-9-]{1,80})/versions/([\w-]{1,40})((?:/\w+)?)\Z", re.ASCII)
+_METHODS: Final = {"GET": ("GET", "HEAD"), "POST": ("POST",)}
 _METERED: Final = frozenset({("v1", "predict"), ("v2", "infer")})
 
 

@@ -8,7 +8,17 @@ import pyarrow as pa
 
 from workers.contracts.errors import JobError
 from workers.contracts.manifest import LOOKS, IngestResult
-from workers.ingest import finish, image_doctor, image_lists, items, layout, looks_file, near, reading, unpack
+from workers.ingest import (
+    finish,
+    image_doctor,
+    image_lists,
+    items,
+    layout,
+    looks_file,
+    near_images,
+    reading,
+    unpack,
+)
 from workers.ingest.archives.entries import Archive
 from workers.ingest.context import READ_SHARE, Import
 from workers.ingest.image_batches import SCHEMA, Batch, decoded
@@ -85,7 +95,7 @@ def _finish(ctx: Import, kept: _Kept, lists: Lists, format: str) -> IngestResult
         columns=column_types(IMAGE_SCHEMA),
         mapping=dict(ctx.spec.mapping),
         keep=keep,
-        first=near.of_images(ctx, labelled.hashes, looks, widths / heights, labelled.labels),
+        first=near_images.of_images(ctx, labelled.hashes, looks, widths / heights, labelled.labels),
         what="images",
         profile={
             "format": format,
