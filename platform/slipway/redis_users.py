@@ -25,6 +25,7 @@ _SERVING_KEYS: Final = [
 ]
 _RUNNER_KEYS: Final = [
     names.STREAM_EVENTS,
+    names.STREAM_USAGE,  # of batch predictions
     names.RUNNERS,
     *(key_of("*") for key_of in (names.runner_key, names.lease_key, names.cancel_key, names.fetch_key)),
     *(f"{queue}*" for queue in (names.QUEUE_TRAIN_CPU, names.QUEUE_TRAIN_GPU, names.QUEUE_INGEST, names.QUEUE_BATCH)),

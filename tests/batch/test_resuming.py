@@ -100,7 +100,7 @@ def test_it_tells_what_it_used_before_the_checkpoint_that_holds_it(made: dict[st
 
 
 def test_a_killed_one_leaves_a_checkpoint_and_no_card(made: dict[str, Path], tmp_path: Path) -> None:
-    job_dir = job(tmp_path, made["text"], lines(400_000), "text")
+    job_dir = job(tmp_path, made["text"], lines(2_000_000), "text")
     child = start(job_dir)
     until(lambda: job_dir.events_path.exists() and events(job_dir, Checkpoint), "a checkpoint", 60)
     os.killpg(child.pid, signal.SIGKILL)

@@ -138,9 +138,9 @@ def test_jobs_are_compared_by_what_differs_and_what_is_best(cast: Cast) -> None:
     jobs = [trained(cast, "A", 0.8, dropout=0.5), trained(cast, "B", 0.9, dropout=0.3)]
     found = compare(jobs)
     rows = {(row["name"], row["split"]): row["cells"] for row in found["metrics"]}
-    assert [cell["best"] for cell in rows["accuracy", "test"]] == [False, True]
+    assert [cell["best"] for cell in rows["Accuracy", "test"]] == [False, True]
     # Less is better.
-    assert [cell["best"] for cell in rows["log_loss", "test"]] == [False, True]
+    assert [cell["best"] for cell in rows["Log loss", "test"]] == [False, True]
     assert [(row["name"], row["values"], row["differ"]) for row in found["parameters"]] == [
         ("dropout", ["0.5", "0.3"], True),
         ("epochs", ["3", "3"], False),
@@ -155,8 +155,8 @@ def test_means_over_folds_are_compared_with_their_spread(cast: Cast) -> None:
     job = trained(cast, "Folded", 0.8, folds=5)
     job.metrics["cross_validation"] = {"folds": 5, "mean": {"accuracy": 0.81}, "std": {"accuracy": 0.02}}
     rows = {(row["name"], row["split"]): row["cells"] for row in compare([job, trained(cast, "B", 0.9)])["metrics"]}
-    assert rows["accuracy", "over folds"][0] == {"value": 0.81, "best": False, "spread": 0.02}
-    assert rows["accuracy", "over folds"][1]["value"] is None
+    assert rows["Accuracy", "over folds"][0] == {"value": 0.81, "best": False, "spread": 0.02}
+    assert rows["Accuracy", "over folds"][1]["value"] is None
 
 
 def test_the_comparison_page_takes_chosen_jobs_or_the_newest(browse: Callable[[User], Client], cast: Cast) -> None:
