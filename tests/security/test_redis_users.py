@@ -22,7 +22,8 @@ FOREIGN = [
 ]
 OF_SERVING = [("EVAL", "return 1", "0"), ("XRANGE", names.STREAM_USAGE, "-", "+"), ("LPUSH", names.QUEUE_INGEST, "job")]
 OF_SERVING += [("SET", names.lease_key("job"), "1"), ("XADD", names.STREAM_EVENTS, "*", "r", "1")]
-OF_RUNNERS = [("GET", names.SNAPSHOT), ("XADD", names.STREAM_FEEDBACK, "*", "r", "1"), ("LPUSH", names.QUEUE_CONTROL, "x")]
+OF_RUNNERS = [("GET", names.SNAPSHOT), ("LPUSH", names.QUEUE_CONTROL, "x")]
+OF_RUNNERS += [("XADD", names.STREAM_FEEDBACK, "*", "r", "1")]
 
 
 @pytest.mark.parametrize("role", ["serving", "runner"])

@@ -108,17 +108,24 @@ def test_what_is_not_there_is_404(stage: Stage, path: str) -> None:
     [
         ("GET", PREDICT, "POST"),
         ("PUT", PREDICT, "POST"),
-        ("POST", "/v1/endpoints/reviews", "GET"),
+        ("POST", "/v1/endpoints/reviews", "GET, HEAD"),
         ("GET", "/v1/endpoints/reviews/feedback", "POST"),
-        ("POST", "/v2/health/live", "GET"),
+        ("POST", "/v2/health/live", "GET, HEAD"),
         ("GET", "/v2/models/reviews/infer", "POST"),
-        ("DELETE", "/v2/models/reviews", "GET"),
+        ("DELETE", "/v2/models/reviews", "GET, HEAD"),
     ],
 )
 def test_other_methods_are_405(stage: Stage, method: str, path: str, allowed: str) -> None:
     reply = stage.client.request(method, path, headers=stage.auth)
     assert reply.status_code == 405
     assert reply.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/v2/health/ready", "/v1/endpoints/reviews"])
+def test_head_is_get_without_the_body(stage: Stage, path: str) -> None:
+    whole, head = (stage.client.request(method, path, headers=stage.auth) for method in ("GET", "HEAD"))
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(whole.content))
 
 
 @pytest.mark.parametrize("host", ["evil.test", "127.0.0.1.evil.test", "", "evil.test:8001", "localhost@evil.test"])
