@@ -49,6 +49,16 @@ def test_small_changes_make_no_other_text(tmp_path: Path, text: str, other: str)
     assert groups_of("something else entirely", text, "and another thing", other) == [0, 1, 2, 1]
 
 
+@pytest.mark.parametrize("texts", [("a", "b"), ("a",), ("好", "坏"), ("", "!"), ("ab", "c", "d")])
+def test_a_handful_of_letters_is_compared_too(texts: tuple[str, ...]) -> None:
+    assert groups_of(*texts) == list(range(len(texts)))
+
+
+def test_a_column_of_letters_can_be_taken_for_the_texts(tmp_path: Path) -> None:
+    rows = [("ab"[number % 2], f"comment {number}") for number in range(60)]
+    assert import_file(tmp_path, as_csv(rows)).result.rows == 60
+
+
 @pytest.mark.parametrize(
     ("text", "other"),
     [

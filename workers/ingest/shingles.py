@@ -112,7 +112,8 @@ def _runs(chars: Values, length: int) -> Values:
     hashes = np.zeros(len(chars), np.uint32)
     for offset in range(length):
         hashes *= np.uint32(0x01000193)
-        hashes[: len(chars) - offset] ^= chars[offset:]
+        following = chars[offset:]
+        hashes[: len(following)] ^= following
     # "lowbias32" by Chris Wellons: every bit of the input changes half of the output's.
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         hashes ^= hashes >> np.uint32(shift)
