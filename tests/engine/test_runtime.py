@@ -63,6 +63,14 @@ def test_other_formats_are_not_even_tried() -> None:
         decode_image(encoded(half_red_half_blue(), "TIFF"), (8, 8))
 
 
+@pytest.mark.parametrize(
+    ("brand", "told"), [(b"heic", "HEIC"), (b"avif", "AVIF"), (b"isom", "not an image in one of the formats")]
+)
+def test_photos_of_telephones_are_told_from_films(brand: bytes, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        decode_image(b"\0\0\0\x18ftyp" + brand + bytes(8), (8, 8))
+
+
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded() -> None:
     huge = Image.new("1", (10_000, 6_000))
     with pytest.raises(InputError, match="50,000,000"):

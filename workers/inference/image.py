@@ -14,6 +14,11 @@ from workers.inference.core import Bundle, InputError, LabelPredictor
 
 MAX_IMAGE_PIXELS = 50_000_000
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+# The brands of ISO 14496-12 files that are photos, of HEIF (ISO 23008-12) and AVIF; others are films.
+_PHOTOS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
 
 
 class Scaling(NamedTuple):
@@ -89,12 +94,17 @@ def decode_image(data: bytes, size: tuple[int, int], index: int = 0, scaling: Sc
         raise
     except UnidentifiedImageError:
         message = f"The file is not an image in one of the formats {', '.join(IMAGE_FORMATS)}."
-        if data[4:8] == b"ftyp":
-            message = "The photo is in the format HEIC or AVIF, as telephones take them: save it as JPEG."
+        if photo := photo_format(data):
+            message = f"The photo is in the format {photo}, as telephones take them: save it as JPEG."
         raise InputError(index, message) from None
     except Exception as error:
         # Pillow's decoders raise almost anything on damaged files: OSError, SyntaxError, struct.error, IndexError, ...
         raise InputError(index, f"The image cannot be decoded: {error}"[:200]) from None
+
+
+def photo_format(data: bytes) -> str:
+    """HEIC or AVIF, if that is what the file begins as; else ""."""
+    return _PHOTOS.get(data[8:12], "") if data[4:8] == b"ftyp" else ""
 
 
 def _middle(seen: tuple[int, int], wanted: tuple[int, int], share: float) -> tuple[float, float, float, float]:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from PIL import Image
 
+from workers.inference.image import photo_format
 from workers.ingest.image_look import Seen, decode_small, see
 from workers.ingest.records import Problem
 
@@ -48,7 +49,7 @@ def magic(data: bytes) -> str | None:
     return "BMP" if data.startswith(b"BM") and len(data) > 26 else None
 
 
-# What else is found among photos, by its first bytes; and the brands of HEIC, in which iPhones take them.
+# What else is found among photos, by its first bytes.
 _OTHERS = {
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
@@ -59,7 +60,6 @@ _OTHERS = {
     b"\xff\x0a": "JPEG XL",
     b"\0\0\0\x0cJXL": "JPEG XL",
 }
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 @contextmanager
@@ -101,8 +101,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded | Problem:
 def _named(data: bytes) -> str:
     """What a file that is none of the formats is, in words; its first bytes where that is not known."""
     if data[4:8] == b"ftyp":
-        brand = data[8:12]
-        return "AVIF" if brand in (b"avif", b"avis") else "HEIC" if brand in _HEIC else "a film"
+        return photo_format(data) or "a film"
     found = (name for mark, name in _OTHERS.items() if data.startswith(mark))
     if name := next(found, None):
         return name

@@ -55,19 +55,15 @@ def _rows(numbers: npt.NDArray[np.uint64], bits: int) -> npt.NDArray[np.int64]:
 
 
 def _packed(*keys: Ints) -> _Packed | None:
-    lows = [int(key.min(initial=np.iinfo(key.dtype).max)) for key in keys]
+    lows = [int(key.min()) if len(key) else 0 for key in keys]
     widths = [(int(key.max(initial=low)) - low).bit_length() for key, low in zip(keys, lows, strict=True)]
     if sum(widths) > _BITS and len(keys) > 1:
         return None
-    packed = np.zeros(len(keys[0]), np.int64)
-    least = 0
-    # Beyond 64 bits numbers wrap around, and back again with the least of them.
+    packed = np.zeros(len(keys[0]), np.uint64)
     for key, low, width in zip(keys, lows, widths, strict=True):
-        packed <<= width % _BITS
-        packed += key
-        least = (least << width) + low
-    packed -= np.int64((least + 2**63) % 2**64 - 2**63)
-    return _Packed(packed.view(np.uint64), sum(widths))
+        packed <<= np.uint64(width % _BITS)
+        packed |= np.subtract(key, low, dtype=np.int64).view(np.uint64)
+    return _Packed(packed, sum(widths))
 
 
 def _with_rows(packed: _Packed) -> _Packed | None:

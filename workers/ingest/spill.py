@@ -1,5 +1,6 @@
 """A column of numbers on disk, where millions of rows would take too much memory."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -38,5 +39,6 @@ class Spill:
         with open(self._path, "rb", buffering=0) as file:
             for start, low, high in zip(starts.tolist(), (ends - sizes).tolist(), ends.tolist(), strict=True):
                 file.seek(start * self._dtype.itemsize)
-                file.readinto(found[low:high].data)
+                if file.readinto(found[low:high].data) < (high - low) * self._dtype.itemsize:
+                    raise OSError(errno.EIO, "the file is shorter than what was put into it", str(self._path))
         return found
